@@ -1,0 +1,107 @@
+"""Atomic, durable, locked JSON documents on whatever storage a site has.
+
+The core declares hooks; backends are plugins that implement them, found by the scheme of a store's URL::
+
+    with open_store("/data/lab") as store:
+        snapshot = store.read_snapshot("CONFOCAL_01/.exlab-wizard/equipment.json")
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from exlab_store.backend_hooks import Backend
+from exlab_store.errors import (
+    AccessDenied,
+    BackendUnavailable,
+    ConfigError,
+    DocumentExists,
+    DocumentInvalid,
+    DocumentNotFound,
+    GuaranteeNotMet,
+    InvalidKey,
+    LocationError,
+    LockAlreadyHeld,
+    LockLost,
+    LockTimeout,
+    NotSupported,
+    PluginError,
+    SchemaMajorMismatchError,
+    StorageFull,
+    StoreError,
+    UnknownScheme,
+    VersionConflict,
+    WriteOutcomeUnknown,
+)
+from exlab_store.guarantees import Guarantees, Shortfall
+from exlab_store.hookspecs import hookimpl, hookspec
+from exlab_store.keys import check_key, is_key, lock_key, shortened
+from exlab_store.location import Location
+from exlab_store.model import ABSENT, ANY, Expectation, HeldLock, LockOwner, Snapshot, Version, version_of
+from exlab_store.registry import InstalledBackend, installed_backends
+from exlab_store.resolving import DocumentLocation, as_document
+from exlab_store.retrying import Retry
+from exlab_store.store import Store, StorePath, open_store
+
+if TYPE_CHECKING:
+    from exlab_store.aio import AsyncStore, AsyncStorePath
+
+__all__ = [
+    "ABSENT",
+    "ANY",
+    "AccessDenied",
+    "AsyncStore",
+    "AsyncStorePath",
+    "Backend",
+    "BackendUnavailable",
+    "ConfigError",
+    "DocumentExists",
+    "DocumentInvalid",
+    "DocumentLocation",
+    "DocumentNotFound",
+    "Expectation",
+    "GuaranteeNotMet",
+    "Guarantees",
+    "HeldLock",
+    "InstalledBackend",
+    "InvalidKey",
+    "Location",
+    "LocationError",
+    "LockAlreadyHeld",
+    "LockLost",
+    "LockOwner",
+    "LockTimeout",
+    "NotSupported",
+    "PluginError",
+    "Retry",
+    "SchemaMajorMismatchError",
+    "Shortfall",
+    "Snapshot",
+    "StorageFull",
+    "Store",
+    "StoreError",
+    "StorePath",
+    "UnknownScheme",
+    "Version",
+    "VersionConflict",
+    "WriteOutcomeUnknown",
+    "as_document",
+    "check_key",
+    "hookimpl",
+    "hookspec",
+    "installed_backends",
+    "is_key",
+    "lock_key",
+    "open_store",
+    "shortened",
+    "version_of",
+]
+
+
+def __getattr__(name: str) -> object:
+    # anyio takes 20 ms to import, and synchronous programs do without.
+    if name in {"AsyncStore", "AsyncStorePath"}:
+        from exlab_store import aio
+
+        return getattr(aio, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

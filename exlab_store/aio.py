@@ -1,0 +1,308 @@
+"""The verbs of a store as coroutines, for asyncio and trio.
+
+The work runs on worker threads, a bounded number for each store, so that a slow share cannot take the threads of
+another store or of the application. Two rules keep waiting cheap: a task that waits for a lock which another
+task of this event loop holds waits without a thread, and one that waits for a lock of another process gives its
+thread back four times a second, so that waiters never starve the others.
+
+Cancelling waits for an operation that has begun, so its outcome is known: nothing is left half done, no lock and
+no thread is left behind.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Generic, TypeVar, final
+from weakref import WeakKeyDictionary
+
+import anyio
+import anyio.to_thread
+from anyio.lowlevel import RunVar
+
+from exlab_store.errors import LockAlreadyHeld, LockTimeout
+from exlab_store.model import ANY
+from exlab_store.store import DEFAULT_LOCK_TIMEOUT, Store, check_timeout
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Hashable
+    from contextlib import AbstractAsyncContextManager
+
+    from exlab_store.model import Expectation, HeldLock, Snapshot, Version
+    from exlab_store.store import StoreLock
+
+__all__ = ["AsyncStore", "AsyncStorePath", "in_thread"]
+
+T = TypeVar("T")
+
+_THREADS_PER_STORE = 16
+_SLICE = 0.25
+_JOIN_POLL = 0.002
+
+
+class _Queue:
+    """The tasks of one event loop that want one lock."""
+
+    __slots__ = ("holder", "lock", "users")
+
+    def __init__(self) -> None:
+        self.lock = anyio.Lock()
+        self.users = 0
+        self.holder: int | None = None
+
+
+# An event loop's own state: anyio's locks and limiters belong to the loop they are used in.
+_queues: RunVar[dict[Hashable, _Queue]] = RunVar("exlab_store_queues")
+_limiters: RunVar[WeakKeyDictionary[Store, anyio.CapacityLimiter]] = RunVar("exlab_store_limiters")
+
+
+class _Work(Generic[T]):
+    """A call in a worker thread that is not lost sight of when the task that wants it is cancelled."""
+
+    def __init__(self, call: Callable[[Callable[[], bool]], T]) -> None:
+        self._call = call
+        self._mutex = threading.Lock()
+        self._begun = False
+        self._abandoned = False
+        self.ended = threading.Event()
+        self.result: T | None = None
+
+    def __call__(self) -> T | None:
+        with self._mutex:
+            if self._abandoned:
+                return None
+            self._begun = True
+        try:
+            self.result = self._call(self.abandoned)
+        finally:
+            self.ended.set()
+        return self.result
+
+    def abandoned(self) -> bool:
+        return self._abandoned
+
+    def abandon(self) -> bool:
+        """Whether the call has begun, so that its end is to be awaited."""
+        with self._mutex:
+            self._abandoned = True
+            return self._begun
+
+
+async def in_thread(
+    store: Store | None,
+    call: Callable[[Callable[[], bool]], T],
+    undo: Callable[[T], None] | None = None,
+) -> T:
+    """Runs a call in a worker thread; cancelling waits for a call that has begun.
+
+    Args:
+        store: Whose threads are used; None for anyio's own.
+        call: What to run. It is given a function that says whether the task was cancelled meanwhile.
+        undo: What to do with the result of a call whose task was cancelled.
+
+    Returns:
+        What the call returns.
+    """
+    work = _Work(call)
+    try:
+        result = await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=_limiter(store))
+    except anyio.get_cancelled_exc_class():
+        if work.abandon():
+            await _joined(work)
+            if undo is not None and work.result is not None:
+                undo(work.result)
+        raise
+    return result  # type: ignore[return-value]  # None only for work that was abandoned, which raises above
+
+
+async def _joined(work: _Work[T]) -> None:
+    # anyio's shield does not hold off asyncio's own Task.cancel(), so a second one may arrive here.
+    while not work.ended.is_set():
+        with anyio.CancelScope(shield=True):
+            try:
+                await anyio.sleep(_JOIN_POLL)
+            except anyio.get_cancelled_exc_class():
+                continue
+
+
+def _limiter(store: Store | None) -> anyio.CapacityLimiter | None:
+    if store is None:
+        return None
+    try:
+        limiters = _limiters.get()
+    except LookupError:
+        limiters = WeakKeyDictionary[Store, anyio.CapacityLimiter]()
+        _limiters.set(limiters)
+    limiter = limiters.get(store)
+    if limiter is None:
+        limiter = limiters[store] = anyio.CapacityLimiter(_THREADS_PER_STORE)
+    return limiter
+
+
+@asynccontextmanager
+async def _turn(place: Hashable, timeout: float) -> AsyncGenerator[None]:
+    """The turn of this task among the tasks of its event loop; first come, first served."""
+    try:
+        queues = _queues.get()
+    except LookupError:
+        queues = dict["Hashable", _Queue]()
+        _queues.set(queues)
+    queue = queues.setdefault(place, _Queue())
+    task = anyio.get_current_task().id
+    if queue.holder == task:
+        raise LockAlreadyHeld(
+            "the lock is held by the task that asks for it",
+            hint="Pass the held lock on (lock=...) instead of taking it a second time.",
+        )
+    queue.users += 1
+    try:
+        with anyio.move_on_after(timeout) as scope:
+            await queue.lock.acquire()
+        if scope.cancelled_caught:
+            raise LockTimeout(f"waited {timeout:g} s for another task of this process to release the lock")
+        queue.holder = task
+        try:
+            yield
+        finally:
+            queue.holder = None
+            queue.lock.release()
+    finally:
+        queue.users -= 1
+        if not queue.users:
+            del queues[place]
+
+
+class AsyncStore:
+    """A `Store` for coroutines: the same verbs, arguments, results and errors. ``store.aio`` is one.
+
+    Args:
+        store: The store that does the work.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @property
+    def store(self) -> Store:
+        """The store that does the work."""
+        return self._store
+
+    async def read_snapshot(self, key: str) -> Snapshot:
+        """As `Store.read_snapshot`."""
+        return await in_thread(self._store, lambda _: self._store.read_snapshot(key))
+
+    async def atomic_write(
+        self, key: str, data: bytes, *, expect: Expectation = ANY, lock: HeldLock | None = None
+    ) -> Version:
+        """As `Store.atomic_write`; a cancelled task learns of it once the write has ended."""
+        return await in_thread(self._store, lambda _: self._store.atomic_write(key, data, expect=expect, lock=lock))
+
+    async def update(
+        self,
+        key: str,
+        change: Callable[[bytes | None], bytes],
+        *,
+        timeout: float = DEFAULT_LOCK_TIMEOUT,
+        purpose: str = "update",
+    ) -> Version:
+        """As `Store.update`; ``change`` is called in a worker thread."""
+        async with self.lock(key, timeout=timeout, purpose=purpose) as held:
+            return await in_thread(self._store, lambda _: self._store.update(key, change, lock=held))
+
+    @asynccontextmanager
+    async def lock(
+        self, key: str, *, timeout: float = DEFAULT_LOCK_TIMEOUT, purpose: str = ""
+    ) -> AsyncGenerator[StoreLock]:
+        """As `Store.lock`, as an asynchronous context manager; to be left by the task that entered it."""
+        check_timeout(timeout)
+        deadline = anyio.current_time() + timeout
+        async with _turn((id(self._store), key), timeout):
+            held = await self._taken(key, timeout, deadline, purpose)
+            try:
+                yield held
+            finally:
+                try:
+                    with anyio.CancelScope(shield=True):
+                        await in_thread(self._store, lambda _: held.release())
+                finally:
+                    held.release()  # for a task that was cancelled again before the thread began
+
+    async def _taken(self, key: str, timeout: float, deadline: float, purpose: str) -> StoreLock:
+        while True:
+            remaining = max(0.0, deadline - anyio.current_time())
+            take = _Take(self._store, key, min(remaining, _SLICE), purpose)
+            try:
+                return await in_thread(self._store, take, undo=lambda held: held.release())
+            except LockTimeout as error:
+                if remaining <= _SLICE:
+                    message = f"waited {timeout:g} s for the lock"
+                    raise LockTimeout(message, holder=error.holder, key=error.key, location=error.location) from error
+
+    async def list_keys(self, prefix: str = "") -> list[str]:
+        """As `Store.list_keys`."""
+        return await in_thread(self._store, lambda _: self._store.list_keys(prefix))
+
+    async def delete(self, key: str, *, expect: Expectation = ANY, lock: HeldLock | None = None) -> None:
+        """As `Store.delete`."""
+        await in_thread(self._store, lambda _: self._store.delete(key, expect=expect, lock=lock))
+
+
+class _Take:
+    """One attempt at a lock, on whichever thread; the thread is not the holder, as another task uses it next."""
+
+    __slots__ = ("_key", "_purpose", "_seconds", "_store")
+
+    def __init__(self, store: Store, key: str, seconds: float, purpose: str) -> None:
+        self._store = store
+        self._key = key
+        self._seconds = seconds
+        self._purpose = purpose
+
+    def __call__(self, cancelled: Callable[[], bool]) -> StoreLock:
+        return self._store.lock(
+            self._key, timeout=self._seconds, purpose=self._purpose, cancelled=cancelled, holder=object()
+        )
+
+
+@final
+class AsyncStorePath:
+    """A `StorePath` for coroutines. ``path.aio`` is one.
+
+    Args:
+        store: The store, with coroutines.
+        key: The document's key.
+    """
+
+    __slots__ = ("_key", "_store")
+
+    def __init__(self, store: AsyncStore, key: str) -> None:
+        self._store = store
+        self._key = key
+
+    async def read_snapshot(self) -> Snapshot:
+        """As `Store.read_snapshot`."""
+        return await self._store.read_snapshot(self._key)
+
+    async def atomic_write(self, data: bytes, *, expect: Expectation = ANY, lock: HeldLock | None = None) -> Version:
+        """As `Store.atomic_write`."""
+        return await self._store.atomic_write(self._key, data, expect=expect, lock=lock)
+
+    async def update(
+        self,
+        change: Callable[[bytes | None], bytes],
+        *,
+        timeout: float = DEFAULT_LOCK_TIMEOUT,
+        purpose: str = "update",
+    ) -> Version:
+        """As `Store.update`."""
+        return await self._store.update(self._key, change, timeout=timeout, purpose=purpose)
+
+    def lock(
+        self, *, timeout: float = DEFAULT_LOCK_TIMEOUT, purpose: str = ""
+    ) -> AbstractAsyncContextManager[StoreLock]:
+        """As `AsyncStore.lock`."""
+        return self._store.lock(self._key, timeout=timeout, purpose=purpose)
+
+    async def delete(self, *, expect: Expectation = ANY, lock: HeldLock | None = None) -> None:
+        """As `Store.delete`."""
+        await self._store.delete(self._key, expect=expect, lock=lock)

@@ -1,0 +1,209 @@
+"""The typed face of one store's hooks: one backend, the observers that were asked for, nothing else.
+
+pluggy itself checks little: a parameter with a default is never passed, a parameter may be left out, a misspelt
+hook registers silently, and a None result falls through to nothing. All four are refused here.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+
+import pluggy
+
+from exlab_store import hookspecs
+from exlab_store.errors import PluginError, StoreError
+from exlab_store.guarantees import Guarantees
+from exlab_store.hookspecs import OPTIONAL_HOOKS, PROJECT, REQUIRED_HOOKS
+from exlab_store.model import HeldLock, Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from exlab_store.model import Expectation, LockOwner, Version
+
+__all__ = ["Backend", "BackendHooks"]
+
+_CLAIMS = {"list_keys": "lists", "delete": "deletes"}
+
+
+class Backend(Protocol):
+    """What every backend has beside its hooks."""
+
+    @property
+    def guarantees(self) -> Guarantees:
+        """What the backend promises; constant while it is open."""
+        ...
+
+    def close(self) -> None:
+        """Gives back connections and other resources. A second call does nothing."""
+        ...
+
+
+class _Manager(pluggy.PluginManager):
+    def parse_hookimpl_opts(self, plugin: object, name: str) -> Any:
+        # register() would evaluate every property of the backend; one that dials the server has no place here.
+        if isinstance(inspect.getattr_static(plugin, name, None), property):
+            return None
+        return super().parse_hookimpl_opts(plugin, name)
+
+
+def _name(plugin: object) -> str:
+    cls = plugin if isinstance(plugin, type) else type(plugin)
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+class BackendHooks:
+    """Calls the hooks of one backend, with types, and lets only a `StoreError` out.
+
+    Args:
+        backend: An object with hooks, ``guarantees`` and ``close()``.
+        observers: Objects with wrappers around hooks (``hookimpl(wrapper=True)``); the first is the outermost.
+
+    Raises:
+        PluginError: The backend or an observer breaks the contract; the message says how.
+    """
+
+    def __init__(self, backend: Backend, observers: Sequence[object] = ()) -> None:
+        self._name = _name(backend)
+        self.guarantees = _checked_guarantees(backend, self._name)
+        if not callable(getattr(backend, "close", None)):
+            raise PluginError(f"the backend {self._name} has no close()")
+        self._close = backend.close
+        manager = _Manager(PROJECT)
+        manager.add_hookspecs(hookspecs)
+        try:
+            manager.register(backend, name="backend")
+            # pluggy calls the wrapper that was registered last first.
+            for number, observer in reversed(list(enumerate(observers))):
+                manager.register(observer, name=f"observer {number}")
+            manager.check_pending()
+        except (pluggy.PluginValidationError, ValueError) as error:
+            raise PluginError(f"the backend {self._name} or one of its observers is not accepted: {error}") from error
+        self._check_implementations(manager, backend)
+        hook = manager.hook
+        self._read_snapshot: Callable[..., Any] = hook.read_snapshot
+        self._atomic_write: Callable[..., Any] = hook.atomic_write
+        self._lock: Callable[..., Any] = hook.lock
+        self._list_keys: Callable[..., Any] = hook.list_keys
+        self._delete: Callable[..., Any] = hook.delete
+
+    def _check_implementations(self, manager: pluggy.PluginManager, backend: object) -> None:
+        for hook_name in (*REQUIRED_HOOKS, *OPTIONAL_HOOKS):
+            caller: pluggy.HookCaller = getattr(manager.hook, hook_name)
+            implementations = [found for found in caller.get_hookimpls() if found.plugin is backend]
+            others = [found for found in caller.get_hookimpls() if found.plugin is not backend and not found.wrapper]
+            if others:
+                raise PluginError(
+                    f"the observer {_name(others[0].plugin)} implements {hook_name}; an observer may only wrap it",
+                    hint="Mark the method with hookimpl(wrapper=True).",
+                )
+            if not implementations:
+                claim = _CLAIMS.get(hook_name)
+                if claim is None:
+                    raise PluginError(f"the backend {self._name} does not implement the hook {hook_name}")
+                if getattr(self.guarantees, claim):
+                    raise PluginError(
+                        f"the backend {self._name} claims {claim}=True and does not implement {hook_name}"
+                    )
+                continue
+            _check_signature(hook_name, implementations[0], self._name)
+
+    def close(self) -> None:
+        """Closes the backend.
+
+        Raises:
+            StoreError: The backend could not be closed.
+        """
+        try:
+            self._close()
+        except Exception as error:
+            self._escaped("close", error)
+
+    def read_snapshot(self, key: str) -> Snapshot:
+        """Calls the hook of this name; see `exlab_store.hookspecs`."""
+        try:
+            snapshot = self._read_snapshot(key=key)
+        except Exception as error:
+            self._escaped("read_snapshot", error)
+        if type(snapshot) is not Snapshot:
+            self._wrong_result("read_snapshot", "a Snapshot", snapshot)
+        return snapshot
+
+    def atomic_write(self, key: str, data: bytes, expect: Expectation, lock: HeldLock | None) -> Version:
+        """Calls the hook of this name; see `exlab_store.hookspecs`."""
+        try:
+            version = self._atomic_write(key=key, data=data, expect=expect, lock=lock)
+        except Exception as error:
+            self._escaped("atomic_write", error)
+        if not isinstance(version, str):
+            self._wrong_result("atomic_write", "a Version", version)
+        return version  # type: ignore[return-value]  # a Version is a str at run time
+
+    def lock(self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]) -> HeldLock:
+        """Calls the hook of this name; see `exlab_store.hookspecs`."""
+        try:
+            held = self._lock(key=key, owner=owner, timeout=timeout, cancelled=cancelled)
+        except Exception as error:
+            self._escaped("lock", error)
+        if held is None:
+            self._wrong_result("lock", "a HeldLock", held)
+        return held  # type: ignore[no-any-return]  # checking a Protocol costs more than taking the lock
+
+    def list_keys(self, prefix: str) -> list[str]:
+        """Calls the hook of this name; see `exlab_store.hookspecs`."""
+        try:
+            keys = self._list_keys(prefix=prefix)
+            found = None if keys is None else list(keys)  # an iterator may fail on the way
+        except Exception as error:
+            self._escaped("list_keys", error)
+        if found is None:
+            self._wrong_result("list_keys", "an iterable of keys", keys)
+        return found
+
+    def delete(self, key: str, expect: Expectation, lock: HeldLock | None) -> None:
+        """Calls the hook of this name; see `exlab_store.hookspecs`."""
+        try:
+            self._delete(key=key, expect=expect, lock=lock)
+        except Exception as error:
+            self._escaped("delete", error)
+
+    def _escaped(self, hook_name: str, error: Exception) -> NoReturn:
+        if isinstance(error, StoreError):
+            raise error
+        raise PluginError(
+            f"{hook_name} of the backend {self._name}, or an observer of it, raised {type(error).__name__}: {error}",
+            hint="This is a fault in the plugin: report it to its author.",
+        ) from error
+
+    def _wrong_result(self, hook_name: str, expected: str, result: object) -> NoReturn:
+        raise PluginError(
+            f"{hook_name} of the backend {self._name} returned {type(result).__name__} instead of {expected}",
+            hint="The backend, or an observer that does not return the result of its yield, is at fault.",
+        )
+
+
+def _checked_guarantees(backend: object, name: str) -> Guarantees:
+    guarantees = getattr(backend, "guarantees", None)
+    if not isinstance(guarantees, Guarantees):
+        raise PluginError(f"the backend {name} has no attribute guarantees of type exlab_store.Guarantees")
+    flaw = guarantees.flaw()
+    if flaw is not None:
+        raise PluginError(f"the guarantees of the backend {name} are wrong: {flaw}")
+    return guarantees
+
+
+def _check_signature(hook_name: str, implementation: pluggy.HookImpl, backend_name: str) -> None:
+    if implementation.wrapper or implementation.hookwrapper:
+        raise PluginError(f"the backend {backend_name} wraps the hook {hook_name} instead of implementing it")
+    expected = tuple(inspect.signature(getattr(hookspecs, hook_name)).parameters)
+    if implementation.kwargnames:
+        raise PluginError(
+            f"{hook_name} of the backend {backend_name} has a default for {', '.join(implementation.kwargnames)}",
+            hint="pluggy never passes a parameter that has a default: take the defaults away.",
+        )
+    if sorted(implementation.argnames) != sorted(expected):
+        raise PluginError(
+            f"{hook_name} of the backend {backend_name} takes ({', '.join(implementation.argnames)})",
+            hint=f"It must take exactly ({', '.join(expected)}).",
+        )

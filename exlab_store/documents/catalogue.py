@@ -1,0 +1,250 @@
+"""The offline catalogue of LIMS projects [§7.2.9].
+
+A workstation that reaches the LIMS writes it after every refresh; one that does not fills its project picker from
+it. This module reads and writes the document; when to do so is the application's business.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from exlab_store.documents.times import now
+from exlab_store.errors import ConfigError, DocumentInvalid, StoreError
+from exlab_store.resolving import as_document
+
+if TYPE_CHECKING:
+    from exlab_store.resolving import DocumentLocation
+
+__all__ = [
+    "OFFLINE_CATALOGUE_VERSION",
+    "LIMSProject",
+    "OfflineCatalogue",
+    "projects_from_lims",
+    "read_catalogue",
+    "write_catalogue",
+]
+
+OFFLINE_CATALOGUE_VERSION = "1.0"
+
+
+# gc=False takes a third off the time of decoding 10,000 rows; JSON cannot hold the cycles it would leak.
+class LIMSProject(msgspec.Struct, frozen=True, gc=False):
+    """A row of the catalogue. All nine keys are always written, nulls included.
+
+    Attributes:
+        uid: The LIMS's own identifier.
+        short_id: What people say: ``PROJ-0042``.
+        name: The project's name.
+        status: Whatever text the LIMS sends: ``Pending``, ``Active``, ``Completed``, ``Archived``.
+        owner: The owner's account.
+        fetched_at: When the row was fetched, UTC, ISO 8601.
+        description: Text or None.
+        contact_name: Text or None.
+        metadata: An object that the LIMS owns.
+    """
+
+    uid: str
+    short_id: str
+    name: str
+    status: str
+    owner: str
+    fetched_at: str
+    description: str | None = None
+    contact_name: str | None = None
+    metadata: dict[str, Any] = {}  # msgspec gives each instance its own
+
+
+class OfflineCatalogue(msgspec.Struct, frozen=True):
+    """The whole document.
+
+    Attributes:
+        schema_version: `OFFLINE_CATALOGUE_VERSION`.
+        produced_by: The workstation that wrote it.
+        produced_at: When, ``YYYY-MM-DDTHH:MM:SSZ``.
+        lims_endpoint: The LIMS that the projects are from.
+        projects: The rows.
+    """
+
+    schema_version: str
+    produced_by: str
+    produced_at: str
+    lims_endpoint: str
+    projects: list[LIMSProject]
+
+
+class _Stored(msgspec.Struct):
+    schema_version: str
+    lims_endpoint: str
+    produced_by: str = ""
+    produced_at: str = ""
+    projects: list[LIMSProject] | None = None
+
+
+class _Header(msgspec.Struct):
+    schema_version: Any = None
+    lims_endpoint: Any = None
+
+
+_decode = msgspec.json.Decoder(_Stored).decode
+_decode_header = msgspec.json.Decoder(_Header).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def read_catalogue(location: DocumentLocation, *, expected_endpoint: str) -> OfflineCatalogue:
+    """Reads the catalogue of one LIMS.
+
+    Args:
+        location: Where the document is.
+        expected_endpoint: The LIMS that the caller is configured for; the catalogue of another is rejected.
+
+    Returns:
+        The catalogue; a missing or null ``projects`` is an empty list.
+
+    Raises:
+        ConfigError: And nothing else: the document is missing or unreadable, not JSON, not an object, of another
+            ``schema_version``, of another ``lims_endpoint``, or a row does not fit (the message names the row's
+            index and the field).
+    """
+    where: dict[str, str | None] = {"key": None, "location": None}
+    try:
+        path = as_document(location)
+        where = {"key": path.key, "location": None if path.store.location is None else str(path.store.location)}
+        data = path.read_snapshot().data
+    except StoreError as error:
+        raise ConfigError(
+            f"the catalogue cannot be read: {error.message}",
+            key=error.key or where["key"],
+            location=error.location or where["location"],
+            hint=error.hint,
+        ) from error
+    try:
+        return _catalogue(data, expected_endpoint)
+    except ConfigError as error:
+        error.key, error.location = where["key"], where["location"]
+        raise
+
+
+def _catalogue(data: bytes, expected_endpoint: str) -> OfflineCatalogue:
+    # One typed decode, and the header is looked at again only to explain one that failed: a separate pass for it
+    # would cost 1.6 ms in 10,000 projects.
+    try:
+        stored = _decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _explained(data, error, expected_endpoint) from error
+    _check(stored.schema_version, stored.lims_endpoint, expected_endpoint)
+    return OfflineCatalogue(
+        stored.schema_version, stored.produced_by, stored.produced_at, stored.lims_endpoint, stored.projects or []
+    )
+
+
+def _explained(data: bytes, error: ValueError, expected_endpoint: str) -> ConfigError:
+    hint = "Have a workstation that reaches the LIMS publish the catalogue again."
+    if not data.strip():
+        return ConfigError("the catalogue is empty", hint=hint)
+    if not isinstance(error, msgspec.ValidationError):
+        return ConfigError(f"the catalogue is not valid JSON: {error}", hint=hint)
+    try:
+        header = _decode_header(data)
+    except msgspec.ValidationError:
+        return ConfigError("the catalogue is not a JSON object", hint=hint)
+    except (msgspec.DecodeError, UnicodeDecodeError) as other:
+        return ConfigError(f"the catalogue is not valid JSON: {other}", hint=hint)
+    try:
+        _check(header.schema_version, header.lims_endpoint, expected_endpoint)
+    except ConfigError as better:
+        return better
+    return ConfigError(f"the catalogue does not fit: {error}", hint=hint)
+
+
+def _check(version: object, endpoint: object, expected_endpoint: str) -> None:
+    if version != OFFLINE_CATALOGUE_VERSION:
+        raise ConfigError(
+            f"the catalogue's schema_version is {version!r}, and this program reads {OFFLINE_CATALOGUE_VERSION!r}",
+            hint="Use the same version of the application on every workstation.",
+        )
+    if endpoint != expected_endpoint:
+        raise ConfigError(
+            f"the catalogue's lims_endpoint is {endpoint!r}, and {expected_endpoint!r} is expected",
+            hint="It belongs to another LIMS: check the location and the endpoint that are configured.",
+        )
+
+
+def write_catalogue(location: DocumentLocation, catalogue: OfflineCatalogue) -> None:
+    """Publishes a catalogue: atomic and durable; makes missing folders; takes no lock.
+
+    Concurrent producers are benign: each replaces the whole document, and the last one wins.
+
+    Args:
+        location: Where the document is.
+        catalogue: The whole document.
+
+    Raises:
+        DocumentInvalid: The catalogue holds something that JSON cannot.
+        StoreError: As `Store.atomic_write` does; the stored catalogue is untouched.
+    """
+    path = as_document(location)
+    try:
+        data = _encode(catalogue)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DocumentInvalid(f"the catalogue cannot be written: {error}", key=path.key) from error
+    path.atomic_write(data)
+
+
+class _Row(msgspec.Struct, gc=False):
+    uid: str
+    short_id: str
+    name: str
+    status: str
+    owner: str
+    description: str | None = None
+    contact_name: str | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class _Answer(msgspec.Struct):
+    data: list[_Row]
+    count: int | None = None
+
+
+_decode_answer = msgspec.json.Decoder(_Answer).decode
+
+
+def projects_from_lims(answer: bytes, *, fetched_at: str | None = None) -> list[LIMSProject]:
+    """The rows of a LIMS's answer to "list projects".
+
+    Args:
+        answer: ``{"data": [...], "count": N}``; further fields are ignored.
+        fetched_at: When the answer was fetched, ``YYYY-MM-DDTHH:MM:SSZ``; None for now. It is not in the answer.
+
+    Raises:
+        DocumentInvalid: It is not such an answer, or ``count`` says that rows are missing.
+    """
+    try:
+        decoded = _decode_answer(answer)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DocumentInvalid(
+            f"this is not a LIMS's list of projects: {error}",
+            hint='Give the whole answer: {"data": [...], "count": N}.',
+        ) from error
+    if decoded.count is not None and decoded.count != len(decoded.data):
+        raise DocumentInvalid(
+            f"the LIMS's answer has {len(decoded.data)} projects and says that there are {decoded.count}",
+            hint="Fetch the whole list: a part of it would hide projects from every workstation.",
+        )
+    moment = fetched_at or now()
+    return [
+        LIMSProject(
+            row.uid,
+            row.short_id,
+            row.name,
+            row.status,
+            row.owner,
+            moment,
+            row.description,
+            row.contact_name,
+            row.metadata or {},
+        )
+        for row in decoded.data
+    ]

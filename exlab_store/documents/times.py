@@ -1,0 +1,38 @@
+"""Times as documents hold them: text, ``YYYY-MM-DDTHH:MM:SSZ``, in UTC and whole seconds [§11.9]."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, TypeAlias
+
+import msgspec
+
+__all__ = ["Timestamp", "now", "timestamp"]
+
+_DATE = r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
+_TIME = r"([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d+)?"
+
+Timestamp: TypeAlias = Annotated[str, msgspec.Meta(pattern=rf"^(|{_DATE}T{_TIME}(Z|\+00:00))$")]
+"""A UTC time as text; readers also accept ``+00:00`` and fractions. Empty text means "not set yet"."""
+
+
+def now() -> str:
+    """The present time as documents hold it."""
+    return timestamp(datetime.now(UTC))
+
+
+def timestamp(moment: datetime | str) -> str:
+    """A time as documents hold it: in UTC, whole seconds (the fraction is cut off).
+
+    Args:
+        moment: With a time zone; or text in ISO 8601 with one; or empty text, which stays empty.
+
+    Raises:
+        ValueError: The text is not ISO 8601, or there is no time zone.
+    """
+    if moment == "":
+        return ""
+    parsed = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+    if parsed.tzinfo is None:
+        raise ValueError(f"{moment!r} has no time zone")
+    return parsed.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,132 @@
+"""What a backend promises, as data, and how a promise falls short of what was required."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import msgspec
+
+__all__ = ["ConditionalWrite", "Guarantees", "LockRelease", "LockScope", "Shortfall"]
+
+ConditionalWrite = Literal["none", "locked", "native"]
+LockScope = Literal["none", "process", "host", "site"]
+LockRelease = Literal["explicit", "lease", "crash"]
+
+# From the weakest to the strongest.
+_ORDER: dict[str, tuple[object, ...]] = {
+    "conditional_write": get_args(ConditionalWrite),
+    "lock_scope": get_args(LockScope),
+    "lock_release": get_args(LockRelease),
+}
+
+
+class Shortfall(msgspec.Struct, frozen=True):
+    """A guarantee that is weaker than required.
+
+    Attributes:
+        guarantee: The name of the field of `Guarantees`.
+        required: What was asked for.
+        offered: What the backend gives.
+    """
+
+    guarantee: str
+    required: bool | str
+    offered: bool | str
+
+    def __str__(self) -> str:
+        return f"{self.guarantee} must be {self.required!r} and is {self.offered!r}"
+
+
+class Guarantees(msgspec.Struct, frozen=True, kw_only=True):
+    """What a backend promises for one store. Every default is the weakest value.
+
+    What is not claimed raises `NotSupported` when it is used.
+
+    Attributes:
+        atomic_replace: A reader sees the old or the new document, never a mixture, and never waits.
+        durable: An acknowledged write survives a crash and a power cut of the machine that stores it.
+        conditional_write: How ``expect=`` is kept: ``none`` not at all, ``locked`` because the core takes the
+            document's lock around it, ``native`` by the storage system itself.
+        lock_scope: Between whom a lock excludes: ``none``, the threads of one ``process``, the processes of one
+            ``host``, or every client of the ``site``.
+        lock_release: What ends a lock whose holder dies: nothing (``explicit``), time (``lease``), or the
+            holder's end itself (``crash``).
+        fenced: A write under a lock that was lost is refused.
+        lists: The store can list its keys.
+        deletes: The store can delete documents.
+    """
+
+    atomic_replace: bool = False
+    durable: bool = False
+    conditional_write: ConditionalWrite = "none"
+    lock_scope: LockScope = "none"
+    lock_release: LockRelease = "explicit"
+    fenced: bool = False
+    lists: bool = False
+    deletes: bool = False
+
+    @classmethod
+    def at_least(
+        cls,
+        *,
+        atomic_replace: bool = False,
+        durable: bool = False,
+        conditional_write: ConditionalWrite = "none",
+        lock_scope: LockScope = "none",
+        lock_release: LockRelease = "explicit",
+        fenced: bool = False,
+        lists: bool = False,
+        deletes: bool = False,
+    ) -> Guarantees:
+        """A requirement for `open_store`: what is not named is not required.
+
+        Args:
+            atomic_replace: See `Guarantees`, as for the others.
+            durable: True to require it.
+            conditional_write: The weakest acceptable value.
+            lock_scope: The weakest acceptable value.
+            lock_release: The weakest acceptable value.
+            fenced: True to require it.
+            lists: True to require it.
+            deletes: True to require it.
+
+        Raises:
+            ValueError: A value is not one of those that the attribute lists.
+        """
+        required = cls(
+            atomic_replace=atomic_replace,
+            durable=durable,
+            conditional_write=conditional_write,
+            lock_scope=lock_scope,
+            lock_release=lock_release,
+            fenced=fenced,
+            lists=lists,
+            deletes=deletes,
+        )
+        flaw = required.flaw()
+        if flaw is not None:
+            raise ValueError(flaw)
+        return required
+
+    def flaw(self) -> str | None:
+        """What is wrong with the values, or None: a frozen struct does not check what it is given."""
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            allowed = _ORDER.get(name, (False, True))
+            if not any(value is option or (isinstance(value, str) and value == option) for option in allowed):
+                return f"{name} is {value!r}; it must be one of {', '.join(map(repr, allowed))}"
+        return None
+
+    def shortfalls(self, required: Guarantees) -> tuple[Shortfall, ...]:
+        """Each guarantee that is weaker than required.
+
+        Args:
+            required: The weakest acceptable value of every guarantee.
+        """
+        found: list[Shortfall] = []
+        for name in self.__struct_fields__:
+            order = _ORDER.get(name, (False, True))
+            offered, wanted = getattr(self, name), getattr(required, name)
+            if order.index(offered) < order.index(wanted):
+                found.append(Shortfall(name, wanted, offered))
+        return tuple(found)

@@ -1,0 +1,158 @@
+"""The hooks that a backend implements, and the two markers.
+
+A backend is an object whose methods carry `hookimpl`, with an attribute ``guarantees`` and a method ``close()``.
+The core has checked every argument before a hook is called: keys are valid, data is ``bytes``, timeouts are
+finite and not negative, an expectation is only passed to a backend that claims ``conditional_write``, a lock only
+to one that claims ``fenced``, and with ``conditional_write="locked"`` the document's lock is held whenever an
+expectation other than `ANY` is passed. A lock that is passed is the very object that the backend's own ``lock``
+returned. Hooks are called from several threads at once.
+
+A hook raises the errors of `exlab_store.errors` and fills in nothing but the message, a hint and what the type
+asks for: the core adds the key and the location. Anything else that escapes becomes a `PluginError`.
+"""
+
+# The implementations' parameter names are compared with these signatures when a backend is registered.
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from exlab_store.model import Expectation, HeldLock, LockOwner, Snapshot, Version
+
+__all__ = [
+    "OPTIONAL_HOOKS",
+    "PROJECT",
+    "REQUIRED_HOOKS",
+    "atomic_write",
+    "delete",
+    "hookimpl",
+    "hookspec",
+    "list_keys",
+    "lock",
+    "read_snapshot",
+]
+
+PROJECT = "exlab_store"
+REQUIRED_HOOKS = ("atomic_write", "lock", "read_snapshot")
+OPTIONAL_HOOKS = ("list_keys", "delete")
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec(firstresult=True)
+def atomic_write(key: str, data: bytes, expect: Expectation, lock: HeldLock | None) -> Version:
+    """Replaces a document as a whole, or makes it. Stops at the first non-None result.
+
+    Missing folders are made. A reader sees the old or the new document at every moment. With
+    ``guarantees.durable``, the document and every folder that was made survive a power cut once this returns.
+
+    Args:
+        key: A valid key.
+        data: The whole document; may be empty.
+        expect: `ANY`, `ABSENT`, or the version that the stored document must have.
+        lock: The lock under which the write happens, or None.
+
+    Returns:
+        The version of the document as written.
+
+    Raises:
+        VersionConflict: The document is at another version than expected; it is untouched.
+        DocumentExists: `ABSENT` was expected.
+        LockLost: The lock is not held any more; nothing was written.
+        AccessDenied: The storage system refuses the write.
+        StorageFull: There is no room.
+        BackendUnavailable: Nothing was written, and a repetition may succeed.
+        WriteOutcomeUnknown: The write may have happened, or may not be durable.
+        InvalidKey: The storage system cannot hold a document of this name.
+    """
+    raise NotImplementedError
+
+
+@hookspec(firstresult=True)
+def lock(key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]) -> HeldLock:
+    """Takes the exclusive lock of a document, which need not exist. Stops at the first non-None result.
+
+    The core lets the threads of one process pass one at a time for each document.
+
+    Args:
+        key: A valid key.
+        owner: Who asks; to be stored in the lock where that is possible, for the benefit of others who wait.
+        timeout: How long to wait, in seconds; 0 tries once.
+        cancelled: Asked at least every 50 ms while waiting; True ends the wait with `LockTimeout`.
+
+    Returns:
+        The lock, held.
+
+    Raises:
+        LockTimeout: Somebody else holds it, or the wait was cancelled; nothing is left behind.
+        AccessDenied: This user may not lock the document.
+        BackendUnavailable: The lock is not held, and a repetition may succeed.
+    """
+    raise NotImplementedError
+
+
+@hookspec(firstresult=True)
+def read_snapshot(key: str) -> Snapshot:
+    """Reads a whole document from one state of it, without waiting for writers. Stops at the first non-None result.
+
+    Args:
+        key: A valid key.
+
+    Returns:
+        The bytes and their version.
+
+    Raises:
+        DocumentNotFound: There is none.
+        AccessDenied: This user may not read it.
+        BackendUnavailable: A repetition may succeed.
+    """
+    raise NotImplementedError
+
+
+@hookspec(firstresult=True)
+def list_keys(prefix: str) -> Iterable[str]:
+    """Lists the documents below a folder. Stops at the first non-None result.
+
+    Optional: a backend without it leaves ``guarantees.lists`` at False.
+
+    Args:
+        prefix: The folder's key, or empty text for the whole store. A folder that does not exist is empty.
+
+    Returns:
+        The keys of the documents, at any depth and in any order; no lock files, no temporary files, no names
+        that are not valid keys.
+
+    Raises:
+        AccessDenied: This user may not list a folder.
+        BackendUnavailable: A repetition may succeed.
+    """
+    raise NotImplementedError
+
+
+@hookspec(firstresult=True)
+def delete(key: str, expect: Expectation, lock: HeldLock | None) -> None:
+    """Deletes a document. The only hook whose result is None. Stops at the first non-None result.
+
+    Optional: a backend without it leaves ``guarantees.deletes`` at False. Its lock stays: deleting a lock file
+    splits the lock.
+
+    Args:
+        key: A valid key.
+        expect: `ANY` or the version that the stored document must have.
+        lock: The lock under which the deletion happens, or None.
+
+    Raises:
+        DocumentNotFound: There is none.
+        VersionConflict: The document is at another version; it is untouched.
+        LockLost: The lock is not held any more; nothing was deleted.
+        AccessDenied: The storage system refuses the deletion.
+        BackendUnavailable: Nothing was deleted, and a repetition may succeed.
+        WriteOutcomeUnknown: The deletion may have happened, or may not be durable.
+    """
+    raise NotImplementedError

@@ -1,0 +1,133 @@
+"""What a document key is: a relative, ``/``-separated name that every storage system can hold.
+
+The rules are the intersection of what POSIX, SMB, Windows and object stores accept, so that a store can be
+moved from one to another without renaming anything [design, section 6].
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from functools import lru_cache
+
+from exlab_store.errors import InvalidKey
+
+__all__ = ["MAX_KEY_BYTES", "MAX_SEGMENT_BYTES", "check_key", "is_key", "lock_key", "shortened"]
+
+MAX_SEGMENT_BYTES = 255
+MAX_KEY_BYTES = 1024
+
+_LOCK_SUFFIX = ".lock"
+_FORBIDDEN = frozenset('<>:"|?*\\')
+_DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])[ ]*(?:\..*)?", re.IGNORECASE)
+_RESERVED = re.compile(r".*(?:\.lock|\.tmp\..*)", re.IGNORECASE | re.DOTALL)
+
+
+def _flaw_of_segment(segment: str) -> str | None:
+    if not segment:
+        return "has an empty segment"
+    if segment in {".", ".."}:
+        return f"has the segment {segment!r}"
+    if _FORBIDDEN & set(segment):
+        return "has one of the characters " + " ".join(sorted(_FORBIDDEN))
+    if any(unicodedata.category(character) == "Cc" for character in segment):
+        return "has a control character"
+    if segment[-1] in ". ":
+        return f"has a segment that ends in {'a dot' if segment[-1] == '.' else 'a space'}"
+    if _DEVICE.fullmatch(segment):
+        return f"has the segment {segment!r}, a device name on Windows"
+    if _RESERVED.fullmatch(segment):
+        return f"has the segment {segment!r}, a name that stores keep for themselves (*.lock, *.tmp.*)"
+    if len(segment.encode()) > MAX_SEGMENT_BYTES:
+        return f"has a segment of more than {MAX_SEGMENT_BYTES} bytes"
+    return None
+
+
+def _flaw(key: str) -> str | None:
+    if not key:
+        return "is empty"
+    try:
+        size = len(key.encode())
+    except UnicodeEncodeError:
+        return "is not valid Unicode"
+    if key.startswith("/"):
+        return "starts with '/'"
+    if size > MAX_KEY_BYTES:
+        return f"is longer than {MAX_KEY_BYTES} bytes"
+    if not unicodedata.is_normalized("NFC", key):
+        return "is not in Unicode normal form C"
+    for segment in key.split("/"):
+        flaw = _flaw_of_segment(segment)
+        if flaw is not None:
+            return flaw
+    return None
+
+
+@lru_cache(maxsize=8192)
+def check_key(key: str) -> str:
+    """Checks that a key can name a document in every storage system.
+
+    Args:
+        key: Segments separated by ``/``; 1 to 1,024 bytes of UTF-8 in Unicode normal form C, each segment
+            1 to 255 bytes.
+
+    Returns:
+        The key, unchanged. A key that was checked once costs a dictionary look-up.
+
+    Raises:
+        InvalidKey: The reason is in the message.
+    """
+    if not isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may be untyped
+        raise InvalidKey(f"a key is text, not {type(key).__name__}")
+    flaw = _flaw(key)
+    if flaw is None:
+        return key
+    raise InvalidKey(
+        f"the key {flaw}",
+        key=ascii(key)[1:-1][:200],
+        hint="Keys are relative, '/'-separated names that are valid on every file system.",
+    )
+
+
+def is_key(name: str) -> bool:
+    """Whether a name found in a storage system is a valid key: what is not, is not listed.
+
+    Args:
+        name: A ``/``-separated name.
+    """
+    return _flaw(name) is None
+
+
+def shortened(segment: str, suffix: str) -> str:
+    """A segment with a suffix, within the 255 bytes that file systems allow for a name.
+
+    Args:
+        segment: A valid segment of a key.
+        suffix: ASCII text to append, below 200 bytes.
+
+    Returns:
+        ``segment + suffix`` where it fits; otherwise the segment is cut at a character and gets a digest of the
+        whole, so that two long names that share a beginning stay apart.
+    """
+    encoded = segment.encode()
+    if len(encoded) + len(suffix) <= MAX_SEGMENT_BYTES:
+        return segment + suffix
+    mark = "~" + hashlib.sha256(encoded).hexdigest()[:16]
+    room = MAX_SEGMENT_BYTES - len(suffix) - len(mark)
+    return encoded[:room].decode(errors="ignore") + mark + suffix
+
+
+@lru_cache(maxsize=8192)
+def lock_key(key: str) -> str:
+    """The name of a document's lock file: ``<key>.lock``, beside the document.
+
+    Every backend that keeps its locks in files uses this name, and so do other programs with
+    ``filelock.FileLock(path + ".lock")`` [§11.4]. A document name of more than 250 bytes leaves no room for the
+    suffix; its lock has a shortened name, which is the same for every backend.
+
+    Args:
+        key: A valid key.
+    """
+    folder, slash, name = key.rpartition("/")
+    return folder + slash + shortened(name, _LOCK_SUFFIX)

@@ -1,0 +1,158 @@
+"""The values that pass between callers, the core and the backends."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+from typing import TYPE_CHECKING, Final, Literal, NewType, Protocol, TypeAlias, final, runtime_checkable
+
+import msgspec
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+__all__ = ["ABSENT", "ANY", "Expectation", "HeldLock", "LockOwner", "Snapshot", "Version", "version_of"]
+
+Version = NewType("Version", str)
+"""An opaque text that changes with the document's bytes; compare it for equality and nothing else."""
+
+
+class _Expect(enum.Enum):
+    ANY = "ANY"
+    ABSENT = "ABSENT"
+
+    def __repr__(self) -> str:
+        return self.value
+
+
+ANY: Final = _Expect.ANY
+"""Write whatever is there: the last writer wins."""
+
+ABSENT: Final = _Expect.ABSENT
+"""Write only where there is no document yet; otherwise `DocumentExists`."""
+
+Expectation: TypeAlias = Version | Literal[_Expect.ANY, _Expect.ABSENT]
+"""`ANY`, `ABSENT`, or the `Version` that the document must have; otherwise `VersionConflict`."""
+
+
+def version_of(data: bytes) -> Version:
+    """The version of a document whose storage system has none of its own: the SHA-256 of its bytes, in hex.
+
+    The same document so has the same version through every protocol.
+
+    Args:
+        data: The whole document.
+    """
+    return Version(hashlib.sha256(data).hexdigest())
+
+
+@final
+class Snapshot:
+    """The bytes of a document and their version, both from one state of the document.
+
+    Args:
+        data: The whole document.
+        version: The storage system's own version (an ETag), or None for the SHA-256 of the bytes, which is
+            computed when it is first asked for: a plain read never pays for it.
+    """
+
+    __slots__ = ("_data", "_version")
+
+    def __init__(self, data: bytes, version: Version | None = None) -> None:
+        self._data = data
+        self._version = version
+
+    @property
+    def data(self) -> bytes:
+        """The whole document."""
+        return self._data
+
+    @property
+    def version(self) -> Version:
+        """What to pass as ``expect=`` to write only if nobody else has."""
+        if self._version is None:
+            self._version = version_of(self._data)
+        return self._version
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __bool__(self) -> bool:
+        # Without this, an empty document would be false, like a missing one.
+        return True
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Snapshot):
+            return NotImplemented
+        return self._data == other._data and self.version == other.version
+
+    def __hash__(self) -> int:
+        return hash(self.version)
+
+    def __repr__(self) -> str:
+        return f"Snapshot({len(self._data)} bytes, version={self.version[:12]!r}...)"
+
+
+class LockOwner(msgspec.Struct, frozen=True):
+    """Who holds a lock: written into the lock where the backend can, so that a waiter can say whom it waits for.
+
+    Attributes:
+        id: Unique for each acquisition: 16 hex digits.
+        host: The host's name.
+        user: The account's name.
+        pid: The process identifier on that host.
+        since: When the lock was asked for, ``YYYY-MM-DDTHH:MM:SSZ``.
+        purpose: What for, in the caller's words; may be empty.
+    """
+
+    id: str
+    host: str
+    user: str
+    pid: int
+    since: str
+    purpose: str = ""
+
+    def __str__(self) -> str:
+        purpose = f" for {self.purpose!r}" if self.purpose else ""
+        return f"{self.user} on {self.host} (process {self.pid}) since {self.since}{purpose}"
+
+
+@runtime_checkable
+class HeldLock(Protocol):
+    """A lock that is held until it is released; also a context manager that releases it.
+
+    Pass it as ``lock=`` to a write to have the write refused with `LockLost` if the lock was lost.
+    """
+
+    @property
+    def key(self) -> str:
+        """The key of the locked document."""
+        ...
+
+    @property
+    def owner(self) -> LockOwner:
+        """Who holds it: what was given to the hook."""
+        ...
+
+    def ensure_held(self) -> None:
+        """Checks that the lock is still held.
+
+        Raises:
+            LockLost: It was released or lost.
+        """
+        ...
+
+    def release(self) -> None:
+        """Releases the lock. A second call does nothing."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None: ...

@@ -1,0 +1,133 @@
+"""From a URL's scheme to the one backend that serves it, through entry points.
+
+Only the backend that is asked for is imported, so a broken one never disturbs another scheme.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from exlab_store.errors import PluginError, StoreError, UnknownScheme
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from importlib.metadata import EntryPoint
+
+    from exlab_store.backend_hooks import Backend
+    from exlab_store.location import Location
+
+__all__ = ["GROUP", "InstalledBackend", "installed_backends", "open_backend"]
+
+GROUP = "exlab_store.backends"
+
+# Asking importlib.metadata takes 2.3 ms, so a scheme that was resolved is remembered.
+_openers: dict[str, Callable[[Location, Mapping[str, object]], Any]] = {}
+
+
+class InstalledBackend(msgspec.Struct, frozen=True):
+    """An entry point that offers a scheme.
+
+    Attributes:
+        scheme: The URL's scheme.
+        distribution: The distribution's name.
+        version: The distribution's version.
+        fault: Why it cannot be used, or None.
+    """
+
+    scheme: str
+    distribution: str
+    version: str
+    fault: str | None = None
+
+
+def open_backend(location: Location, options: Mapping[str, object]) -> Backend:
+    """Opens the backend that serves a location.
+
+    Args:
+        location: Where the store is; its scheme is the entry point's name.
+        options: The backend's own options.
+
+    Raises:
+        UnknownScheme: No backend for the scheme is installed; the message names those that are.
+        PluginError: Two distributions offer the scheme, or the backend cannot be imported, or fails.
+        StoreError: Whatever the backend says of the location and the options.
+    """
+    opener = _openers.get(location.scheme)
+    if opener is None:
+        opener = _openers[location.scheme] = _load(_entry_point(location))
+    try:
+        return opener(location, options)  # type: ignore[no-any-return]  # checked by BackendHooks
+    except StoreError:
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"the backend for {location.scheme}: raised {type(error).__name__} when opened: {error}",
+            location=str(location),
+        ) from error
+
+
+def _entry_point(location: Location) -> EntryPoint:
+    from importlib.metadata import entry_points  # 30 ms to import, and stores given as objects do without
+
+    found = entry_points(group=GROUP, name=location.scheme)
+    # A distribution that is found twice on the path (an editable install) is still one.
+    distinct = {(_distribution(entry), entry.value): entry for entry in found}
+    if not distinct:
+        schemes = sorted({entry.name for entry in entry_points(group=GROUP)})
+        raise UnknownScheme(
+            f"no installed backend serves {location.scheme!r}",
+            location=str(location),
+            hint=f"Installed: {', '.join(schemes) or 'none'}. Install the distribution that offers the scheme.",
+        )
+    if len(distinct) > 1:
+        names = " and ".join(sorted(distribution for distribution, _ in distinct))
+        raise PluginError(
+            f"two backends serve {location.scheme!r}: {names}",
+            location=str(location),
+            hint="Uninstall one of them.",
+        )
+    return next(iter(distinct.values()))
+
+
+def _distribution(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist is not None else "an unknown distribution"
+
+
+def _load(entry: EntryPoint) -> Callable[[Location, Mapping[str, object]], Any]:
+    distribution = _distribution(entry)
+    try:
+        opener = entry.load()
+    except Exception as error:
+        extra = f" Or install what it needs: pip install '{distribution}[{entry.extras[0]}]'." if entry.extras else ""
+        raise PluginError(
+            f"the backend {entry.name!r} of the distribution {distribution} cannot be imported: "
+            f"{type(error).__name__}: {error}",
+            hint=f"Repair or uninstall {distribution}.{extra}",
+        ) from error
+    if not callable(opener):
+        raise PluginError(f"the entry point {entry.name!r} of the distribution {distribution} is not callable")
+    return opener  # type: ignore[no-any-return]  # its result is checked by BackendHooks
+
+
+def installed_backends() -> list[InstalledBackend]:
+    """Every backend that is installed, in the order of the schemes; each is imported, a broken one has a fault."""
+    from importlib.metadata import entry_points
+
+    found: dict[tuple[str, str, str], EntryPoint] = {}
+    for entry in entry_points(group=GROUP):
+        found.setdefault((entry.name, _distribution(entry), entry.value), entry)
+    schemes = [scheme for scheme, _, _ in found]
+    backends: list[InstalledBackend] = []
+    for (scheme, distribution, _), entry in sorted(found.items()):
+        fault = None
+        try:
+            _load(entry)
+        except PluginError as error:
+            fault = error.message
+        if schemes.count(scheme) > 1:
+            fault = f"more than one distribution serves {scheme!r}"
+        version = entry.dist.version if entry.dist is not None else ""
+        backends.append(InstalledBackend(scheme, distribution, version, fault))
+    return backends

@@ -1,0 +1,87 @@
+"""From a location, as document functions take it, to a document in a store; what was resolved once is remembered."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeAlias
+
+from exlab_store.errors import LocationError
+from exlab_store.location import Location
+from exlab_store.store import StorePath, open_store_at
+
+__all__ = ["DocumentLocation", "as_document", "known_document"]
+
+if TYPE_CHECKING:
+    from exlab_store.store import Store
+
+DocumentLocation: TypeAlias = "StorePath | str | os.PathLike[str]"
+"""A `StorePath`, a URL, or the absolute path of a local file."""
+
+_LIMIT = 4096
+
+_mutex = threading.Lock()
+_documents: dict[tuple[bool, str], StorePath] = {}
+_stores: dict[Location, Store] = {}
+
+
+def _forget() -> None:
+    # A forked child opens its own stores.
+    global _mutex
+    _mutex = threading.Lock()
+    _documents.clear()
+    _stores.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+def known_document(location: DocumentLocation) -> StorePath | None:
+    """The document at a location if nothing has to be opened for it, else None.
+
+    Args:
+        location: As for `as_document`.
+    """
+    if isinstance(location, StorePath):
+        return location
+    return _documents.get((isinstance(location, str), os.fspath(location)))
+
+
+def as_document(location: DocumentLocation) -> StorePath:
+    """The document at a location.
+
+    The store is the folder that holds the document, opened with ``create=True``: a document may be written into
+    folders that do not exist yet. Stores that were opened here stay open and serve all documents of the folder.
+
+    Args:
+        location: A `StorePath`, which is returned as it is; a URL; or the absolute path of a local file.
+
+    Raises:
+        LocationError: The location is relative or malformed, or names no document.
+        InvalidKey: The document's name is not portable.
+        StoreError: The store cannot be opened; see `open_store`.
+    """
+    known = known_document(location)
+    if known is not None:
+        return known
+    if isinstance(location, StorePath):  # known_document has returned it; this tells the type checker
+        return location
+    parsed = Location.parse(location)
+    if not parsed.name:
+        raise LocationError(
+            "the location names no document",
+            location=str(parsed),
+            hint="Add the document's name to the location.",
+        )
+    folder = replace(parsed.parent, create=True)
+    with _mutex:
+        store = _stores.get(folder)
+        if store is None:
+            store = _stores[folder] = open_store_at(folder)
+        path = store / parsed.name
+        if len(_documents) >= _LIMIT:
+            _documents.clear()
+        _documents[isinstance(location, str), os.fspath(location)] = path
+    return path

@@ -1,0 +1,124 @@
+"""Repeats the operations that are known to be safe to repeat.
+
+`BackendUnavailable` says that an operation did not happen, so it may be repeated. `WriteOutcomeUnknown` is never
+repeated here: only the caller knows whether a second write would overwrite somebody else's. A pluggy wrapper
+cannot repeat a call, so this stands between `Store` and the hooks.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from exlab_store.errors import BackendUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from exlab_store.backend_hooks import BackendHooks
+    from exlab_store.model import Expectation, HeldLock, LockOwner, Snapshot, Version
+
+__all__ = ["Retry", "RetryingHooks"]
+
+T = TypeVar("T")
+
+
+class Retry(msgspec.Struct, frozen=True, kw_only=True):
+    """How to repeat an operation that a backend was unavailable for.
+
+    Attributes:
+        attempts: How often an operation is tried in all, 1 or more.
+        wait: Seconds before the second attempt; the wait doubles with each and is jittered.
+        longest_wait: Seconds that no single wait exceeds.
+        timeout: Seconds after which no further attempt is made.
+    """
+
+    attempts: int = 3
+    wait: float = 0.1
+    longest_wait: float = 2.0
+    timeout: float = 30.0
+
+    def __post_init__(self) -> None:
+        if self.attempts < 1 or self.wait < 0 or self.longest_wait < 0 or self.timeout <= 0:
+            raise ValueError("attempts must be at least 1, waits not negative, and the timeout positive")
+
+
+class RetryingHooks:
+    """The hooks of one store, repeated where that is safe.
+
+    Args:
+        hooks: What is called.
+        retry: How often and how long, or None for one attempt.
+    """
+
+    def __init__(self, hooks: BackendHooks, retry: Retry | None) -> None:
+        self._hooks = hooks
+        self._retry = None if retry is None or retry.attempts == 1 else retry
+
+    def read_snapshot(self, key: str) -> Snapshot:
+        """Reads; a read is always safe to repeat."""
+        try:
+            return self._hooks.read_snapshot(key)
+        except BackendUnavailable as error:
+            return self._again(error, lambda: self._hooks.read_snapshot(key))
+
+    def atomic_write(self, key: str, data: bytes, expect: Expectation, lock: HeldLock | None) -> Version:
+        """Writes; repeated only when the backend says that nothing was written."""
+        try:
+            return self._hooks.atomic_write(key, data, expect, lock)
+        except BackendUnavailable as error:
+            return self._again(error, lambda: self._hooks.atomic_write(key, data, expect, lock))
+
+    def lock(self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]) -> HeldLock:
+        """Takes the lock; repeated only when the backend says that it is not held, and not once cancelled."""
+        deadline = time.monotonic() + timeout
+        try:
+            return self._hooks.lock(key, owner, timeout, cancelled)
+        except BackendUnavailable as error:
+            if cancelled():
+                raise
+            remaining = max(0.0, deadline - time.monotonic())
+            return self._again(
+                error,
+                lambda: self._hooks.lock(key, owner, max(0.0, deadline - time.monotonic()), cancelled),
+                within=remaining,
+            )
+
+    def list_keys(self, prefix: str) -> list[str]:
+        """Lists; always safe to repeat."""
+        try:
+            return self._hooks.list_keys(prefix)
+        except BackendUnavailable as error:
+            return self._again(error, lambda: self._hooks.list_keys(prefix))
+
+    def delete(self, key: str, expect: Expectation, lock: HeldLock | None) -> None:
+        """Deletes; repeated only when the backend says that nothing was deleted."""
+        try:
+            self._hooks.delete(key, expect, lock)
+        except BackendUnavailable as error:
+            self._again(error, lambda: self._hooks.delete(key, expect, lock))
+
+    def _again(self, first: BackendUnavailable, call: Callable[[], T], within: float | None = None) -> T:
+        retry = self._retry
+        if retry is None:
+            raise first
+        import stamina  # 50 ms to import, and a store that works never needs it
+
+        timeout = retry.timeout if within is None else min(retry.timeout, within)
+        # The attempt that has failed is stamina's first: it raises again, and stamina waits before the next.
+        failed: list[BackendUnavailable] = [first]
+        for attempt in stamina.retry_context(
+            on=BackendUnavailable,
+            attempts=retry.attempts,
+            timeout=timeout,
+            wait_initial=retry.wait,
+            wait_max=retry.longest_wait,
+            wait_jitter=retry.wait,
+        ):
+            with attempt:
+                if failed:
+                    raise failed.pop()
+                return call()
+        raise first

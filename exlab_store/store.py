@@ -1,0 +1,649 @@
+"""`open_store`, `Store` and `StorePath`: the face of the library."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+import time
+from functools import lru_cache
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NoReturn, cast, final, overload
+
+from exlab_store import registry
+from exlab_store.backend_hooks import BackendHooks
+from exlab_store.errors import DocumentNotFound, GuaranteeNotMet, LockLost, NotSupported, StoreError
+from exlab_store.keys import check_key
+from exlab_store.location import Location
+from exlab_store.model import ABSENT, ANY, LockOwner
+from exlab_store.retrying import Retry, RetryingHooks
+from exlab_store.turns import take_turn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Mapping, Sequence
+    from types import TracebackType
+    from typing import Self
+
+    from exlab_store.aio import AsyncStore, AsyncStorePath
+    from exlab_store.backend_hooks import Backend
+    from exlab_store.guarantees import Guarantees
+    from exlab_store.model import Expectation, HeldLock, Snapshot, Version
+    from exlab_store.turns import Turn
+
+__all__ = ["DEFAULT_LOCK_TIMEOUT", "Store", "StorePath", "open_store"]
+
+DEFAULT_LOCK_TIMEOUT = 30.0
+_DEFAULT_RETRY = Retry()
+
+
+@overload
+def open_store(
+    location: str | os.PathLike[str],
+    /,
+    *,
+    require: Guarantees | None = None,
+    observers: Sequence[object] = (),
+    retry: Retry | None = _DEFAULT_RETRY,
+    create: bool = False,
+    **options: object,
+) -> Store: ...
+@overload
+def open_store(
+    *,
+    backend: Backend,
+    require: Guarantees | None = None,
+    observers: Sequence[object] = (),
+    retry: Retry | None = _DEFAULT_RETRY,
+) -> Store: ...
+def open_store(
+    location: str | os.PathLike[str] | None = None,
+    /,
+    *,
+    backend: Any = None,  # Any: among an overload's options, a backend may be of any type
+    require: Guarantees | None = None,
+    observers: Sequence[object] = (),
+    retry: Retry | None = _DEFAULT_RETRY,
+    create: bool = False,
+    **options: Any,
+) -> Store:
+    """Opens a store.
+
+    Args:
+        location: A URL (``smb://nas01/lab/exlab``, ``memory://``, ``file:///data/lab``) or the absolute path of a
+            local directory.
+        backend: Instead of a location, a backend object: for tests and for programs that bring their own.
+        require: What the backend must promise; see `Guarantees.at_least`.
+        observers: Objects that wrap hooks, outermost first.
+        retry: How operations are repeated that the backend was unavailable for; None for not at all.
+        create: Accept a place that does not exist yet; the first write makes it.
+        options: The backend's own options.
+
+    Returns:
+        An open store; close it, or use it as a context manager.
+
+    Raises:
+        LocationError: The location is relative, malformed or missing, or an option is not known.
+        UnknownScheme: No installed backend serves the URL's scheme.
+        GuaranteeNotMet: The backend promises less than required; each shortfall is named.
+        PluginError: The backend is broken, or two distributions serve the scheme.
+        AccessDenied: The place may not be used.
+        BackendUnavailable: The place cannot be reached.
+    """
+    if backend is not None:
+        if location is not None or options or create:
+            raise TypeError("open_store takes a location with options, or a backend, not both")
+        return _assembled(backend, None, require, observers, retry)
+    if location is None:
+        raise TypeError("open_store takes a location or a backend")
+    parsed = Location.parse(location, create=create)
+    return open_store_at(parsed, require=require, observers=observers, retry=retry, options=options)
+
+
+def open_store_at(
+    location: Location,
+    *,
+    require: Guarantees | None = None,
+    observers: Sequence[object] = (),
+    retry: Retry | None = _DEFAULT_RETRY,
+    options: Mapping[str, object] = MappingProxyType({}),
+) -> Store:
+    """As `open_store`, for a location that is parsed already."""
+    try:
+        backend = registry.open_backend(location, options)
+    except StoreError as error:
+        raise _placed(error, None, location) from error.__cause__
+    return _assembled(backend, location, require, observers, retry)
+
+
+def _assembled(
+    backend: Backend,
+    location: Location | None,
+    require: Guarantees | None,
+    observers: Sequence[object],
+    retry: Retry | None,
+) -> Store:
+    try:
+        hooks = BackendHooks(backend, observers)
+        shortfalls = () if require is None else hooks.guarantees.shortfalls(require)
+        if shortfalls:
+            raise GuaranteeNotMet(shortfalls)
+    except StoreError as error:
+        if location is not None and callable(getattr(backend, "close", None)):
+            backend.close()
+        raise _placed(error, None, location) from error.__cause__
+    return Store(hooks, location, retry)
+
+
+def check_timeout(timeout: float) -> None:
+    """Refuses a lock's timeout that is negative, infinite or not a number: no call waits for ever."""
+    if not 0 <= timeout < math.inf:
+        raise ValueError(f"timeout must be finite and not negative, not {timeout!r}")
+
+
+def _placed(error: StoreError, key: str | None, location: Location | None) -> StoreError:
+    if error.key is None:
+        error.key = key
+    if error.location is None and location is not None:
+        error.location = str(location)
+    return error
+
+
+def _never() -> bool:
+    return False
+
+
+class _ClosedHooks:
+    def __getattr__(self, name: str) -> NoReturn:
+        raise NotSupported("the store is closed", hint="Open it again.")
+
+
+class Store:
+    """Documents under keys, kept by one backend. Safe to share between threads; a forked process opens its own.
+
+    `open_store` makes one.
+
+    Args:
+        hooks: The backend's hooks.
+        location: Where the store is; None for a backend that was given as an object.
+        retry: How operations are repeated, or None.
+    """
+
+    def __init__(self, hooks: BackendHooks, location: Location | None, retry: Retry | None = _DEFAULT_RETRY) -> None:
+        self._hooks = hooks
+        self._calls = RetryingHooks(hooks, retry)
+        self._location = location
+        self._guarantees = hooks.guarantees
+        self._aio: AsyncStore | None = None
+        # Two stores at one place share their turns; nameless ones (a fresh memory store) share nothing.
+        self._shared_place = str(location).rstrip("/") if location is not None and location.shared else None
+
+    @property
+    def guarantees(self) -> Guarantees:
+        """What the backend promises."""
+        return self._guarantees
+
+    @property
+    def location(self) -> Location | None:
+        """Where the store is; None for one that was opened with a backend object."""
+        return self._location
+
+    @property
+    def aio(self) -> AsyncStore:
+        """The same verbs as coroutines."""
+        if self._aio is None:
+            from exlab_store.aio import (
+                AsyncStore,
+            )  # anyio takes 20 ms to import, and sync programs do without
+
+            self._aio = AsyncStore(self)
+        return self._aio
+
+    def read_snapshot(self, key: str) -> Snapshot:
+        """Reads a document as it is at one moment; never waits for a writer.
+
+        Args:
+            key: The document's key.
+
+        Returns:
+            The bytes and, computed when asked for, their version.
+
+        Raises:
+            DocumentNotFound: There is none.
+            InvalidKey: The key is not portable, or names a folder.
+            AccessDenied: This user may not read it.
+            BackendUnavailable: The storage cannot be reached, after the retries.
+        """
+        check_key(key)
+        try:
+            return self._calls.read_snapshot(key)
+        except StoreError as error:
+            raise _placed(error, key, self._location) from error.__cause__
+
+    def atomic_write(
+        self, key: str, data: bytes, *, expect: Expectation = ANY, lock: HeldLock | None = None
+    ) -> Version:
+        """Replaces a document as a whole, or makes it, with missing folders.
+
+        Args:
+            key: The document's key.
+            data: The whole document.
+            expect: `ANY` for the last writer wins, `ABSENT` for a new document only, or the version that the
+                document must have.
+            lock: The lock under which the write happens; the write is refused if that was lost.
+
+        Returns:
+            The version as written.
+
+        Raises:
+            VersionConflict: The document is at another version; it is untouched.
+            DocumentExists: `ABSENT` was given and it exists.
+            LockLost: The lock is not held any more, or is another document's; nothing was written.
+            LockTimeout: The backend needs the lock for ``expect``, and it could not be had in 30 s.
+            NotSupported: The backend does not claim ``conditional_write``, or ``fenced``.
+            InvalidKey: The key is not portable, or names a folder.
+            AccessDenied: This user may not write it.
+            StorageFull: There is no room.
+            BackendUnavailable: Nothing was written, after the retries.
+            WriteOutcomeUnknown: It may or may not have been written.
+        """
+        check_key(key)
+        if type(data) is not bytes:
+            raise TypeError(f"data must be bytes, not {type(data).__name__}")
+        try:
+            if expect is ANY and lock is None:
+                return self._calls.atomic_write(key, data, ANY, None)
+            if lock is None and self._needs_lock_for(expect):
+                with self.lock(key, purpose="conditional write") as held:
+                    return self._write_locked(key, data, expect, held)
+            return self._calls.atomic_write(key, data, expect, self._backend_lock(key, lock))
+        except StoreError as error:
+            raise _placed(error, key, self._location) from error.__cause__
+
+    def lock(
+        self,
+        key: str,
+        *,
+        timeout: float = DEFAULT_LOCK_TIMEOUT,
+        purpose: str = "",
+        cancelled: Callable[[], bool] | None = None,
+        holder: Hashable = None,
+    ) -> StoreLock:
+        """Takes the exclusive lock of a document, which need not exist. Threads of one process queue in order.
+
+        Args:
+            key: The document's key.
+            timeout: Seconds to wait, finite and not negative; 0 tries once.
+            purpose: What for, shown to others who wait.
+            cancelled: Asked about every 50 ms while waiting, from this thread; True ends the wait.
+            holder: Who asks, where that is not the thread (a task, say); to one holder a lock is given once.
+
+        Returns:
+            The lock: a context manager, and a fence for writes (``lock=``).
+
+        Raises:
+            LockTimeout: Somebody else holds it; ``.holder`` says who, where that is known.
+            LockAlreadyHeld: This thread, or holder, has it already.
+            NotSupported: The backend has no locks.
+            InvalidKey: The key is not portable.
+            AccessDenied: This user may not lock the document.
+            BackendUnavailable: The storage cannot be reached, after the retries.
+        """
+        check_key(key)
+        check_timeout(timeout)
+        try:
+            if self._guarantees.lock_scope == "none":
+                raise NotSupported("the backend has no locks")
+            owner = _new_owner(purpose)
+            deadline = time.monotonic() + timeout
+            asker = threading.get_ident() if holder is None else holder
+            turn = take_turn(self._place(key), asker, owner, timeout, cancelled)
+            try:
+                remaining = max(0.0, deadline - time.monotonic())
+                held = self._calls.lock(key, owner, remaining, cancelled or _never)
+            except BaseException:
+                turn.end()
+                raise
+        except StoreError as error:
+            raise _placed(error, key, self._location) from error.__cause__
+        return StoreLock(self, held, turn)
+
+    def update(
+        self,
+        key: str,
+        change: Callable[[bytes | None], bytes],
+        *,
+        timeout: float = DEFAULT_LOCK_TIMEOUT,
+        purpose: str = "update",
+        lock: HeldLock | None = None,
+    ) -> Version:
+        """Reads, changes and writes a document under its lock: no other update is lost.
+
+        Args:
+            key: The document's key.
+            change: Gets the stored bytes, or None where there is no document, and returns the new ones. If it
+                returns the very object it was given, nothing is written. Its exceptions pass through.
+            timeout: Seconds to wait for the lock.
+            purpose: What for, shown to others who wait.
+            lock: The document's lock, if the caller holds it already.
+
+        Returns:
+            The version of the document as it now is.
+
+        Raises:
+            StoreError: As `lock`, `read_snapshot` and `atomic_write` do.
+        """
+        if lock is not None:
+            return self._update_locked(key, change, self._own(key, lock))
+        with self.lock(key, timeout=timeout, purpose=purpose) as held:
+            return self._update_locked(key, change, held)
+
+    def list_keys(self, prefix: str = "") -> list[str]:
+        """Lists the documents below a folder, at any depth, in order.
+
+        Args:
+            prefix: The folder's key, or empty text for the whole store. A folder that does not exist is empty.
+
+        Raises:
+            NotSupported: The backend does not claim ``lists``.
+            InvalidKey: The prefix is not a valid key.
+            AccessDenied: This user may not list it.
+            BackendUnavailable: The storage cannot be reached, after the retries.
+        """
+        if prefix:
+            check_key(prefix)
+        try:
+            if not self._guarantees.lists:
+                raise NotSupported("the backend does not list its keys")
+            return sorted(self._calls.list_keys(prefix))
+        except StoreError as error:
+            raise _placed(error, prefix or None, self._location) from error.__cause__
+
+    def delete(self, key: str, *, expect: Expectation = ANY, lock: HeldLock | None = None) -> None:
+        """Deletes a document; its lock file stays.
+
+        Args:
+            key: The document's key.
+            expect: `ANY`, or the version that the document must have.
+            lock: The lock under which the deletion happens.
+
+        Raises:
+            DocumentNotFound: There is none.
+            NotSupported: The backend does not claim ``deletes``.
+            ValueError: ``expect`` is `ABSENT`, which no deletion can fulfil.
+            StoreError: As `atomic_write` does.
+        """
+        check_key(key)
+        if expect is ABSENT:
+            raise ValueError("delete takes ANY or a version as expect, not ABSENT")
+        try:
+            if not self._guarantees.deletes:
+                raise NotSupported("the backend does not delete documents")
+            if lock is None and expect is not ANY and self._needs_lock_for(expect):
+                with self.lock(key, purpose="conditional deletion") as held:
+                    self._calls.delete(key, expect, self._fence(held))
+                return
+            self._calls.delete(key, expect, self._backend_lock(key, lock))
+        except StoreError as error:
+            raise _placed(error, key, self._location) from error.__cause__
+
+    def close(self) -> None:
+        """Closes the backend; a second call does nothing."""
+        if not isinstance(self._calls, _ClosedHooks):
+            self._calls = cast("RetryingHooks", _ClosedHooks())
+            self._hooks.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __truediv__(self, name: str) -> StorePath:
+        return StorePath(self, name)
+
+    def __repr__(self) -> str:
+        return f"Store({str(self._location)!r})" if self._location is not None else "Store(backend=...)"
+
+    def _place(self, key: str) -> Hashable:
+        return (id(self), key) if self._shared_place is None else f"{self._shared_place}/{key}"
+
+    def _needs_lock_for(self, expect: Expectation) -> bool:
+        support = self._guarantees.conditional_write
+        if support == "none" and expect is not ANY:
+            raise NotSupported("the backend cannot write on a condition (expect)")
+        return support == "locked" and expect is not ANY
+
+    def _backend_lock(self, key: str, lock: HeldLock | None) -> HeldLock | None:
+        if lock is None:
+            return None
+        if not self._guarantees.fenced:
+            raise NotSupported("the backend cannot refuse a write whose lock was lost (fenced)")
+        held = self._own(key, lock)
+        held.ensure_held()
+        return held.inner
+
+    def _own(self, key: str, lock: HeldLock) -> StoreLock:
+        if isinstance(lock, StoreLock) and lock.guards(self, key):
+            return lock
+        raise _placed(LockLost("the lock that was given is not this document's"), key, self._location)
+
+    def _fence(self, held: StoreLock) -> HeldLock | None:
+        return held.inner if self._guarantees.fenced else None
+
+    def _write_locked(self, key: str, data: bytes, expect: Expectation, held: StoreLock) -> Version:
+        held.ensure_held()
+        return self._calls.atomic_write(key, data, expect, self._fence(held))
+
+    def _update_locked(self, key: str, change: Callable[[bytes | None], bytes], held: StoreLock) -> Version:
+        try:
+            snapshot: Snapshot | None = self.read_snapshot(key)
+        except DocumentNotFound:
+            snapshot = None
+        current = None if snapshot is None else snapshot.data
+        new = change(current)
+        if snapshot is not None and new is current:
+            return snapshot.version
+        if type(new) is not bytes:
+            raise TypeError(f"the change must return bytes, not {type(new).__name__}")
+        try:
+            return self._write_locked(key, new, ANY, held)
+        except StoreError as error:
+            raise _placed(error, key, self._location) from error.__cause__
+
+
+@final
+class StoreLock:
+    """A lock of a store: a `HeldLock` that also holds the turn of this process. `Store.lock` makes one."""
+
+    __slots__ = ("_inner", "_store", "_turn")
+
+    def __init__(self, store: Store, inner: HeldLock, turn: Turn) -> None:
+        self._store = store
+        self._inner = inner
+        self._turn: Turn | None = turn
+
+    @property
+    def key(self) -> str:
+        """The key of the locked document."""
+        return self._inner.key
+
+    @property
+    def owner(self) -> LockOwner:
+        """Who holds it."""
+        return self._inner.owner
+
+    @property
+    def inner(self) -> HeldLock:
+        """The backend's own lock."""
+        return self._inner
+
+    def guards(self, store: Store, key: str) -> bool:
+        """Whether this is the lock of that document of that store."""
+        return self._store is store and self._inner.key == key
+
+    def ensure_held(self) -> None:
+        """Checks that the lock is still held.
+
+        Raises:
+            LockLost: It was released or lost.
+        """
+        try:
+            if self._turn is None:
+                raise LockLost("the lock was released")
+            self._inner.ensure_held()
+        except StoreError as error:
+            raise _placed(error, self.key, self._store.location) from error.__cause__
+
+    def release(self) -> None:
+        """Releases the lock. A second call does nothing."""
+        turn, self._turn = self._turn, None
+        if turn is None:
+            return
+        try:
+            self._inner.release()
+        finally:
+            turn.end()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None:
+        self.release()
+
+    def __repr__(self) -> str:
+        state = "released" if self._turn is None else "held"
+        return f"StoreLock({self.key!r}, {state})"
+
+
+@final
+class StorePath:
+    """A key in a store: the verbs of `Store` without the key argument. ``store / "a" / "b.json"`` makes one.
+
+    Args:
+        store: The store.
+        key: The document's or folder's key.
+
+    Raises:
+        InvalidKey: The key is not portable.
+    """
+
+    __slots__ = ("_key", "_store")
+
+    def __init__(self, store: Store, key: str) -> None:
+        self._store = store
+        self._key = check_key(key)
+
+    @property
+    def store(self) -> Store:
+        """The store."""
+        return self._store
+
+    @property
+    def key(self) -> str:
+        """The key."""
+        return self._key
+
+    @property
+    def name(self) -> str:
+        """The last segment of the key."""
+        return self._key.rpartition("/")[2]
+
+    @property
+    def aio(self) -> AsyncStorePath:
+        """The same verbs as coroutines."""
+        from exlab_store.aio import AsyncStorePath
+
+        return AsyncStorePath(self._store.aio, self._key)
+
+    def with_name(self, name: str) -> StorePath:
+        """The path of a sibling.
+
+        Args:
+            name: Its name: one segment or more.
+        """
+        folder, slash, _ = self._key.rpartition("/")
+        return StorePath(self._store, folder + slash + name)
+
+    def read_snapshot(self) -> Snapshot:
+        """As `Store.read_snapshot`."""
+        return self._store.read_snapshot(self._key)
+
+    def atomic_write(self, data: bytes, *, expect: Expectation = ANY, lock: HeldLock | None = None) -> Version:
+        """As `Store.atomic_write`."""
+        return self._store.atomic_write(self._key, data, expect=expect, lock=lock)
+
+    def lock(
+        self,
+        *,
+        timeout: float = DEFAULT_LOCK_TIMEOUT,
+        purpose: str = "",
+        cancelled: Callable[[], bool] | None = None,
+    ) -> StoreLock:
+        """As `Store.lock`."""
+        return self._store.lock(self._key, timeout=timeout, purpose=purpose, cancelled=cancelled)
+
+    def update(
+        self,
+        change: Callable[[bytes | None], bytes],
+        *,
+        timeout: float = DEFAULT_LOCK_TIMEOUT,
+        purpose: str = "update",
+    ) -> Version:
+        """As `Store.update`."""
+        return self._store.update(self._key, change, timeout=timeout, purpose=purpose)
+
+    def list_keys(self) -> list[str]:
+        """As `Store.list_keys`, for this folder."""
+        return self._store.list_keys(self._key)
+
+    def delete(self, *, expect: Expectation = ANY, lock: HeldLock | None = None) -> None:
+        """As `Store.delete`."""
+        self._store.delete(self._key, expect=expect, lock=lock)
+
+    def __truediv__(self, name: str) -> StorePath:
+        return StorePath(self._store, f"{self._key}/{name}")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, StorePath):
+            return NotImplemented
+        return self._store is other._store and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash((id(self._store), self._key))
+
+    def __str__(self) -> str:
+        return self._key if self._store.location is None else f"{str(self._store.location).rstrip('/')}/{self._key}"
+
+    def __repr__(self) -> str:
+        return f"StorePath({str(self)!r})"
+
+
+@lru_cache(maxsize=4)
+def _this_process(pid: int) -> tuple[str, str, int]:
+    """Host, account and process: they do not change, and asking for them costs more than a lock."""
+    import getpass
+    import platform
+
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):
+        user = str(os.getuid()) if hasattr(os, "getuid") else "unknown"
+    return platform.node() or "unknown", user, pid
+
+
+@lru_cache(maxsize=2)
+def _timestamp(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
+
+
+def _new_owner(purpose: str) -> LockOwner:
+    host, user, pid = _this_process(os.getpid())
+    return LockOwner(os.urandom(8).hex(), host, user, pid, _timestamp(int(time.time())), purpose)

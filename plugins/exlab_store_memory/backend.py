@@ -1,0 +1,184 @@
+"""The shortest correct backend. To write one, read this first, then ``exlab_store.hookspecs``."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from exlab_store import (
+    ABSENT,
+    ANY,
+    DocumentExists,
+    DocumentNotFound,
+    Expectation,
+    Guarantees,
+    HeldLock,
+    Location,
+    LocationError,
+    LockLost,
+    LockOwner,
+    LockTimeout,
+    Snapshot,
+    Version,
+    VersionConflict,
+    hookimpl,
+    version_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+    from typing import Self
+
+__all__ = ["Memory", "MemoryBackend", "open_backend"]
+
+
+class Memory:
+    """What the openers of one name share: documents, locks, and one condition that guards both."""
+
+    def __init__(self) -> None:
+        self.documents: dict[str, bytes] = {}
+        self.locks: dict[str, MemoryLock] = {}
+        self.changed = threading.Condition()
+
+
+_named: dict[str, Memory] = {}
+
+
+def open_backend(location: Location, options: Mapping[str, object]) -> MemoryBackend:
+    """Opens ``memory://``, ``memory://name`` or ``memory://name/folder``.
+
+    Args:
+        location: Where the store is.
+        options: None are known.
+
+    Raises:
+        LocationError: There is an option, a user or a port, or a folder without a name.
+    """
+    if options:
+        raise LocationError(f"memory: has no option {', '.join(map(repr, options))}")
+    if location.username is not None or location.port is not None:
+        raise LocationError("memory: has no user and no port", hint="Write memory://name.")
+    if location.path and not location.host:
+        raise LocationError("a folder in memory needs a store's name", hint="Write memory://name/folder.")
+    memory = _named.setdefault(location.host, Memory()) if location.host else Memory()
+    return MemoryBackend(memory, location.path[1:] + "/" if location.path else "")
+
+
+class MemoryLock:
+    """A lock that is held for as long as the memory knows this very object."""
+
+    def __init__(self, memory: Memory, place: str, key: str, owner: LockOwner) -> None:
+        self._memory = memory
+        self._place = place
+        self.key = key
+        self.owner = owner
+
+    def ensure_held(self) -> None:
+        """Raises `LockLost` once it was released."""
+        if self._memory.locks.get(self._place) is not self:
+            raise LockLost("the lock was released")
+
+    def release(self) -> None:
+        """Releases the lock; a second call does nothing."""
+        with self._memory.changed:
+            if self._memory.locks.get(self._place) is self:
+                del self._memory.locks[self._place]
+                self._memory.changed.notify_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None:
+        self.release()
+
+
+class MemoryBackend:
+    """The hooks.
+
+    Args:
+        memory: Where the documents are.
+        folder: What is put before each key: empty, or ends with ``/``.
+    """
+
+    guarantees = Guarantees(
+        atomic_replace=True,
+        durable=False,
+        conditional_write="native",
+        lock_scope="process",
+        lock_release="crash",
+        fenced=True,
+        lists=True,
+        deletes=True,
+    )
+
+    def __init__(self, memory: Memory, folder: str = "") -> None:
+        self._memory = memory
+        self._folder = folder
+
+    def close(self) -> None:
+        """Does nothing: the documents belong to the name."""
+
+    @hookimpl
+    def read_snapshot(self, key: str) -> Snapshot:
+        """See ``exlab_store.hookspecs``, as for the other hooks."""
+        data = self._memory.documents.get(self._folder + key)
+        if data is None:
+            raise DocumentNotFound("there is no such document")
+        return Snapshot(data)
+
+    @hookimpl
+    def atomic_write(self, key: str, data: bytes, expect: Expectation, lock: HeldLock | None) -> Version:
+        """Checks and replaces in one step."""
+        with self._memory.changed:
+            self._check(key, expect, lock)
+            self._memory.documents[self._folder + key] = data
+        return version_of(data)
+
+    @hookimpl
+    def delete(self, key: str, expect: Expectation, lock: HeldLock | None) -> None:
+        """Checks and deletes in one step."""
+        with self._memory.changed:
+            self._check(key, expect, lock)
+            if self._memory.documents.pop(self._folder + key, None) is None:
+                raise DocumentNotFound("there is no such document")
+
+    @hookimpl
+    def list_keys(self, prefix: str) -> list[str]:
+        """Lists what starts with the folder."""
+        start = f"{self._folder}{prefix}/" if prefix else self._folder
+        return [place[len(self._folder) :] for place in list(self._memory.documents) if place.startswith(start)]
+
+    @hookimpl
+    def lock(self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]) -> HeldLock:
+        """Waits until the lock's place is empty, then takes it."""
+        place = self._folder + key
+        deadline = time.monotonic() + timeout
+        with self._memory.changed:
+            while (holder := self._memory.locks.get(place)) is not None:
+                remaining = deadline - time.monotonic()
+                if remaining <= 0 or cancelled():
+                    raise LockTimeout(f"waited {timeout:g} s for the lock", holder=holder.owner)
+                self._memory.changed.wait(min(remaining, 0.05))
+            held = self._memory.locks[place] = MemoryLock(self._memory, place, key, owner)
+        return held
+
+    def _check(self, key: str, expect: Expectation, lock: HeldLock | None) -> None:
+        if lock is not None:
+            lock.ensure_held()
+        if expect is ANY:
+            return
+        stored = self._memory.documents.get(self._folder + key)
+        found = None if stored is None else version_of(stored)
+        if expect is ABSENT:
+            if found is not None:
+                raise DocumentExists(found=found)
+        elif found != expect:
+            raise VersionConflict(expected=expect, found=found)

@@ -1,0 +1,310 @@
+"""The hooks on files."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from exlab_store import (
+    ABSENT,
+    ANY,
+    BackendUnavailable,
+    DocumentExists,
+    DocumentNotFound,
+    Expectation,
+    Guarantees,
+    HeldLock,
+    InvalidKey,
+    Location,
+    LocationError,
+    LockOwner,
+    Snapshot,
+    StoreError,
+    Version,
+    VersionConflict,
+    WriteOutcomeUnknown,
+    hookimpl,
+    is_key,
+    lock_key,
+    version_of,
+)
+from exlab_store_posix.directories import Directories
+from exlab_store_posix.faults import did_not_happen, translated
+from exlab_store_posix.locking import LockAttempt
+from exlab_store_posix.mounts import FileSystem, file_system_of
+from exlab_store_posix.replacing import temporary_path, write_temporary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+__all__ = ["PosixBackend", "open_backend"]
+
+_READ = (
+    os.O_RDONLY
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NONBLOCK", 0)  # a FIFO in the document's place must not hold up the reader
+    | getattr(os, "O_NOCTTY", 0)
+    | getattr(os, "O_BINARY", 0)
+)
+
+
+def open_backend(location: Location, options: Mapping[str, object]) -> PosixBackend:
+    """Opens a directory.
+
+    Args:
+        location: Scheme ``file``, no server but ``localhost``. The directory must exist, unless
+            ``location.create`` is set.
+        options: None are known.
+
+    Raises:
+        LocationError: There is an option or a server, or the directory is missing or is none.
+        AccessDenied: The directory may not be entered.
+    """
+    if options:
+        raise LocationError(
+            f"a local directory has no option {', '.join(map(repr, options))}",
+            hint="Options such as user and password are for network protocols.",
+        )
+    if location.host not in {"", "localhost"} or location.username is not None or location.port is not None:
+        raise LocationError("a file: URL names no server", hint="Write file:///path; for a share use its own scheme.")
+    root = location.path[1:] if os.name == "nt" else location.path
+    if not os.path.isabs(root):
+        raise LocationError("a file: URL needs an absolute path", hint="Write file:///path.")
+    try:
+        mode = os.stat(root).st_mode
+    except FileNotFoundError:
+        if not location.create:
+            raise LocationError(
+                "there is no such directory", hint="Create it, or mount the share that should be there."
+            ) from None
+    except NotADirectoryError:
+        raise LocationError("a part of the path is not a directory") from None
+    except PermissionError as error:
+        raise translated(error, "enter the directory") from error
+    except OSError as error:
+        raise translated(error, "open the directory") from error
+    else:
+        if not stat.S_ISDIR(mode):
+            raise LocationError("the location is not a directory", hint="Give the directory that holds the documents.")
+    return PosixBackend(root, create=location.create)
+
+
+def _guarantees(kind: FileSystem) -> Guarantees:
+    linux = sys.platform.startswith("linux")
+    return Guarantees(
+        atomic_replace=True,
+        # The fsyncs reach a disk: not in memory, not through FUSE as far as anyone can tell, not on Windows,
+        # where a directory cannot be synchronised.
+        durable=kind in (FileSystem.LOCAL, FileSystem.NETWORK) or sys.platform == "darwin",
+        conditional_write="locked",
+        # A mount may pass locks to its server or keep them to this host (nolock, nobrl): promise the lesser.
+        lock_scope="host",
+        lock_release="crash",
+        # A network mount can lose a lock behind its holder's back; a local kernel cannot.
+        fenced=linux and kind in (FileSystem.LOCAL, FileSystem.VOLATILE),
+        lists=True,
+        deletes=True,
+    )
+
+
+class PosixBackend:
+    """Documents as files below a directory.
+
+    Args:
+        root: The directory, an absolute path.
+        create: The directory may be missing; the first write makes it.
+    """
+
+    def __init__(self, root: str, *, create: bool = False) -> None:
+        self._create = create
+        self._base = root.rstrip("/") + "/"
+        self._directories = Directories(root.rstrip("/"), create=create)
+        kind = file_system_of(_existing(root))
+        self._local = kind in (FileSystem.LOCAL, FileSystem.VOLATILE)
+        self._network = kind is FileSystem.NETWORK
+        self.guarantees = _guarantees(kind)
+
+    def close(self) -> None:
+        """Does nothing: no descriptor is open between two calls."""
+
+    @hookimpl
+    def read_snapshot(self, key: str) -> Snapshot:
+        """Reads a file through one descriptor; a replacement meanwhile does not touch the open one."""
+        try:
+            descriptor = os.open(self._base + key, _READ)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            self._ensure_root()
+            raise DocumentNotFound("there is no such document", errno=error.errno) from error
+        except OSError as error:
+            raise translated(error, "read the document") from error
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise not_a_document(status.st_mode)
+            # One byte more than the size, so that the usual read needs no second call to see the end.
+            data = os.read(descriptor, status.st_size + 1)
+            if len(data) != status.st_size:
+                data = _read_on(descriptor, data)
+        except OSError as error:
+            raise translated(error, "read the document") from error
+        finally:
+            os.close(descriptor)
+        return Snapshot(data)
+
+    @hookimpl
+    def atomic_write(self, key: str, data: bytes, expect: Expectation, lock: HeldLock | None) -> Version:
+        """Temporary file, fsync, checks, rename, fsync of the directory."""
+        target = self._base + key
+        directory, _, name = target.rpartition("/")
+        temporary = self._write_temporary(directory, name, data, target)
+        try:
+            self._check(key, expect, lock)
+            os.replace(temporary, target)
+        except StoreError:
+            _remove(temporary)
+            raise
+        except OSError as error:
+            _remove(temporary)
+            if did_not_happen(error):
+                raise translated(error, "replace the document") from error
+            raise WriteOutcomeUnknown(f"the rename failed: {error.strerror}", intended=version_of(data)) from error
+        except BaseException:
+            _remove(temporary)
+            raise
+        try:
+            self._directories.settle(directory)
+        except OSError as error:
+            # The new document is visible, and a power cut may take it back.
+            raise WriteOutcomeUnknown(
+                f"the directory could not be synchronised: {error.strerror}", intended=version_of(data)
+            ) from error
+        return version_of(data)
+
+    @hookimpl
+    def lock(self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]) -> HeldLock:
+        """Takes ``<key>.lock``; missing folders are made."""
+        path = self._base + lock_key(key)
+        attempt = LockAttempt(path, key, owner, timeout, cancelled, byte_0=self._local, network=self._network)
+        try:
+            try:
+                return attempt.take()
+            except FileNotFoundError:
+                self._directories.make(path.rpartition("/")[0])
+                return attempt.take()
+        except StoreError:
+            raise
+        except OSError as error:
+            raise translated(error, "lock the document") from error
+
+    @hookimpl
+    def list_keys(self, prefix: str) -> list[str]:
+        """Walks the directories; links to directories are not followed, as they may form a circle."""
+        try:
+            return list(self._walk(prefix))
+        except OSError as error:
+            raise translated(error, "list the folder") from error
+
+    @hookimpl
+    def delete(self, key: str, expect: Expectation, lock: HeldLock | None) -> None:
+        """Unlinks the file and synchronises its directory."""
+        target = self._base + key
+        try:
+            mode = os.lstat(target).st_mode
+            if stat.S_ISDIR(mode):
+                raise not_a_document(mode)
+            self._check(key, expect, lock)
+            os.unlink(target)
+        except StoreError:
+            raise
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise DocumentNotFound("there is no such document", errno=error.errno) from error
+        except OSError as error:
+            if did_not_happen(error):
+                raise translated(error, "delete the document") from error
+            raise WriteOutcomeUnknown(f"the deletion failed: {error.strerror}", intended=None) from error
+        try:
+            self._directories.settle(target.rpartition("/")[0])
+        except OSError as error:
+            raise WriteOutcomeUnknown(
+                f"the directory could not be synchronised: {error.strerror}", intended=None
+            ) from error
+
+    def _write_temporary(self, directory: str, name: str, data: bytes, target: str) -> str:
+        path = temporary_path(directory, name)
+        try:
+            try:
+                write_temporary(path, data, target)
+            except FileNotFoundError:
+                self._directories.make(directory)
+                write_temporary(path, data, target)
+        except OSError as error:
+            raise translated(error, "write the document") from error
+        return path
+
+    def _check(self, key: str, expect: Expectation, lock: HeldLock | None) -> None:
+        """Everything that can refuse a write, as late as possible: right before it takes effect."""
+        if lock is not None:
+            lock.ensure_held()
+        if expect is ANY:
+            return
+        try:
+            found = self.read_snapshot(key).version
+        except DocumentNotFound:
+            found = None
+        if expect is ABSENT:
+            if found is not None:
+                raise DocumentExists(found=found)
+        elif found != expect:
+            raise VersionConflict(expected=expect, found=found)
+
+    def _walk(self, folder: str) -> Iterator[str]:
+        try:
+            entries = os.scandir(self._base + folder)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        with entries:
+            for entry in entries:
+                key = f"{folder}/{entry.name}" if folder else entry.name
+                if not is_key(key):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    yield from self._walk(key)
+                elif entry.is_file():
+                    yield key
+
+    def _ensure_root(self) -> None:
+        """Tells a missing document from a share that is not mounted any more."""
+        if not self._create and not os.path.isdir(self._base):
+            raise BackendUnavailable(
+                "the store's directory is gone",
+                errno=errno.ENOENT,
+                hint="Mount the share again, or restore it.",
+            )
+
+
+def _existing(path: str) -> str:
+    while not os.path.isdir(path) and os.path.dirname(path) != path:
+        path = os.path.dirname(path)
+    return path
+
+
+def _remove(temporary: str) -> None:
+    with suppress(OSError):
+        os.unlink(temporary)
+
+
+def _read_on(descriptor: int, data: bytes) -> bytes:
+    parts = [data]
+    while part := os.read(descriptor, 1 << 20):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def not_a_document(mode: int) -> InvalidKey:
+    """The error for something that is in a document's place and is not a file."""
+    what = "a folder" if stat.S_ISDIR(mode) else "a device, pipe or socket"
+    return InvalidKey(f"the key names {what}, not a document", hint="Choose another key for the document.")

@@ -1,0 +1,66 @@
+"""From the operating system's error numbers to the errors of a store."""
+
+from __future__ import annotations
+
+import errno
+
+from exlab_store import AccessDenied, BackendUnavailable, InvalidKey, StorageFull, StoreError
+
+__all__ = ["did_not_happen", "translated"]
+
+_DENIED = {
+    errno.EACCES: "Ask for the right to {action} here.",
+    errno.EPERM: "Ask for the right to {action} here; the file may also be marked immutable.",
+    errno.EROFS: "The file system is mounted read-only.",
+    errno.ELOOP: "A symbolic link stands where the store keeps its own file, and it is not followed: remove it.",
+    errno.EEXIST: "Something stands where the store makes its temporary file, and it is not overwritten: remove it.",
+    errno.ETXTBSY: "The file is in use as a program.",
+}
+_FULL = {
+    errno.ENOSPC: "Free some space; the stored document is as it was.",
+    errno.EFBIG: "The file system or a limit of this account forbids files of this size.",
+    getattr(errno, "EDQUOT", errno.ENOSPC): "The quota of this account is used up; the stored document is as it was.",
+}
+_NAME = {
+    errno.EISDIR: "The key names a folder; choose another for the document.",
+    errno.ENOTDIR: "A part of the key that should be a folder is a document.",
+    errno.ENAMETOOLONG: "The file system allows only shorter names.",
+    errno.EILSEQ: "The file system cannot hold this name.",
+    errno.ENOTEMPTY: "The key names a folder; choose another for the document.",
+    errno.ENXIO: "The key names a pipe or a socket; choose another for the document.",
+}
+
+# After one of these from rename(2) or unlink(2), the operation did certainly not happen.
+_DEFINITE = {*_DENIED, *_FULL, *_NAME, errno.ENOENT, errno.EXDEV, errno.EBUSY, errno.EINVAL, errno.ENOMEM}
+
+
+def did_not_happen(error: OSError) -> bool:
+    """Whether the error number proves that a rename or an unlink was not carried out.
+
+    Args:
+        error: What the system call raised. EIO, ESTALE and time-outs of a server prove nothing.
+    """
+    return error.errno in _DEFINITE
+
+
+def translated(error: OSError, action: str) -> StoreError:
+    """The error of a store that says the same.
+
+    Args:
+        error: What a system call raised, other than a missing document.
+        action: What was tried, a verb with its object: "write the document".
+
+    Returns:
+        `AccessDenied`, `StorageFull`, `InvalidKey`, or for everything else `BackendUnavailable`.
+    """
+    number = error.errno
+    message = f"cannot {action}: {error.strerror or error}"
+    if number in _DENIED:
+        return AccessDenied(message, errno=number, hint=_DENIED[number].format(action=action))
+    if number in _FULL:
+        return StorageFull(message, errno=number, hint=_FULL[number])
+    if number in _NAME:
+        return InvalidKey(message, hint=_NAME[number])
+    return BackendUnavailable(
+        message, errno=number, hint="Look at the file system and its server; trying again may succeed."
+    )

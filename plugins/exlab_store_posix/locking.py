@@ -1,0 +1,307 @@
+"""The lock of a document: the file ``<name>.lock`` beside it, which stays there.
+
+Two kernel locks are taken on one descriptor. The first is filelock's (flock on POSIX, a byte range on Windows), so
+that ``filelock.FileLock`` in other programs is excluded. The second, on a local Linux file system, is an open file
+description lock on byte 0: Samba maps its clients' byte-range locks to those, and flock does not exclude them.
+Both die with their holder. Waiting is polling, as flock cannot wait with a timeout.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import struct
+import sys
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from filelock import lock_descriptor, unlock_descriptor
+
+from exlab_store import BackendUnavailable, LockLost, LockOwner, LockTimeout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Self
+
+__all__ = ["FileLock", "LockAttempt"]
+
+_OPEN = (
+    os.O_RDWR
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+    # Neither a FIFO nor a lease that somebody planted may hold up the open.
+    | getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_BINARY", 0)
+)
+
+# Waiting: about 1 ms between attempts (5 us each) at first, then slower. A server pays a round trip for each.
+_FIRST_POLL = 0.001
+_PATIENT_AFTER = 1.0
+_PATIENT_POLL = 0.005
+_NETWORK_POLL = 0.02
+
+# The record begins behind byte 0, the byte that SMB clients lock: a locked byte cannot be read by others.
+_RECORD_AT = 1
+_RECORD_SIZE = 4096
+_VOID = b"-"
+
+if sys.platform == "linux":
+    import fcntl
+
+    # struct flock: l_type, l_whence, l_start, l_len, l_pid (fcntl(2)); byte 0 of the file.
+    _TAKE_BYTE_0: Final = struct.pack("@hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0)
+    _FREE_BYTE_0: Final = struct.pack("@hhqqi4x", fcntl.F_UNLCK, os.SEEK_SET, 0, 1, 0)
+
+
+def _take_byte_0(descriptor: int) -> bool:
+    if sys.platform != "linux":
+        raise BackendUnavailable("this system has no open file description locks")
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _TAKE_BYTE_0)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        raise
+    return True
+
+
+def _free_byte_0(descriptor: int) -> None:
+    if sys.platform == "linux":
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _FREE_BYTE_0)
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(LockOwner).decode
+
+_held: set[FileLock] = set()
+
+
+def _abandon_in_child() -> None:
+    # A forked child shares its parent's locks through the descriptors; it must not keep them alive.
+    for lock in list(_held):
+        lock.abandon()
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_abandon_in_child)
+
+
+class FileLock:
+    """A held lock. `LockAttempt.take` makes one.
+
+    Args:
+        key: The document's key.
+        owner: Who holds it.
+        descriptor: Of the lock file; closed by `release`.
+        byte_0: Whether the open file description lock was taken too.
+    """
+
+    __slots__ = ("_byte_0", "_descriptor", "key", "owner")
+
+    def __init__(self, key: str, owner: LockOwner, descriptor: int, *, byte_0: bool) -> None:
+        self.key = key
+        self.owner = owner
+        self._descriptor = descriptor
+        self._byte_0 = byte_0
+        _held.add(self)
+
+    def ensure_held(self) -> None:
+        """Checks that the lock was not released and that its file is still the one that others open.
+
+        Raises:
+            LockLost: It was released, or somebody deleted or replaced the lock file, which splits the lock.
+        """
+        if self._descriptor < 0:
+            raise LockLost("the lock was released")
+        try:
+            links = os.fstat(self._descriptor).st_nlink
+        except OSError as error:
+            raise LockLost(f"the lock file cannot be examined: {error.strerror}") from error
+        if links == 0:
+            raise LockLost(
+                "somebody deleted or replaced the lock file",
+                hint="Lock files stay where they are; find out what removes them.",
+            )
+
+    def release(self) -> None:
+        """Releases the lock; a second call does nothing."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor < 0:
+            return
+        _held.discard(self)
+        try:
+            # Closing alone would leave the locks to whoever has inherited the descriptor. None of this can fail
+            # in a way that matters: the close ends the locks even if the unlocking has failed.
+            with suppress(OSError):
+                os.pwrite(descriptor, _VOID, _RECORD_AT) if hasattr(os, "pwrite") else None
+            with suppress(OSError):
+                if self._byte_0:
+                    _free_byte_0(descriptor)
+                unlock_descriptor(descriptor)
+        finally:
+            with suppress(OSError):
+                os.close(descriptor)
+
+    def abandon(self) -> None:
+        """Closes the descriptor in a forked child, without unlocking: the lock is the parent's."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None:
+        self.release()
+
+
+class LockAttempt:
+    """What it takes to get one lock.
+
+    Args:
+        path: The lock file; it is made if it is missing, its directory is not.
+        key: The document's key.
+        owner: Who asks; written into the lock file for those who wait.
+        timeout: Seconds to wait; 0 tries once.
+        cancelled: Asked between two polls.
+        byte_0: Take the open file description lock too.
+        network: Each poll is a round trip to a server: ask less often.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        key: str,
+        owner: LockOwner,
+        timeout: float,
+        cancelled: Callable[[], bool],
+        *,
+        byte_0: bool,
+        network: bool,
+    ) -> None:
+        self._path = path
+        self._key = key
+        self._owner = owner
+        self._timeout = timeout
+        self._began = time.monotonic()
+        self._cancelled = cancelled
+        self._byte_0 = byte_0
+        self._network = network
+
+    def take(self) -> FileLock:
+        """Polls until the lock is held.
+
+        Raises:
+            LockTimeout: Somebody else holds it, or the wait was cancelled.
+            OSError: The lock file cannot be opened or locked.
+        """
+        while True:
+            descriptor = _open(self._path)
+            try:
+                while not _locked(descriptor, byte_0=self._byte_0):
+                    self._pause()
+                if os.fstat(descriptor).st_nlink:
+                    _write_owner(descriptor, self._owner)
+                    return FileLock(self._key, self._owner, descriptor, byte_0=self._byte_0)
+            except BaseException:
+                os.close(descriptor)
+                raise
+            os.close(descriptor)  # the file was deleted while we waited: it guards nothing any more
+
+    def _pause(self) -> None:
+        waited = time.monotonic() - self._began
+        if waited >= self._timeout or self._cancelled():
+            raise LockTimeout(f"waited {self._timeout:g} s for the lock", holder=_read_owner(self._path))
+        poll = _NETWORK_POLL if self._network else _FIRST_POLL if waited < _PATIENT_AFTER else _PATIENT_POLL
+        time.sleep(min(self._timeout - waited, poll * random.uniform(0.5, 1.5)))  # noqa: S311  # no secret
+
+
+def _open(path: str) -> int:
+    # The file is there but for the first time. Asking for O_CREAT at once would be refused in a sticky directory
+    # when the file is another account's (sysctl fs.protected_regular).
+    for _ in range(100):
+        try:
+            return os.open(path, _OPEN)
+        except FileNotFoundError:
+            pass
+        try:
+            descriptor = os.open(path, _OPEN | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileExistsError:
+            continue
+        _open_to_all_who_may_write(descriptor, path)
+        return descriptor
+    raise BackendUnavailable("the lock file appears and vanishes", hint="Find out what deletes lock files.")
+
+
+def _open_to_all_who_may_write(descriptor: int, path: str) -> None:
+    # Who may put documents into the directory has to be able to lock them, whatever the maker's umask is.
+    if os.name != "nt":
+        with suppress(OSError):
+            os.fchmod(descriptor, os.stat(os.path.dirname(path)).st_mode & 0o666)
+
+
+def _locked(descriptor: int, *, byte_0: bool) -> bool:
+    if not lock_descriptor(descriptor, blocking=False):
+        return False
+    if not byte_0:
+        return True
+    try:
+        if _take_byte_0(descriptor):
+            return True
+    except BaseException:
+        unlock_descriptor(descriptor)
+        raise
+    unlock_descriptor(descriptor)
+    return False
+
+
+def _write_owner(descriptor: int, owner: LockOwner) -> None:
+    # A hint for those who wait; a full disk must not keep anybody from locking.
+    with suppress(OSError):
+        record = b"\n" + _encode(owner) + b"\n"
+        if hasattr(os, "pwrite"):
+            os.pwrite(descriptor, record, 0)
+        else:  # Windows: byte 0 is locked by this very descriptor, so it may be written
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            os.write(descriptor, record)
+
+
+def _read_owner(path: str) -> LockOwner | None:
+    """Who holds the lock, if its file says so; other programs write nothing into it."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | (_OPEN & ~os.O_RDWR))
+    except OSError:
+        return None
+    try:
+        os.lseek(descriptor, _RECORD_AT, os.SEEK_SET)
+        record, _, _ = os.read(descriptor, _RECORD_SIZE).partition(b"\n")
+        owner = _decode(record)
+    except (OSError, msgspec.DecodeError):  # void, absent, or in the middle of being written
+        return None
+    finally:
+        os.close(descriptor)
+    return owner if _may_be_alive(owner) else None
+
+
+def _may_be_alive(owner: LockOwner) -> bool:
+    # A killed holder leaves its record; the one who has the lock now may be a program that writes none.
+    if os.name == "nt" or owner.host != os.uname().nodename:
+        return True
+    try:
+        os.kill(owner.pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
