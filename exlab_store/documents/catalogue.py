@@ -139,7 +139,7 @@ def _catalogue(data: bytes, expected_endpoint: str) -> OfflineCatalogue:
     )
 
 
-def _explained(data: bytes, error: ValueError, expected_endpoint: str) -> ConfigError:
+def _explained(data: bytes, error: Exception, expected_endpoint: str) -> ConfigError:
     hint = "Have a workstation that reaches the LIMS publish the catalogue again."
     if not data.strip():
         return ConfigError("the catalogue is empty", hint=hint)

@@ -8,7 +8,7 @@ that is gone from one was taken out on purpose.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, TypeGuard
 
 import msgspec
 
@@ -42,11 +42,19 @@ def _type_of(document: type[msgspec.Struct]) -> Any:
 
 
 def _merge(new: Any, stored: Any, kind: Any) -> Any:
-    if isinstance(new, dict) and isinstance(stored, dict):
-        return _merge_object(cast("Object", new), cast("Object", stored), kind)
-    if isinstance(new, list) and isinstance(stored, list):
-        return _merge_array(cast("Array", new), cast("Array", stored), kind)
+    if _is_object(new) and _is_object(stored):
+        return _merge_object(new, stored, kind)
+    if _is_array(new) and _is_array(stored):
+        return _merge_array(new, stored, kind)
     return new
+
+
+def _is_object(value: object) -> TypeGuard[Object]:
+    return isinstance(value, dict)
+
+
+def _is_array(value: object) -> TypeGuard[Array]:
+    return isinstance(value, list)
 
 
 def _merge_object(new: Object, stored: Object, kind: Any) -> Object:
@@ -88,7 +96,11 @@ def _member(kind: Any, wanted: tuple[type, ...], new: Object | Array, stored: Ob
             tag = getattr(member, "tag_field", None)
             if tag is None:
                 return member
-            if isinstance(new, dict) and isinstance(stored, dict) and new.get(tag) == stored.get(tag) == member.tag:
+            if (
+                _is_object(new)
+                and _is_object(stored)
+                and new.get(tag) == stored.get(tag) == getattr(member, "tag", None)
+            ):
                 return member
     return None
 
@@ -99,4 +111,4 @@ def _identity(kind: Any) -> str | None:
 
 
 def _key(item: Any, identity: str) -> bytes:
-    return msgspec.json.encode(cast("Object", item).get(identity) if isinstance(item, dict) else None)
+    return msgspec.json.encode(item.get(identity) if _is_object(item) else None)
