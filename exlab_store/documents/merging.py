@@ -1,7 +1,7 @@
 """Keeps the fields that a program does not know when it rewrites a document, at every depth.
 
 What a field is known as comes from the struct. Items of a list are told apart by their ``uid`` or ``id``, where the
-struct has one, and by their position otherwise. Free-form objects (``dict``) belong to the writer as a whole: a key
+struct has one; otherwise by what they say, and what is left by position if the list has kept its length. Free-form objects (``dict``) belong to the writer as a whole: a key
 that is gone from one was taken out on purpose.
 """
 
@@ -76,14 +76,35 @@ def _merge_array(new: Array, stored: Array, kind: Any) -> Array:
     kind = _member(kind, (inspect.ListType, inspect.VarTupleType, inspect.TupleType), new, stored)
     if kind is None:
         return new
-    kinds = kind.item_types if isinstance(kind, inspect.TupleType) else (kind.item_type,) * len(new)
-    identity = None if isinstance(kind, inspect.TupleType) else _identity(kind.item_type)
-    if identity is None:
-        before = stored[: len(new)] + [None] * (len(new) - len(stored))
-    else:
-        by_identity = {_key(item, identity): item for item in stored}
-        before = [by_identity.get(_key(item, identity)) for item in new]
-    return [_merge(*item) for item in zip(new, before, kinds, strict=True)]
+    if isinstance(kind, inspect.TupleType):
+        return [_merge(*item) for item in zip(new, stored, kind.item_types, strict=False)] + new[len(stored) :]
+    return [
+        _merge(item, old, kind.item_type) for item, old in zip(new, _paired(new, stored, kind.item_type), strict=True)
+    ]
+
+
+def _paired(new: Array, stored: Array, kind: Any) -> Array:
+    """For each new item the stored one that it continues, or None."""
+    names = {field.encode_name for field in getattr(kind, "fields", ())}
+    identity = next((name for name in _IDENTITIES if name in names), None)
+
+    def sign(item: Any) -> bytes:
+        if not _is_object(item):
+            return msgspec.json.encode(item)
+        if identity is not None:
+            return msgspec.json.encode(item.get(identity))
+        return msgspec.json.encode({name: item[name] for name in sorted(names & item.keys())})
+
+    places: dict[bytes, Array] = {}
+    for item in reversed(stored):
+        places.setdefault(sign(item), []).append(item)
+    pairs = [found.pop() if (found := places.get(sign(item))) else None for item in new]
+    if identity is None and len(new) == len(stored):
+        used = {id(item) for item in pairs}
+        pairs = [
+            there if old is None and id(there) not in used else old for old, there in zip(pairs, stored, strict=True)
+        ]
+    return pairs
 
 
 def _member(kind: Any, wanted: tuple[type, ...], new: Object | Array, stored: Object | Array) -> Any:
@@ -103,12 +124,3 @@ def _member(kind: Any, wanted: tuple[type, ...], new: Object | Array, stored: Ob
             ):
                 return member
     return None
-
-
-def _identity(kind: Any) -> str | None:
-    names = {field.encode_name for field in getattr(kind, "fields", ())}
-    return next((name for name in _IDENTITIES if name in names), None)
-
-
-def _key(item: Any, identity: str) -> bytes:
-    return msgspec.json.encode(item.get(identity) if _is_object(item) else None)
