@@ -1,0 +1,50 @@
+"""What all tests share: stores of both kinds, and how to say what a machine lacks."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exlab_store import Store, open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+def lacking(what: str) -> None:
+    """Skips a test for want of a program or a right; where everything is required, fails it."""
+    if os.environ.get("EXLAB_STORE_REQUIRE_ALL") == "1":
+        pytest.fail(f"EXLAB_STORE_REQUIRE_ALL=1, and this machine lacks it: {what}")
+    pytest.skip(what)
+
+
+@pytest.fixture
+def needs_root() -> None:
+    if sys.platform == "win32" or os.geteuid() != 0:
+        lacking("run the tests as root (sudo) to mount file systems and to change accounts")
+
+
+@pytest.fixture
+def posix(tmp_path: Path) -> Iterator[Store]:
+    """A store in a directory of its own."""
+    with open_store(tmp_path) as store:
+        yield store
+
+
+@pytest.fixture
+def memory() -> Iterator[Store]:
+    """A fresh store in memory."""
+    with open_store("memory://") as store:
+        yield store
+
+
+@pytest.fixture(params=["posix", "memory"])
+def store(request: pytest.FixtureRequest) -> Store:
+    """A store of each backend in turn."""
+    found = request.getfixturevalue(request.param)
+    assert isinstance(found, Store)
+    return found
