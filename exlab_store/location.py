@@ -16,7 +16,8 @@ _AUTHORITY = re.compile(
     r"(?:(?P<username>[^:@]*)(?::(?P<password>.*))?@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[^:@\[\]]*)(?::(?P<port>[0-9]*))?",
     re.DOTALL,
 )
-_SECRET = re.compile(r"(//?[^:@/]*):.*@", re.DOTALL)
+# Greedy: what is malformed may have a slash, a question mark or another "@" in its password.
+_SECRET = re.compile(r":.*@", re.DOTALL)
 _UNSAFE_IN_PATH = re.compile(r"[%?#\x00-\x1f\x7f]")
 _UNSAFE_IN_USER = re.compile(r"[%?#/:@\x00-\x1f\x7f]")
 
@@ -32,10 +33,6 @@ def _unquoted(text: str) -> str:
 def _quoted(text: str, unsafe: re.Pattern[str]) -> str:
     # Only what would not parse back is quoted, so that names in messages stay readable.
     return unsafe.sub(lambda match: f"%{ord(match[0]):02X}", text)
-
-
-def _redacted(text: str) -> str:
-    return _SECRET.sub(r"\1:***@", text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +78,7 @@ class Location:
         url = _SCHEME.fullmatch(text) if isinstance(location, str) else None
         if url is None:
             return cls("file", path=_local_path(text), create=create)
-        return _parse_url(text, url[1].lower(), url[2], create=create)
+        return _parse_url(url[1].lower(), url[2], create=create)
 
     @property
     def shared(self) -> bool:
@@ -134,8 +131,8 @@ def _tidy(path: str) -> str:
     return "/" + "/".join(segments) if segments else "/"
 
 
-def _parse_url(text: str, scheme: str, rest: str, *, create: bool) -> Location:
-    shown = _redacted(text)
+def _parse_url(scheme: str, rest: str, *, create: bool) -> Location:
+    shown = f"{scheme}:{_SECRET.sub(':***@', rest)}"
 
     def refuse(reason: str, hint: str | None = None) -> LocationError:
         return LocationError(reason, location=shown, hint=hint)
@@ -152,6 +149,8 @@ def _parse_url(text: str, scheme: str, rest: str, *, create: bool) -> Location:
         authority, path = "", rest
         if path and not path.startswith("/"):
             raise refuse("the URL's path is relative", f"Write {scheme}:///path for an absolute one.")
+        if _SECRET.search(path):
+            raise refuse("the URL's user stands where the path begins", f"Write {scheme}://user:password@host/path.")
     parts = _AUTHORITY.fullmatch(authority)
     if parts is None:
         raise refuse("the URL's server part is malformed", "Write it as user:password@host:port, with %40 for '@'.")

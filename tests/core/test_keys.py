@@ -1,0 +1,84 @@
+"""What a portable key is, and how the store's own names are made of it."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exlab_store import InvalidKey, check_key, is_key, lock_key, shortened
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "a",
+        "CONFOCAL_01/.exlab-wizard/equipment.json",
+        "with space/in the middle.json",
+        "Ærø/試料/обзор.json",
+        "é.json",
+        "a" * 255,
+        "é" * 127,
+        "/".join(["a" * 255] * 4),
+        "console.json",
+        "com10",
+        "nullable",
+        "lock",
+        ".lock.json",
+        "a.locker",
+        "tmp.json",
+        "a.tmp",
+        "~$x",
+    ],
+    ids=lambda key: key[:20],
+)
+def test_a_portable_key_is_accepted(key: str) -> None:
+    assert check_key(key) == key
+
+
+def test_the_reason_is_in_the_message() -> None:
+    with pytest.raises(InvalidKey, match="device name on Windows"):
+        check_key("a/NUL.json/b")
+
+
+def test_a_refused_key_is_a_value_error() -> None:
+    with pytest.raises(ValueError, match="is empty"):
+        check_key("")
+
+
+@given(st.text())
+def test_every_text_is_a_key_or_is_refused_with_a_reason(text: str) -> None:
+    try:
+        check_key(text)
+    except InvalidKey as error:
+        assert error.message.startswith("the key ")
+        assert not is_key(text)
+    else:
+        assert is_key(text)
+        assert unicodedata.is_normalized("NFC", text)
+        assert len(text.encode()) <= 1024
+
+
+def test_the_lock_of_a_document_is_beside_it() -> None:
+    assert lock_key("a/b.json") == "a/b.json.lock"
+
+
+def test_the_lock_of_a_document_with_a_long_name_has_a_name_that_fits() -> None:
+    assert len(lock_key("a/" + "b" * 255).rpartition("/")[2].encode()) <= 255
+
+
+def test_two_long_names_with_one_beginning_have_two_locks() -> None:
+    assert lock_key("b" * 254 + "1") != lock_key("b" * 254 + "2")
+
+
+@given(st.text(min_size=1).filter(is_key).filter(lambda text: "/" not in text), st.sampled_from([".lock", ".tmp.1.ab"]))
+def test_a_shortened_name_always_fits_and_keeps_its_suffix(segment: str, suffix: str) -> None:
+    name = shortened(segment, suffix)
+    assert name.endswith(suffix)
+    assert len(name.encode()) <= 255
+
+
+def test_a_name_that_is_cut_is_cut_between_two_characters() -> None:
+    assert shortened("é" * 127, ".lock").encode().decode().startswith("é")
