@@ -57,15 +57,20 @@ def _error_of(site: Path, location: str) -> dict[str, str]:
 
 
 def test_an_installed_third_party_backend_opens_by_its_scheme(site: Path) -> None:
-    program = "store = open_store('toy://box')\nstore.atomic_write('a', b'1')\nfound['a'] = store.read_snapshot('a').data.decode()"
+    program = (
+        "store = open_store('toy://box')\n"
+        "store.atomic_write('a', b'1')\n"
+        "found['a'] = store.read_snapshot('a').data.decode()"
+    )
     assert _run(site, program) == {"a": "1"}
 
 
 def test_what_a_third_party_does_not_claim_raises_not_supported(site: Path) -> None:
     program = (
         "store = open_store('toy://box')\n"
-        "for name, call in {'lock': lambda: store.lock('a'), 'list': store.list_keys, 'delete': lambda: store.delete('a'),\n"
-        "                   'expect': lambda: store.atomic_write('a', b'', expect=ABSENT)}.items():\n"
+        "calls = {'lock': lambda: store.lock('a'), 'list': store.list_keys, 'delete': lambda: store.delete('a'),\n"
+        "         'expect': lambda: store.atomic_write('a', b'', expect=ABSENT)}\n"
+        "for name, call in calls.items():\n"
         "    try: call()\n"
         "    except StoreError as error: found[name] = error.code"
     )

@@ -1,0 +1,155 @@
+"""Threads of one process that want the same lock."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exlab_store import LockAlreadyHeld, LockTimeout, open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from exlab_store import Store
+
+
+def _eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def _waiters(store: Store, key: str) -> int:
+    from exlab_store import turns
+
+    turn = turns._turns.get(store._place(key))
+    return 0 if turn is None else len(turn._waiters)
+
+
+def test_threads_get_the_lock_in_the_order_in_which_they_asked(store: Store) -> None:
+    order: list[int] = []
+
+    def take(number: int) -> None:
+        with store.lock("a"):
+            order.append(number)
+
+    held = store.lock("a")
+    threads = [threading.Thread(target=take, args=(number,)) for number in range(10)]
+    for number, thread in enumerate(threads):
+        thread.start()
+        _eventually(lambda expected=number + 1: _waiters(store, "a") == expected)  # type: ignore[misc]
+    held.release()
+    for thread in threads:
+        thread.join()
+    assert order == list(range(10))
+
+
+def test_a_thread_that_holds_the_lock_is_told_so_at_once(store: Store) -> None:
+    began = time.monotonic()
+    with store.lock("a"), pytest.raises(LockAlreadyHeld):
+        store.lock("a", timeout=30)
+    assert time.monotonic() - began < 5
+
+
+def test_so_is_one_that_took_it_through_another_store_at_the_same_place(tmp_path: Path, posix: Store) -> None:
+    (tmp_path / "sub").mkdir()
+    with open_store(tmp_path / "sub") as inner, posix.lock("sub/a.json"), pytest.raises(LockAlreadyHeld):
+        inner.lock("a.json", timeout=30)
+
+
+def test_two_fresh_stores_in_memory_have_nothing_to_do_with_each_other() -> None:
+    with open_store("memory://") as one, open_store("memory://") as other, one.lock("a"), other.lock("a", timeout=0):
+        pass
+
+
+def test_an_update_within_an_update_of_the_same_document_is_told_so(store: Store) -> None:
+    def change(current: bytes | None) -> bytes:
+        store.update("a", lambda _: b"inner")
+        return b"outer"
+
+    with pytest.raises(LockAlreadyHeld):
+        store.update("a", change)
+
+
+def test_the_documents_of_different_keys_do_not_wait_for_each_other(store: Store) -> None:
+    with store.lock("a"), store.lock("b", timeout=0):
+        pass
+
+
+def test_a_thread_that_waits_in_vain_is_told_who_is_before_it(store: Store) -> None:
+    caught: list[LockTimeout] = []
+
+    def wait() -> None:
+        try:
+            store.lock("a", timeout=0.01)
+        except LockTimeout as error:
+            caught.append(error)
+
+    with store.lock("a", purpose="re-sync") as held:
+        thread = threading.Thread(target=wait)
+        thread.start()
+        thread.join()
+    assert caught[0].holder == held.owner
+
+
+def test_a_wait_that_is_cancelled_ends_and_leaves_the_queue(store: Store) -> None:
+    cancel = threading.Event()
+    ended: list[str] = []
+
+    def wait() -> None:
+        try:
+            store.lock("a", timeout=30, cancelled=cancel.is_set)
+        except LockTimeout:
+            ended.append("cancelled")
+
+    with store.lock("a"):
+        thread = threading.Thread(target=wait)
+        thread.start()
+        _eventually(lambda: _waiters(store, "a") == 1)
+        cancel.set()
+        thread.join(10)
+        assert _waiters(store, "a") == 0
+    assert ended == ["cancelled"]
+
+
+def test_a_lock_taken_in_one_thread_may_be_released_in_another(store: Store) -> None:
+    held = store.lock("a")
+    thread = threading.Thread(target=held.release)
+    thread.start()
+    thread.join()
+    with store.lock("a", timeout=0):
+        pass
+
+
+def test_a_second_release_takes_nothing_from_the_next_holder(store: Store) -> None:
+    first = store.lock("a")
+    first.release()
+    with store.lock("a") as second:
+        first.release()
+        second.ensure_held()
+        with pytest.raises(LockAlreadyHeld):
+            store.lock("a", timeout=0)
+
+
+@pytest.mark.parametrize("timeout", [-1, float("inf"), float("nan")])
+def test_a_timeout_that_is_not_a_time_is_refused(store: Store, timeout: float) -> None:
+    with pytest.raises(ValueError, match="finite and not negative"):
+        store.lock("a", timeout=timeout)
+
+
+def test_many_threads_that_count_lose_nothing(store: Store) -> None:
+    def count() -> None:
+        for _ in range(25):
+            store.update("n", lambda current: str(int(current or b"0") + 1).encode())
+
+    threads = [threading.Thread(target=count) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert store.read_snapshot("n").data == b"200"
