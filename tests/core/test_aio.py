@@ -1,0 +1,207 @@
+"""The store for coroutines."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from exlab_store import DocumentNotFound, LockAlreadyHeld, LockTimeout, open_store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from exlab_store import Store
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+def _one_more(current: bytes | None) -> bytes:
+    return str(int(current or b"0") + 1).encode()
+
+
+async def test_the_verbs_are_the_same(store: Store) -> None:
+    path = store.aio
+    with pytest.raises(DocumentNotFound):
+        await path.read_snapshot("a")
+    version = await path.atomic_write("a", b"1")
+    assert (await path.read_snapshot("a")).version == version
+    await path.update("a", lambda _: b"2")
+    assert await path.list_keys() == ["a"]
+    await path.delete("a", expect=(await path.read_snapshot("a")).version)
+    assert await path.list_keys() == []
+
+
+async def test_a_path_has_them_too(store: Store) -> None:
+    path = (store / "a").aio
+    await path.atomic_write(b"1")
+    async with path.lock() as held:
+        await path.atomic_write(b"2", lock=held)
+    await path.update(_one_more)
+    assert (await path.read_snapshot()).data == b"3"
+    await path.delete()
+
+
+async def test_three_hundred_updates_at_once_lose_nothing_and_take_few_threads(store: Store) -> None:
+    before = threading.active_count()
+    most = 0
+
+    async def count() -> None:
+        nonlocal most
+        await store.aio.update("n", _one_more)
+        most = max(most, threading.active_count() - before)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(300):
+            group.start_soon(count)
+    assert store.read_snapshot("n").data == b"300"
+    assert most <= 16
+
+
+async def test_waiters_of_one_lock_do_not_keep_others_from_working(store: Store) -> None:
+    with store.lock("busy"):
+        async with anyio.create_task_group() as group:
+            for number in range(100):
+                group.start_soon(store.aio.update, "busy" if number % 2 else f"busy{number}", _one_more)
+            with anyio.fail_after(10):
+                await store.aio.atomic_write("free", b"1")
+            group.cancel_scope.cancel()
+    assert store.read_snapshot("free").data == b"1"
+
+
+async def test_many_locked_documents_do_not_keep_another_from_being_locked(store: Store) -> None:
+    held = [store.lock(f"busy{number}") for number in range(40)]
+    async with anyio.create_task_group() as group:
+        for number in range(40):
+            group.start_soon(store.aio.update, f"busy{number}", _one_more)
+        with anyio.fail_after(15):
+            await store.aio.update("free", _one_more)
+        group.cancel_scope.cancel()
+    for lock in held:
+        lock.release()
+    assert store.read_snapshot("free").data == b"1"
+
+
+async def test_a_task_that_holds_the_lock_is_told_so(store: Store) -> None:
+    async with store.aio.lock("a"):
+        with pytest.raises(LockAlreadyHeld):
+            async with store.aio.lock("a"):
+                pass
+
+
+async def test_a_wait_for_another_task_ends_in_time(store: Store) -> None:
+    async def wait() -> None:
+        with pytest.raises(LockTimeout, match="another task"):
+            async with store.aio.lock("a", timeout=0.01):
+                pass
+
+    async with store.aio.lock("a"), anyio.create_task_group() as group:
+        group.start_soon(wait)
+
+
+async def test_a_wait_for_another_thread_ends_in_time_and_says_how_long_it_was(store: Store) -> None:
+    with store.lock("a", purpose="re-sync"), pytest.raises(LockTimeout, match=r"waited 0\.6 s") as caught:
+        async with store.aio.lock("a", timeout=0.6):
+            pass
+    assert caught.value.holder is not None
+    assert caught.value.holder.purpose == "re-sync"
+
+
+async def test_a_cancelled_wait_leaves_no_lock_behind(store: Store) -> None:
+    held = store.lock("a")
+    with anyio.move_on_after(0.05) as scope:
+        async with store.aio.lock("a"):
+            pytest.fail("nobody has released the lock")
+    assert scope.cancelled_caught
+    held.release()
+    with store.lock("a", timeout=0):
+        pass
+
+
+async def test_a_cancelled_write_ends_before_its_task_does(tmp_path: Path, posix: Store) -> None:
+    data = b"x" * (8 << 20)
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as group:
+
+            async def cancel_soon() -> None:
+                while not list(tmp_path.iterdir()):
+                    await anyio.lowlevel.checkpoint()
+                scope.cancel()
+
+            group.start_soon(cancel_soon)
+            await posix.aio.atomic_write("a", data)
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert posix.read_snapshot("a").data == data
+
+
+async def test_the_loop_goes_on_while_many_wait(store: Store) -> None:
+    longest = 0.0
+
+    async def watch() -> None:
+        nonlocal longest
+        while True:
+            began = time.perf_counter()
+            await anyio.sleep(0.001)
+            longest = max(longest, time.perf_counter() - began)
+
+    with store.lock("a"):
+        async with anyio.create_task_group() as group:
+            group.start_soon(watch)
+            for _ in range(300):
+                group.start_soon(store.aio.update, "a", _one_more)
+            await anyio.sleep(0.3)
+            group.cancel_scope.cancel()
+    assert longest < 1  # a loop that is blocked by one waiter stands still for 30 s
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_asyncio_s_own_cancellation_leaves_no_lock_behind(store: Store) -> None:
+    async def hold() -> None:
+        async with store.aio.lock("a"):
+            await asyncio.sleep(60)
+
+    async def wait() -> None:
+        async with store.aio.lock("a"):
+            pass
+
+    for delay in (0.0, 0.0005, 0.001, 0.002, 0.005):
+        tasks = [asyncio.create_task(work()) for work in (hold, wait, wait, hold)]
+        await asyncio.sleep(delay)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        with store.lock("a", timeout=0):
+            pass
+
+
+def test_a_store_serves_one_event_loop_after_another(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        for _ in range(3):
+            anyio.run(store.aio.update, "n", _one_more)
+        assert store.read_snapshot("n").data == b"3"
+
+
+def test_two_event_loops_at_once_lose_nothing(tmp_path: Path) -> None:
+    async def many(store: Store) -> None:
+        async with anyio.create_task_group() as group:
+            for _ in range(50):
+                group.start_soon(store.aio.update, "n", _one_more)
+
+    with open_store(tmp_path) as store:
+        threads = [threading.Thread(target=anyio.run, args=(many, store)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert store.read_snapshot("n").data == b"100"
