@@ -8,13 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import lacking
 
 ROOT = Path(__file__).parents[2]
 
 
 def _tracked() -> list[str]:
     if not (ROOT / ".git").exists():
-        pytest.skip("this is not a git checkout")
+        lacking("run the tests in a git checkout to see which files are tracked")
     listing = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
     return listing.stdout.splitlines()
 
@@ -62,8 +63,8 @@ def test_the_package_and_the_posix_backend_import_where_linux_s_calls_are_missin
     """Imports under a platform's name, without the names of the standard library that it lacks."""
     lacking = {
         "darwin": "import fcntl; del fcntl.F_OFD_SETLK, fcntl.F_OFD_GETLK, fcntl.F_OFD_SETLKW; fcntl.F_FULLFSYNC = 51",
-        "win32": "import os; [delattr(os, n) for n in ('O_NOFOLLOW', 'O_DIRECTORY', 'O_NONBLOCK', 'O_CLOEXEC', 'O_NOCTTY',"
-        " 'register_at_fork', 'pwrite', 'fchmod', 'fchown', 'getuid', 'geteuid', 'uname')]",
+        "win32": "import os; [delattr(os, n) for n in 'O_NOFOLLOW O_DIRECTORY O_NONBLOCK O_CLOEXEC O_NOCTTY"
+        " register_at_fork pwrite fchmod fchown getuid geteuid uname'.split()]",
     }[platform]
     # filelock asks for the platform itself, so it is imported as what it is here.
     program = (
