@@ -110,6 +110,8 @@ def shortened(segment: str, suffix: str) -> str:
         ``segment + suffix`` where it fits; otherwise the segment is cut at a character and gets a digest of the
         whole, so that two long names that share a beginning stay apart.
     """
+    if len(segment) * 4 + len(suffix) <= MAX_SEGMENT_BYTES:  # at most four bytes a character
+        return segment + suffix
     encoded = segment.encode()
     if len(encoded) + len(suffix) <= MAX_SEGMENT_BYTES:
         return segment + suffix

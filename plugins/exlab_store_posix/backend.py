@@ -34,7 +34,7 @@ from exlab_store import (
 )
 from exlab_store_posix.directories import Directories
 from exlab_store_posix.faults import did_not_happen, translated
-from exlab_store_posix.locking import LockAttempt
+from exlab_store_posix.locking import take_lock
 from exlab_store_posix.mounts import FileSystem, file_system_of
 from exlab_store_posix.replacing import temporary_path, write_temporary
 
@@ -188,13 +188,12 @@ class PosixBackend:
     def lock(self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]) -> HeldLock:
         """Takes ``<key>.lock``; missing folders are made."""
         path = self._base + lock_key(key)
-        attempt = LockAttempt(path, key, owner, timeout, cancelled, byte_0=self._local, network=self._network)
         try:
             try:
-                return attempt.take()
+                return take_lock(path, key, owner, timeout, cancelled, byte_0=self._local, network=self._network)
             except FileNotFoundError:
                 self._directories.make(path.rpartition("/")[0])
-                return attempt.take()
+                return take_lock(path, key, owner, timeout, cancelled, byte_0=self._local, network=self._network)
         except StoreError:
             raise
         except OSError as error:

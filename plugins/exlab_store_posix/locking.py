@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-__all__ = ["FileLock", "LockAttempt"]
+__all__ = ["FileLock", "take_lock"]
 
 _OPEN = (
     os.O_RDWR
@@ -74,6 +74,14 @@ def _free_byte_0(descriptor: int) -> None:
         fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _FREE_BYTE_0)
 
 
+def _pwrite(descriptor: int, data: bytes, offset: int) -> None:
+    if sys.platform == "win32":
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        os.write(descriptor, data)
+    else:
+        os.pwrite(descriptor, data, offset)
+
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(LockOwner).decode
 
@@ -92,7 +100,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class FileLock:
-    """A held lock. `LockAttempt.take` makes one.
+    """A held lock. `take_lock` makes one.
 
     Args:
         key: The document's key.
@@ -135,17 +143,18 @@ class FileLock:
             return
         _held.discard(self)
         try:
-            # Closing alone would leave the locks to whoever has inherited the descriptor. None of this can fail
-            # in a way that matters: the close ends the locks even if the unlocking has failed.
-            with suppress(OSError):
-                os.pwrite(descriptor, _VOID, _RECORD_AT) if hasattr(os, "pwrite") else None
-            with suppress(OSError):
-                if self._byte_0:
-                    _free_byte_0(descriptor)
-                unlock_descriptor(descriptor)
+            # Closing alone would leave the locks to whoever has inherited the descriptor.
+            _pwrite(descriptor, _VOID, _RECORD_AT)
+            if self._byte_0:
+                _free_byte_0(descriptor)
+            unlock_descriptor(descriptor)
+        except OSError:
+            pass  # none of this can fail in a way that matters: the close ends the locks all the same
         finally:
-            with suppress(OSError):
+            try:
                 os.close(descriptor)
+            except OSError:
+                pass  # Linux has closed it whatever close(2) returns
 
     def abandon(self) -> None:
         """Closes the descriptor in a forked child, without unlocking: the lock is the parent's."""
@@ -166,8 +175,17 @@ class FileLock:
         self.release()
 
 
-class LockAttempt:
-    """What it takes to get one lock.
+def take_lock(
+    path: str,
+    key: str,
+    owner: LockOwner,
+    timeout: float,
+    cancelled: Callable[[], bool],
+    *,
+    byte_0: bool,
+    network: bool,
+) -> FileLock:
+    """Takes the lock of a document.
 
     Args:
         path: The lock file; it is made if it is missing, its directory is not.
@@ -177,49 +195,43 @@ class LockAttempt:
         cancelled: Asked between two polls.
         byte_0: Take the open file description lock too.
         network: Each poll is a round trip to a server: ask less often.
+
+    Raises:
+        LockTimeout: Somebody else holds it, or the wait was cancelled.
+        OSError: The lock file cannot be opened or locked.
     """
+    patience: _Patience | None = None
+    while True:
+        descriptor = _open(path)
+        try:
+            while not _locked(descriptor, byte_0=byte_0):
+                patience = patience or _Patience(path, timeout, cancelled, network=network)
+                patience.pause()
+            if os.fstat(descriptor).st_nlink:
+                _write_owner(descriptor, owner)
+                return FileLock(key, owner, descriptor, byte_0=byte_0)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)  # the file was deleted while we waited: it guards nothing any more
 
-    def __init__(
-        self,
-        path: str,
-        key: str,
-        owner: LockOwner,
-        timeout: float,
-        cancelled: Callable[[], bool],
-        *,
-        byte_0: bool,
-        network: bool,
-    ) -> None:
+
+class _Patience:
+    """The waiting for a lock that somebody else holds."""
+
+    def __init__(self, path: str, timeout: float, cancelled: Callable[[], bool], *, network: bool) -> None:
         self._path = path
-        self._key = key
-        self._owner = owner
         self._timeout = timeout
-        self._began = time.monotonic()
         self._cancelled = cancelled
-        self._byte_0 = byte_0
         self._network = network
+        self._began = time.monotonic()
 
-    def take(self) -> FileLock:
-        """Polls until the lock is held.
+    def pause(self) -> None:
+        """Waits for the next poll.
 
         Raises:
-            LockTimeout: Somebody else holds it, or the wait was cancelled.
-            OSError: The lock file cannot be opened or locked.
+            LockTimeout: The time is over, or the wait was cancelled.
         """
-        while True:
-            descriptor = _open(self._path)
-            try:
-                while not _locked(descriptor, byte_0=self._byte_0):
-                    self._pause()
-                if os.fstat(descriptor).st_nlink:
-                    _write_owner(descriptor, self._owner)
-                    return FileLock(self._key, self._owner, descriptor, byte_0=self._byte_0)
-            except BaseException:
-                os.close(descriptor)
-                raise
-            os.close(descriptor)  # the file was deleted while we waited: it guards nothing any more
-
-    def _pause(self) -> None:
         waited = time.monotonic() - self._began
         if waited >= self._timeout or self._cancelled():
             raise LockTimeout(f"waited {self._timeout:g} s for the lock", holder=_read_owner(self._path))
@@ -267,14 +279,10 @@ def _locked(descriptor: int, *, byte_0: bool) -> bool:
 
 
 def _write_owner(descriptor: int, owner: LockOwner) -> None:
-    # A hint for those who wait; a full disk must not keep anybody from locking.
-    with suppress(OSError):
-        record = b"\n" + _encode(owner) + b"\n"
-        if hasattr(os, "pwrite"):
-            os.pwrite(descriptor, record, 0)
-        else:  # Windows: byte 0 is locked by this very descriptor, so it may be written
-            os.lseek(descriptor, 0, os.SEEK_SET)
-            os.write(descriptor, record)
+    try:
+        _pwrite(descriptor, b"\n" + _encode(owner) + b"\n", 0)
+    except OSError:
+        pass  # a hint for those who wait; a full disk must not keep anybody from locking
 
 
 def _read_owner(path: str) -> LockOwner | None:
