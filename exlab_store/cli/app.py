@@ -1,0 +1,271 @@
+"""The grammar of the command: its commands, arguments, options and help texts.
+
+Everything that a command needs is imported when it runs: ``--help`` is to appear at once.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import typer
+
+__all__ = ["run"]
+
+_PROGRAM = "exlab-store"
+_HELP_NAMES: Final = {"help_option_names": ["-h", "--help"]}
+
+# "\b" keeps the line breaks of a paragraph.
+_HELP = """Atomic, durable, locked JSON documents on whatever storage a site has.
+
+A LOCATION is a URL (file:///data/lab, smb://nas01/lab) or a local path;
+a relative path means the working directory.
+
+\b
+Exit codes:
+  0  done
+  1  failed
+  2  wrong usage: an argument, a location or a name cannot be used
+  3  not found
+  4  conflict: somebody else's document, or of another major version
+  5  locked by somebody else
+  6  temporarily unavailable: try again
+  128 + n  ended by signal n (130: Ctrl-C)
+
+Errors are on standard error: a sentence and a hint; with --json, one line of
+JSON: {"error": {"code": ..., "message": ...}}.
+"""
+
+_CATALOGUE_EXAMPLES = """\b
+Examples:
+  exlab-store catalogue publish answer.json /nas/.exlab-wizard/lims.json \\
+      --endpoint https://lims.lab.example/api/v1
+  exlab-store catalogue show /nas/.exlab-wizard/lims.json \\
+      --endpoint https://lims.lab.example/api/v1
+"""
+
+_EQUIPMENT_EXAMPLES = """\b
+Examples:
+  exlab-store equipment register CONFOCAL_01/.exlab-wizard/equipment.json \\
+      --id CONFOCAL_01 --label 'Confocal Microscope 1' \\
+      --local-root /data/lab --nas-root //nas01/lab
+  exlab-store equipment show CONFOCAL_01/.exlab-wizard/equipment.json
+"""
+
+_PLUGINS_EXAMPLES = """\b
+Examples:
+  exlab-store plugins
+  exlab-store plugins --at /mnt/nas --at smb://nas01/lab
+"""
+
+_DEMO_EXAMPLES = """\b
+Examples:
+  exlab-store demo
+  exlab-store demo --at /mnt/nas --seconds 30 --writers 8
+"""
+
+
+def _app(text: str, epilog: str | None = None) -> typer.Typer:
+    return typer.Typer(
+        help=text,
+        epilog=epilog,
+        no_args_is_help=True,
+        add_completion=False,
+        # Plain help appears in a third of the time, and fits 80 columns.
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        pretty_exceptions_show_locals=False,
+        context_settings=dict(_HELP_NAMES),
+    )
+
+
+app = _app(_HELP)
+_catalogue = _app("Publish and show an offline catalogue of LIMS projects.", _CATALOGUE_EXAMPLES)
+_equipment = _app("Register an instrument and show what is registered.", _EQUIPMENT_EXAMPLES)
+app.add_typer(_catalogue, name="catalogue")
+app.add_typer(_equipment, name="equipment")
+
+
+def _named(value: str) -> str:
+    if not value.strip():
+        raise typer.BadParameter("it is empty.")
+    return value
+
+
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+_Document = Annotated[str, typer.Argument(metavar="LOCATION", help="The document: a URL or a path.")]
+_Endpoint = Annotated[
+    str, typer.Option("--endpoint", metavar="URL", callback=_named, help="The LIMS that the projects are from.")
+]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        from exlab_store.cli.terminal import answering, print_text
+
+        with answering(as_json=False):
+            print_text(f"{_PROGRAM} {version('exlab-store')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    del version  # the callback has answered it
+
+
+@_catalogue.command("publish", epilog=_CATALOGUE_EXAMPLES)
+def _catalogue_publish(
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help='The LIMS\'s answer, {"data": [...]}: a file, or - for stdin.')
+    ],
+    location: _Document,
+    endpoint: _Endpoint,
+    produced_by: Annotated[
+        str | None, typer.Option("--produced-by", metavar="NAME", help="This workstation.  [default: the host's name]")
+    ] = None,
+    as_json: _Json = False,
+) -> None:
+    """Publish the LIMS's answer as an offline catalogue."""
+    from exlab_store.cli.terminal import answering
+
+    with answering(as_json=as_json):
+        from exlab_store.cli.catalogue import publish_catalogue
+
+        publish_catalogue(source, location, endpoint, produced_by, as_json=as_json)
+
+
+@_catalogue.command("show", epilog=_CATALOGUE_EXAMPLES)
+def _catalogue_show(location: _Document, endpoint: _Endpoint, as_json: _Json = False) -> None:
+    """Show an offline catalogue.
+
+    With --json, the whole document, metadata included.
+    """
+    from exlab_store.cli.terminal import answering
+
+    with answering(as_json=as_json):
+        from exlab_store.cli.catalogue import show_catalogue
+
+        show_catalogue(location, endpoint, as_json=as_json)
+
+
+@_equipment.command("register", epilog=_EQUIPMENT_EXAMPLES)
+def _equipment_register(
+    location: _Document,
+    identifier: Annotated[
+        str, typer.Option("--id", metavar="ID", callback=_named, help="The instrument: CONFOCAL_01.")
+    ],
+    label: Annotated[str, typer.Option("--label", metavar="TEXT", help="What people call it.")],
+    local_root: Annotated[
+        str, typer.Option("--local-root", metavar="PATH", help="Where the workstation keeps its data.")
+    ],
+    nas_root: Annotated[str, typer.Option("--nas-root", metavar="PATH", help="Where the NAS keeps it.")],
+    lock_timeout: Annotated[
+        float,
+        typer.Option("--lock-timeout", metavar="SECONDS", min=0, max=86400, help="How long to wait for the lock."),
+    ] = 30.0,
+    as_json: _Json = False,
+) -> None:
+    """Register an instrument, or change what is registered.
+
+    The document is changed under its lock. Fields that this program does not
+    know stay, and so does the time at which the instrument was first seen.
+    """
+    from exlab_store.cli.terminal import answering
+
+    with answering(as_json=as_json):
+        from exlab_store.cli.equipment import register_equipment
+        from exlab_store.documents import EquipmentJson
+
+        payload = EquipmentJson(
+            id=identifier, label=label, configured_local_root=local_root, configured_nas_root=nas_root
+        )
+        register_equipment(location, payload, lock_timeout=lock_timeout, as_json=as_json)
+
+
+@_equipment.command("show", epilog=_EQUIPMENT_EXAMPLES)
+def _equipment_show(location: _Document, as_json: _Json = False) -> None:
+    """Show a registered instrument."""
+    from exlab_store.cli.terminal import answering
+
+    with answering(as_json=as_json):
+        from exlab_store.cli.equipment import show_equipment
+
+        show_equipment(location, as_json=as_json)
+
+
+@app.command("plugins", epilog=_PLUGINS_EXAMPLES)
+def _plugins(
+    at: Annotated[
+        list[str] | None,
+        typer.Option("--at", metavar="LOCATION", help="Show the guarantees of this location; may be repeated."),
+    ] = None,
+    as_json: _Json = False,
+) -> None:
+    """List the installed backends and what they guarantee.
+
+    What a backend guarantees depends on the location. Without --at, the
+    working directory stands for local files, and an empty URL for the others.
+    """
+    from exlab_store.cli.terminal import answering
+
+    with answering(as_json=as_json):
+        from exlab_store.cli.plugins import show_plugins
+
+        show_plugins(at or [], as_json=as_json)
+
+
+@app.command("demo", epilog=_DEMO_EXAMPLES)
+def _demo(
+    at: Annotated[
+        str | None,
+        typer.Option(
+            "--at",
+            metavar="LOCATION",
+            help="An existing place to work in, in a folder of the demo's own.  [default: a temporary directory]",
+        ),
+    ] = None,
+    seconds: Annotated[float, typer.Option(metavar="N", min=0.1, max=86400, help="How long to work.")] = 3.0,
+    writers: Annotated[int, typer.Option(metavar="N", min=1, max=64, help="Processes that write.")] = 4,
+    readers: Annotated[int, typer.Option(metavar="N", min=1, max=64, help="Processes that read.")] = 2,
+    as_json: _Json = False,
+) -> None:
+    """Show on this machine that nothing is torn and nothing is lost.
+
+    Publishes a LIMS's answer as an offline catalogue, registers instruments
+    from several processes at once, lets writers and readers work on the same
+    documents, reads everything back, and counts. Exits with 1 if a reader saw
+    a torn document, an update was lost, or a process failed. The documents
+    are removed afterwards; those that were there before are never touched.
+    """
+    from exlab_store.cli.terminal import answering
+
+    with answering(as_json=as_json):
+        from exlab_store.cli.demo.command import run_demo
+
+        run_demo(at, seconds=seconds, writers=writers, readers=readers, as_json=as_json)
+
+
+def run() -> None:
+    """Runs the command with the process's arguments.
+
+    Raises:
+        SystemExit: Always, with one of `ExitCode`.
+    """
+    import sys
+
+    from exlab_store.cli.exit_codes import ExitCode
+    from exlab_store.cli.terminal import say_unexpected, tolerate_encoding
+
+    tolerate_encoding()
+    try:
+        app(prog_name=_PROGRAM)
+    except KeyboardInterrupt:
+        sys.exit(ExitCode.INTERRUPTED)
+    except Exception as error:
+        say_unexpected(error)
+        sys.exit(ExitCode.FAILED)

@@ -1,0 +1,172 @@
+"""``exlab-store demo`` as a whole: set the stage, let the crew work, read everything back, judge, print."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from exlab_store import ConfigError, DocumentNotFound, StoreError, StorePath
+from exlab_store.cli.demo import marked
+from exlab_store.cli.demo.answer import ENDPOINT, sample_projects
+from exlab_store.cli.demo.crew import Crew
+from exlab_store.cli.demo.documents import Documents
+from exlab_store.cli.demo.marked import TornDocument
+from exlab_store.cli.demo.messages import Job
+from exlab_store.cli.demo.printing import printed
+from exlab_store.cli.demo.stage import Stage, remains, set_up
+from exlab_store.cli.demo.verdict import Stored, Verdict, judged
+from exlab_store.cli.exit_codes import ExitCode
+from exlab_store.cli.terminal import error_console, print_json, show
+from exlab_store.documents import now, read_catalogue, write_catalogue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from contextlib import AbstractContextManager
+    from types import FrameType
+
+__all__ = ["Demonstration", "run_demo"]
+
+
+class Demonstration(msgspec.Struct, frozen=True):
+    """What was done, where, and how it went.
+
+    Attributes:
+        location: The folder.
+        remains: What of it stays, in words, or None.
+        durable: Whether the store promises that what it acknowledges survives a power cut.
+        seconds: How long the processes worked.
+        writers: How many wrote.
+        readers: How many read.
+        projects: How many projects the catalogue has.
+        instruments: How many instruments were registered, by each writer.
+        verdict: How it went.
+    """
+
+    location: str
+    remains: str | None
+    durable: bool
+    seconds: float
+    writers: int
+    readers: int
+    projects: int
+    instruments: int
+    verdict: Verdict
+
+
+def run_demo(at: str | None, *, seconds: float, writers: int, readers: int, as_json: bool) -> None:
+    """Runs the demo and prints how it went.
+
+    Args:
+        at: Where; None for a temporary directory.
+        seconds: How long the processes work.
+        writers: How many write.
+        readers: How many read.
+        as_json: Print JSON.
+
+    Raises:
+        StoreError: The place cannot be used.
+        SystemExit: Something was torn or lost, or a process failed.
+    """
+    with _ended_in_order(), _progress(seconds, writers, readers) as tick:
+        demonstration = _demonstrated(at, seconds, writers, readers, tick)
+    if as_json:
+        print_json(_answer(demonstration))
+    else:
+        show(*printed(demonstration))
+    if not demonstration.verdict.sound:
+        raise SystemExit(ExitCode.FAILED)
+
+
+def _demonstrated(
+    at: str | None, seconds: float, writers: int, readers: int, tick: Callable[[float], None]
+) -> Demonstration:
+    with set_up(at) as stage:
+        documents = Documents(stage.store, stage.folder)
+        projects = sample_projects()
+        write_catalogue(documents.catalogue, marked.catalogue_of(projects, 0, now(), ENDPOINT))
+        documents.record.atomic_write(marked.record(0, 0))
+        documents.counter.atomic_write(marked.counted(None, 0))
+        with Crew(_jobs(stage, seconds, writers, readers)) as crew:
+            ended = crew.work(seconds, tick)
+        return Demonstration(
+            location=stage.shown,
+            remains=remains(stage),
+            durable=stage.store.guarantees.durable,
+            seconds=seconds,
+            writers=writers,
+            readers=readers,
+            projects=len(projects),
+            instruments=len(documents.equipment),
+            verdict=judged(ended, _stored(documents)),
+        )
+
+
+def _jobs(stage: Stage, seconds: float, writers: int, readers: int) -> list[Job]:
+    return [
+        *(Job("writer", number + 1, stage.location, stage.folder, seconds) for number in range(writers)),
+        *(Job("reader", number + 1, stage.location, stage.folder, seconds) for number in range(readers)),
+    ]
+
+
+def _stored(documents: Documents) -> Stored:
+    return Stored(
+        record=_read(documents.record),
+        counter=_read(documents.counter),
+        equipment={name: _read(path) for name, path in documents.equipment.items()},
+        catalogue_flaw=_catalogue_flaw(documents.catalogue),
+    )
+
+
+def _read(path: StorePath) -> bytes | None:
+    try:
+        return path.read_snapshot().data
+    except DocumentNotFound:
+        return None
+
+
+def _catalogue_flaw(path: StorePath) -> str | None:
+    try:
+        marked.check_catalogue(read_catalogue(path, expected_endpoint=ENDPOINT), sample_projects())
+    except TornDocument as error:
+        return str(error)
+    except ConfigError as error:
+        cause = error.__cause__
+        if isinstance(cause, StoreError) and not isinstance(cause, DocumentNotFound):
+            raise cause from None  # it could not be read at all
+        return error.message
+    return None
+
+
+def _answer(demonstration: Demonstration) -> dict[str, Any]:
+    members = msgspec.structs.asdict(demonstration)
+    verdict: Verdict = members.pop("verdict")
+    return members | msgspec.structs.asdict(verdict) | {"sound": verdict.sound}
+
+
+@contextmanager
+def _ended_in_order() -> Generator[None]:
+    """Whoever ends this process, by closing its terminal or by a time limit, leaves no process and no folder."""
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    numbers = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    # One that is ignored stays so: nohup.
+    before = {number: signal.signal(number, end) for number in numbers if signal.getsignal(number) != signal.SIG_IGN}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _progress(seconds: float, writers: int, readers: int) -> AbstractContextManager[Callable[[float], None]]:
+    console = error_console()
+    if console is None:
+        return nullcontext(lambda _seconds: None)
+    from exlab_store.cli.demo.printing import progress
+
+    return progress(console, seconds, writers, readers)

@@ -1,0 +1,110 @@
+"""Where the demo works: a folder of its own, which is gone afterwards."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import tempfile
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from exlab_store import DocumentNotFound, Guarantees, Location, LocationError, Store, open_store
+from exlab_store.cli.demo.documents import Documents
+from exlab_store.cli.places import resolved
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+__all__ = ["Stage", "remains", "set_up"]
+
+_SHARED_BY_PROCESSES = Guarantees.at_least(lock_scope="host")
+
+
+class Stage(msgspec.Struct):
+    """The place of one demo.
+
+    Attributes:
+        location: The store's location, for the workers; it may hold a password.
+        shown: The same, without secrets, with the folder.
+        store: The store.
+        folder: The key below which all documents are.
+    """
+
+    location: str
+    shown: str
+    store: Store
+    folder: str
+
+
+@contextmanager
+def set_up(at: str | None) -> Generator[Stage]:
+    """Makes a folder for the demo and removes what was written there.
+
+    Args:
+        at: A location as typed, or None for a temporary directory.
+
+    Raises:
+        LocationError: The location cannot be used, or processes cannot share it.
+        StoreError: The store cannot be opened, or cleared.
+    """
+    folder = f"exlab-store-demo-{secrets.token_hex(4)}"
+    if at is None:
+        with (
+            tempfile.TemporaryDirectory(prefix="exlab-store-", ignore_cleanup_errors=True) as directory,
+            open_store(directory) as store,
+        ):
+            yield Stage(directory, _shown(store, folder), store, folder)
+        return
+    location = resolved(at)
+    with open_store(location) as store:
+        _refuse_if_not_shared(store)
+        stage = Stage(location, _shown(store, folder), store, folder)
+        try:
+            yield stage
+        finally:
+            _clear(stage)
+
+
+def _shown(store: Store, folder: str) -> str:
+    return f"{str(store.location).rstrip('/')}/{folder}"
+
+
+def _refuse_if_not_shared(store: Store) -> None:
+    if store.guarantees.shortfalls(_SHARED_BY_PROCESSES):
+        raise LocationError(
+            f"processes cannot share this store: its lock_scope is {store.guarantees.lock_scope!r}",
+            location=str(store.location),
+            hint="Give a location that several processes reach, such as a directory, or leave out --at.",
+        )
+
+
+def _clear(stage: Stage) -> None:
+    parsed = Location.parse(stage.location)
+    if parsed.scheme == "file":
+        # Of a local directory the lock files and the folders can go too. The name is the demo's own.
+        shutil.rmtree(Path(parsed.path) / stage.folder, ignore_errors=True)
+        return
+    if not stage.store.guarantees.deletes:
+        return
+    documents = [path.key for path in Documents(stage.store, stage.folder).all()]
+    # With a list, copies of corrupt documents are found as well.
+    keys = stage.store.list_keys(stage.folder) if stage.store.guarantees.lists else documents
+    for key in keys:
+        with suppress(DocumentNotFound):
+            stage.store.delete(key)
+
+
+def remains(stage: Stage) -> str | None:
+    """What stays behind, in words, or None.
+
+    Args:
+        stage: The place.
+    """
+    if Location.parse(stage.location).scheme == "file":
+        return None
+    if not stage.store.guarantees.deletes:
+        return "the backend does not delete: the documents stay there"
+    return "lock files and empty folders may stay there"

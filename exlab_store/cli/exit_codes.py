@@ -1,0 +1,68 @@
+"""The exit codes of the command, and which error gives which."""
+
+from __future__ import annotations
+
+import enum
+
+from exlab_store import (
+    BackendUnavailable,
+    ConfigError,
+    DocumentNotFound,
+    InvalidKey,
+    LocationError,
+    LockAlreadyHeld,
+    LockTimeout,
+    SchemaMajorMismatchError,
+    StoreError,
+    VersionConflict,
+)
+
+__all__ = ["ExitCode", "exit_code_of"]
+
+
+class ExitCode(enum.IntEnum):
+    """What a script can tell from the command's end. Beyond these, 128 + n: ended by signal n."""
+
+    DONE = 0
+    FAILED = 1
+    WRONG_USAGE = 2
+    NOT_FOUND = 3
+    CONFLICT = 4
+    LOCKED = 5
+    UNAVAILABLE = 6
+    INTERRUPTED = 130
+    BROKEN_PIPE = 141
+
+
+_CODES: tuple[tuple[tuple[type[StoreError], ...], ExitCode], ...] = (
+    ((LocationError, InvalidKey), ExitCode.WRONG_USAGE),
+    ((DocumentNotFound,), ExitCode.NOT_FOUND),
+    ((VersionConflict, SchemaMajorMismatchError), ExitCode.CONFLICT),
+    ((LockTimeout, LockAlreadyHeld), ExitCode.LOCKED),
+    ((BackendUnavailable,), ExitCode.UNAVAILABLE),
+)
+
+
+def exit_code_of(error: StoreError) -> ExitCode:
+    """The exit code of an error.
+
+    Args:
+        error: What a store or a document function raised.
+    """
+    if isinstance(error, ConfigError):
+        return _of_catalogue(error)
+    for types, code in _CODES:
+        if isinstance(error, types):
+            return code
+    return ExitCode.FAILED
+
+
+def _of_catalogue(error: ConfigError) -> ExitCode:
+    # read_catalogue raises one type for everything; why the document could not be read is the cause.
+    if isinstance(error.__cause__, StoreError):
+        return exit_code_of(error.__cause__)
+    # Another version or another LIMS: its message names the field, and no other message of a ConfigError does
+    # [§7.2.9].
+    if "schema_version" in error.message or "endpoint" in error.message:
+        return ExitCode.CONFLICT
+    return ExitCode.FAILED
