@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgspec
 
-from exlab_store.documents.times import Timestamp, now, timestamp
+from exlab_store.documents.times import Timestamp, UnsetOrTimestamp, now, timestamp
 from exlab_store.documents.versioned import DocumentKind, VersionedDocument, is_json_object, keep_corrupt
 from exlab_store.errors import DocumentInvalid
 from exlab_store.resolving import as_document, known_document
@@ -50,8 +50,8 @@ class EquipmentJson(VersionedDocument, frozen=True, kw_only=True):
     label: str
     configured_local_root: str
     configured_nas_root: str
-    first_seen_at: Timestamp = ""
-    last_modified_at: Timestamp = ""
+    first_seen_at: UnsetOrTimestamp = ""
+    last_modified_at: UnsetOrTimestamp = ""
 
 
 class TestRunsJson(VersionedDocument, frozen=True, kw_only=True):
@@ -190,12 +190,12 @@ class EquipmentCacheWriter:
         return await _read(location, _RUNS)
 
     async def _write_marker(self, location: DocumentLocation, payload: M, kind: DocumentKind[M]) -> None:
+        checked = kind.decode(kind.encode(payload))
         try:
-            data = kind.encode(msgspec.structs.replace(payload, created_at=timestamp(payload.created_at)))
-        except ValueError as error:
-            if isinstance(error, DocumentInvalid):
-                raise
+            moment = timestamp(checked.created_at)
+        except ValueError as error:  # the 30th of February: what the pattern does not catch
             raise DocumentInvalid(f"the document is not valid: {error} - at `$.created_at`") from error
+        data = kind.encode(msgspec.structs.replace(checked, created_at=moment))
         path = await _document(location)
 
         def once(current: bytes | None) -> bytes:

@@ -7,13 +7,17 @@ from typing import Annotated, TypeAlias
 
 import msgspec
 
-__all__ = ["Timestamp", "now", "timestamp"]
+__all__ = ["Timestamp", "UnsetOrTimestamp", "now", "timestamp"]
 
 _DATE = r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
-_TIME = r"([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d+)?"
+_TIME = r"([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d+)?"
+_MOMENT = rf"{_DATE}T{_TIME}(Z|\+00:00)"
 
-Timestamp: TypeAlias = Annotated[str, msgspec.Meta(pattern=rf"^(|{_DATE}T{_TIME}(Z|\+00:00))$")]
-"""A UTC time as text; readers also accept ``+00:00`` and fractions. Empty text means "not set yet"."""
+Timestamp: TypeAlias = Annotated[str, msgspec.Meta(pattern=rf"^{_MOMENT}$")]
+"""A UTC time as text; readers also accept ``+00:00`` and fractions."""
+
+UnsetOrTimestamp: TypeAlias = Annotated[str, msgspec.Meta(pattern=rf"^(|{_MOMENT})$")]
+"""A `Timestamp`, or empty text for one that the writer is to set."""
 
 
 def now() -> str:
@@ -25,13 +29,11 @@ def timestamp(moment: datetime | str) -> str:
     """A time as documents hold it: in UTC, whole seconds (the fraction is cut off).
 
     Args:
-        moment: With a time zone; or text in ISO 8601 with one; or empty text, which stays empty.
+        moment: With a time zone, or text in ISO 8601 with one.
 
     Raises:
         ValueError: The text is not ISO 8601, or there is no time zone.
     """
-    if moment == "":
-        return ""
     parsed = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
     if parsed.tzinfo is None:
         raise ValueError(f"{moment!r} has no time zone")

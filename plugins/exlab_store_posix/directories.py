@@ -88,7 +88,10 @@ class Directories:
         path = directory
         while path != self._root:
             path = path.rpartition("/")[0]
-            fsync_directory(path or "/")
+            try:
+                fsync_directory(path or "/")
+            except PermissionError:
+                pass  # a folder that this account may not read is one in which it has made nothing
         if self._create:
             self._settle_above_root(identity[0])
         self._durable[directory] = identity

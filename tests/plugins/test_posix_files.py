@@ -204,3 +204,23 @@ def test_an_interrupted_write_leaves_nothing(tmp_path: Path) -> None:
     result = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=False)
     assert "KeyboardInterrupt" in result.stderr
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.usefixtures("needs_root")
+def test_folders_that_an_account_may_pass_but_not_read_do_not_keep_it_from_writing(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    (root / "between" / "own").mkdir(parents=True)
+    for folder in (tmp_path, *tmp_path.parents[:-1]):
+        folder.chmod(folder.stat().st_mode | 0o111)
+    os.chown(root / "between" / "own", 65534, 65534)
+    (root / "between").chmod(0o711)
+    root.chmod(0o711)
+    program = (
+        "import os, sys\n"
+        "from exlab_store import open_store\n"
+        "import exlab_store_posix\n"
+        "os.setgid(65534); os.setuid(65534)\n"
+        "open_store(sys.argv[1]).atomic_write('between/own/a.json', b'1')\n"
+    )
+    subprocess.run([sys.executable, "-c", program, str(root)], check=True)
+    assert (root / "between" / "own" / "a.json").read_bytes() == b"1"
