@@ -256,12 +256,15 @@ def run() -> None:
     Raises:
         SystemExit: Always, with one of `ExitCode`.
     """
+    import logging
     import sys
 
     from exlab_store.cli.exit_codes import ExitCode
     from exlab_store.cli.terminal import say_unexpected, tolerate_encoding
 
     tolerate_encoding()
+    # Without a handler, Python prints what libraries log (each retry, say) among the command's own sentences.
+    logging.getLogger().addHandler(logging.NullHandler())
     try:
         app(prog_name=_PROGRAM)
     except KeyboardInterrupt:
