@@ -1,0 +1,142 @@
+"""The reference and the tables of docs/ are complete and say what the code says."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from pathlib import Path
+
+import exlab_store_memory
+import exlab_store_posix.backend as posix_backend
+import msgspec
+import pytest
+import typer.main
+from exlab_store_posix.mounts import FileSystem
+
+import exlab_store
+import exlab_store.documents
+from exlab_store import Guarantees, errors, hookspecs
+from exlab_store.cli.app import app
+from exlab_store.cli.exit_codes import exit_code_of
+from exlab_store.hookspecs import OPTIONAL_HOOKS, REQUIRED_HOOKS
+
+DOCS = Path(__file__).parents[2] / "docs"
+REFERENCE = "".join(page.read_text(encoding="utf-8") for page in sorted((DOCS / "reference").glob("*.md")))
+
+
+def _rows(page: str, first_cell: str) -> list[list[str]]:
+    """The rows below the header that starts with this cell."""
+    lines = (DOCS / page).read_text(encoding="utf-8").split(f"| {first_cell} |", 1)[1].splitlines()[2:]
+    table = lines[: next(number for number, line in enumerate(lines) if not line.startswith("|"))]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+
+
+def _header(page: str, first_cell: str) -> list[str]:
+    text = (DOCS / page).read_text(encoding="utf-8")
+    line = next(line for line in text.splitlines() if line.startswith(f"| {first_cell} |"))
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+@pytest.mark.parametrize("name", exlab_store.__all__)
+def test_every_public_name_has_an_entry(name: str) -> None:
+    # The markers are described by hand: pluggy's own docstrings say nothing of this package.
+    assert re.search(rf"^\.\. (?:auto\w+:: exlab_store\.|data:: ){name}(?:\(\))?$", REFERENCE, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", exlab_store.documents.__all__)
+def test_every_public_name_of_the_documents_has_an_entry(name: str) -> None:
+    module = "exlab_store" if name in exlab_store.__all__ else "exlab_store.documents"
+    assert re.search(rf"^\.\. auto\w+:: {re.escape(module)}\.{name}$", REFERENCE, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", ["open_store", "Store", "StorePath", "AsyncStore"])
+def test_an_entry_shows_every_public_method(name: str) -> None:
+    entry = re.search(
+        rf"^\.\. auto\w+:: exlab_store\.{name}(?:\(\))?\n(?:   :members:(.*)\n)?", REFERENCE, re.MULTILINE
+    )
+    assert entry is not None
+    documented = getattr(exlab_store, name)
+    if inspect.isclass(documented) and entry[1]:
+        public = {member for member in vars(documented) if not member.startswith("_")}
+        assert {member.strip() for member in entry[1].split(",")} == public
+
+
+@pytest.mark.parametrize("name", [*REQUIRED_HOOKS, *OPTIONAL_HOOKS])
+def test_every_hook_is_documented_with_its_exact_signature(name: str) -> None:
+    hook = getattr(hookspecs, name)
+    parameters = ", ".join(f"{each.name}: {each.annotation}" for each in inspect.signature(hook).parameters.values())
+    optional = "  # optional" if name in OPTIONAL_HOOKS else ""
+    line = f"def {name}({parameters}) -> {inspect.signature(hook).return_annotation}: ...{optional}\n"
+    assert line in (DOCS / "reference" / "hooks.md").read_text(encoding="utf-8")
+    assert f".. autofunction:: exlab_store.hookspecs.{name}\n" in REFERENCE
+
+
+def test_the_page_of_the_hooks_shows_no_hook_that_does_not_exist() -> None:
+    page = (DOCS / "reference" / "hooks.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^def (\w+)", page, re.MULTILINE)) == {*REQUIRED_HOOKS, *OPTIONAL_HOOKS}
+
+
+def test_the_table_of_failures_has_every_error_once() -> None:
+    names = [row[0].strip("`") for row in _rows("how-to/handle-failures.md", "Error")]
+    assert sorted(names) == errors.__all__
+
+
+@pytest.mark.parametrize("row", _rows("how-to/handle-failures.md", "Error"), ids=lambda row: row[0].strip("`"))
+def test_the_table_of_failures_says_what_the_code_says(row: list[str]) -> None:
+    name, also, code, exit_code = (cell.strip("`") for cell in row[:4])
+    error_type: type[errors.StoreError] = getattr(errors, name)
+    assert code == error_type.code
+    error = error_type.__new__(error_type)
+    error.message = ""
+    assert int(exit_code) == exit_code_of(error)
+    builtins = [base.__name__ for base in error_type.__mro__ if base.__module__ == "builtins"]
+    own = [base for base in builtins if base not in {"object", "BaseException", "Exception"}]
+    assert also in own if also else not own
+
+
+@pytest.mark.parametrize("path", ["", "catalogue publish", "catalogue show"])
+def test_the_page_of_the_command_shows_the_help(path: str) -> None:
+    assert f"```{{command-help}} {path}".rstrip() + "\n" in REFERENCE
+
+
+def test_the_page_of_the_command_shows_every_command() -> None:
+    root = typer.main.get_command(app)
+    commands = {
+        f"{name} {inner}".strip()
+        for name, command in root.commands.items()
+        for inner in getattr(command, "commands", {"": None})
+    }
+    assert set(re.findall(r"^```\{command-help\} (.+)$", REFERENCE, re.MULTILINE)) == commands
+
+
+_COLUMNS = {
+    "local disk": ("linux", FileSystem.LOCAL),
+    "network mount": ("linux", FileSystem.NETWORK),
+    "tmpfs": ("linux", FileSystem.VOLATILE),
+    "FUSE, unknown": ("linux", FileSystem.UNKNOWN),
+    "macOS": ("darwin", FileSystem.UNKNOWN),
+    "Windows": ("win32", FileSystem.UNKNOWN),
+    "`memory:`": None,
+}
+
+
+def test_the_table_of_guarantees_has_every_guarantee_and_every_place() -> None:
+    assert _header("guarantees.md", "Guarantee")[1:] == list(_COLUMNS)
+    names = [row[0].strip("`") for row in _rows("guarantees.md", "Guarantee")]
+    assert names == list(Guarantees.__struct_fields__)
+
+
+@pytest.mark.parametrize("column", _COLUMNS)
+def test_the_table_of_guarantees_says_what_the_backends_say(column: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = _COLUMNS[column]
+    if place is None:
+        guarantees = exlab_store_memory.MemoryBackend.guarantees
+    else:
+        platform, kind = place
+        monkeypatch.setattr(sys, "platform", platform)
+        guarantees = posix_backend._guarantees(kind)
+    number = _header("guarantees.md", "Guarantee").index(column)
+    shown = {row[0].strip("`"): row[number] for row in _rows("guarantees.md", "Guarantee")}
+    words = {True: "yes", False: "no"}
+    assert shown == {name: words.get(value, value) for name, value in msgspec.structs.asdict(guarantees).items()}

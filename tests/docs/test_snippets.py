@@ -1,0 +1,232 @@
+"""Every command and every snippet of README.md and docs/ does what it says.
+
+The blocks of a page run in order, in one namespace and one directory:
+
+- ``python`` is executed, ``pycon`` is executed and compared as a doctest;
+- ``console`` runs each line that starts with ``$ `` in a shell and compares what it prints with the lines below it,
+  where ``...`` stands for anything;
+- ``{code-block}`` with a ``:caption:`` is a file of that name.
+
+``/data/lab`` stands for a directory of the reader's; here it is a temporary one. A block that cannot run has a
+comment ``<!-- not run: why -->`` above it.
+"""
+
+from __future__ import annotations
+
+import doctest
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from conftest import lacking
+
+from exlab_store import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts)]
+
+_BLOCK = re.compile(
+    r"^(?:<!-- not run: (?P<why>.+?) -->\n)?```(?P<language>\S*) ?(?P<argument>[^\n]*)\n(?P<text>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
+_EXECUTED = {"python", "pycon", "console"}
+# Directives, which produce text of their own.
+_PRODUCING = {"{toctree}", "{eval-rst}", "{command-help}"}
+
+
+@dataclass(frozen=True)
+class Block:
+    page: Path
+    line: int
+    language: str
+    text: str
+    file: str | None
+    why_not: str | None
+
+
+def blocks_of(page: Path) -> list[Block]:
+    source = page.read_text(encoding="utf-8")
+    found: list[Block] = []
+    for match in _BLOCK.finditer(source):
+        text, caption = match["text"], None
+        if match["language"] == "{code-block}":
+            options, _, text = text.partition("\n\n")
+            caption = options.removeprefix(":caption: ")
+        line = source.count("\n", 0, match.start("text")) + 1
+        found.append(Block(page, line, match["language"], text, caption, match["why"]))
+    return found
+
+
+BLOCKS = [block for page in PAGES for block in blocks_of(page)]
+
+
+def _named(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def _runs(block: Block) -> bool:
+    return block.why_not is None and (block.language in _EXECUTED or block.file is not None)
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Path]:
+    """A directory on a disk: pages show what a local disk guarantees."""
+    for place in (tmp_path, Path("/var/tmp"), ROOT / ".cache"):
+        if not place.is_dir():
+            continue
+        directory = Path(tempfile.mkdtemp(prefix="docs-", dir=place))
+        try:
+            with open_store(directory) as store:
+                durable = store.guarantees.durable and store.guarantees.fenced
+            if durable:
+                yield directory / "lab"
+                return
+        finally:
+            shutil.rmtree(directory)
+    lacking("no directory for temporary files is on a local disk")
+
+
+class Reader:
+    """Somebody who follows one page."""
+
+    def __init__(self, directory: Path, lab: Path) -> None:
+        self._directory = directory
+        self._lab = str(lab)
+        self._namespace: dict[str, Any] = {"__name__": "__main__"}
+
+    def follow(self, block: Block) -> None:
+        text = block.text.replace("/data/lab", self._lab)
+        place = f"{block.page}:{block.line}"
+        if block.file is not None:
+            (self._directory / block.file).write_text(text, encoding="utf-8")
+        elif block.language == "python":
+            # The line numbers of a traceback are those of the page.
+            code = compile("\n" * (block.line - 1) + text, str(block.page), "exec", dont_inherit=True)
+            exec(code, self._namespace)
+        elif block.language == "pycon":
+            self._compare_session(block.text, place)
+        else:
+            self._compare_console(text, place)
+
+    def _compare_session(self, text: str, place: str) -> None:
+        test = doctest.DocTestParser().get_doctest(text, self._namespace, place, place, 0)
+        for example in test.examples:
+            example.source = example.source.replace("/data/lab", self._lab)
+        report: list[str] = []
+        runner = doctest.DocTestRunner(_Checker(self._lab), verbose=False, optionflags=doctest.ELLIPSIS)
+        runner.run(test, out=report.append, clear_globs=False)
+        self._namespace.update(test.globs)
+        assert not runner.failures, "".join(report)
+
+    def _compare_console(self, text: str, place: str) -> None:
+        environment = os.environ | {
+            "PATH": os.pathsep.join((os.path.dirname(sys.executable), os.environ["PATH"])),
+            "COLUMNS": "160",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        environment.pop("PYTEST_ADDOPTS", None)
+        for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+            command, _, expected = part.partition("\n")
+            done = subprocess.run(
+                command,
+                shell=True,
+                cwd=self._directory,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                encoding="utf-8",
+                timeout=60,
+            )
+            assert _agrees(expected, done.stdout), f"{place}: $ {command}\nexpected:\n{expected}\ngot:\n{done.stdout}"
+
+
+class _Checker(doctest.OutputChecker):
+    def __init__(self, lab: str) -> None:
+        self._lab = lab
+
+    def check_output(self, want: str, got: str, optionflags: int) -> bool:
+        return super().check_output(want, got.replace(self._lab, "/data/lab"), optionflags)
+
+
+def _agrees(expected: str, got: str) -> bool:
+    def tidied(text: str) -> str:
+        return "\n".join(line.rstrip() for line in text.strip().splitlines())
+
+    return doctest.OutputChecker().check_output(tidied(expected) + "\n", tidied(got) + "\n", doctest.ELLIPSIS)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if any(map(_runs, blocks_of(page)))], ids=_named)
+def test_a_page_does_what_it_says(
+    page: Path, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks = [block for block in blocks_of(page) if _runs(block)]
+    lab: Path = request.getfixturevalue("lab")
+    if not any("mkdir -p /data/lab" in block.text for block in blocks):
+        lab.mkdir()
+    directory = tmp_path / "reader"
+    directory.mkdir()
+    monkeypatch.chdir(directory)
+    monkeypatch.syspath_prepend(str(directory))
+    reader = Reader(directory, lab)
+    for block in blocks:
+        reader.follow(block)
+
+
+def test_only_the_set_up_commands_are_not_run_and_ci_runs_those() -> None:
+    not_run = [block.text.strip() for block in BLOCKS if block.why_not is not None]
+    assert not_run == [
+        'python3 -m venv .venv && .venv/bin/pip install --quiet ".[cli]" && .venv/bin/exlab-store demo',
+        "python3 tests/run.py",
+    ]
+
+
+def test_ci_calls_the_test_command_of_the_readme() -> None:
+    assert "python3 tests/run.py" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_the_demo_of_the_readme_is_a_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "exlab_store.cli", "demo", "--help"], capture_output=True, text=True, check=True
+    )
+    assert "torn" in done.stdout
+
+
+def test_every_other_block_is_run_or_is_a_directive() -> None:
+    unknown = [
+        f"{_named(block.page)}:{block.line}: {block.language}"
+        for block in BLOCKS
+        if block.why_not is None and not _runs(block) and block.language not in _PRODUCING
+    ]
+    assert unknown == []
+
+
+def test_every_fence_of_a_page_is_found() -> None:
+    for page in PAGES:
+        fences = re.findall(r"^\s*(?:```|~~~|:::)", page.read_text(encoding="utf-8"), re.MULTILINE)
+        assert len(fences) == 2 * len(blocks_of(page)), _named(page)
+
+
+def test_a_wrong_page_is_found(tmp_path: Path) -> None:
+    reader = Reader(tmp_path, tmp_path)
+
+    def follow(language: str, text: str) -> None:
+        reader.follow(Block(tmp_path / "page.md", 1, language, text, None, None))
+
+    follow("console", "$ echo one; echo two\none\n...\n")
+    with pytest.raises(AssertionError, match="expected"):
+        follow("console", "$ echo one\ntwo\n")
+    with pytest.raises(AssertionError, match="Expected"):
+        follow("pycon", ">>> 1 + 1\n3\n")
+    with pytest.raises(NameError):
+        follow("python", "undefined\n")
