@@ -70,7 +70,7 @@ def test_every_refused_location_is_named(location: str) -> None:
     assert caught.value.location
 
 
-@pytest.mark.parametrize("location", [None, 7, object(), ["/x"]], ids=repr)
+@pytest.mark.parametrize("location", [None, 7, object(), ["/x"]], ids=lambda it: type(it).__name__)
 def test_a_location_of_a_wrong_type_is_a_type_error(location: Any) -> None:
     with pytest.raises(TypeError):
         open_store(location)

@@ -177,7 +177,9 @@ def test_without_a_free_descriptor_an_operation_did_not_happen(place: Path, oper
 # ------------------------------------------------------------------------------------------- data that is no data
 
 
-@pytest.mark.parametrize("data", ["{}", bytearray(b"{}"), memoryview(b"{}"), None, 7, [b"{}"]], ids=repr)
+@pytest.mark.parametrize(
+    "data", ["{}", bytearray(b"{}"), memoryview(b"{}"), None, 7, [b"{}"]], ids=lambda it: type(it).__name__
+)
 @pytest.mark.parametrize("verb", ["atomic_write", "update"])
 def test_data_that_is_not_bytes_is_a_type_error_and_changes_nothing(store: Store, verb: str, data: object) -> None:
     store.atomic_write("doc.json", OLD)

@@ -66,7 +66,6 @@ def test_now_is_utc_in_whole_seconds() -> None:
         (datetime(2026, 4, 17, 23, 0, tzinfo=timezone(timedelta(hours=9))), "2026-04-17T14:00:00Z"),
         ("2026-04-17T14:00:00+00:00", "2026-04-17T14:00:00Z"),
         ("2026-04-17T14:00:00.5Z", "2026-04-17T14:00:00Z"),
-        ("", ""),
     ],
     ids=str,
 )
@@ -74,7 +73,7 @@ def test_a_time_is_written_in_utc_and_whole_seconds(given: datetime | str, expec
     assert timestamp(given) == expected
 
 
-@pytest.mark.parametrize("given", [datetime(2026, 4, 17), "2026-04-17T14:00:00", "noon", "0"], ids=str)  # noqa: DTZ001
+@pytest.mark.parametrize("given", [datetime(2026, 4, 17), "2026-04-17T14:00:00", "noon", "0", ""], ids=str)  # noqa: DTZ001
 def test_a_time_without_a_zone_or_sense_is_refused(given: datetime | str) -> None:
     with pytest.raises(ValueError):
         timestamp(given)
