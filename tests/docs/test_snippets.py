@@ -3,8 +3,8 @@
 The blocks of a page run in order, in one namespace and one directory:
 
 - ``python`` is executed, ``pycon`` is executed and compared as a doctest;
-- ``console`` runs each line that starts with ``$ `` in a shell and compares what it prints with the lines below it,
-  where ``...`` stands for anything;
+- ``console`` runs each line that starts with ``$ ``, and those that continue it with ``> ``, in a shell, and compares
+  what is printed with the lines below, where ``...`` stands for anything;
 - ``{code-block}`` with a ``:caption:`` is a file of that name.
 
 ``/data/lab`` stands for a directory of the reader's; here it is a temporary one. A block that cannot run has a
@@ -136,7 +136,9 @@ class Reader:
         }
         environment.pop("PYTEST_ADDOPTS", None)
         for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
-            command, _, expected = part.partition("\n")
+            typed = re.match(r".*\n(?:> .*\n)*", part)
+            assert typed is not None, place
+            command, expected = typed[0].replace("\n> ", "\n"), part[typed.end() :]
             done = subprocess.run(
                 command,
                 shell=True,
