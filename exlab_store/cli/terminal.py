@@ -39,13 +39,16 @@ def answering(*, as_json: bool) -> Generator[None]:
         as_json: Print the error's envelope as one line of JSON instead [§4.6.3].
 
     Raises:
-        SystemExit: The body failed, or nobody reads its output any more.
+        SystemExit: The body failed, was interrupted, or nobody reads its output any more.
     """
     try:
         yield
     except StoreError as error:
         _describe(error, as_json=as_json)
         raise SystemExit(exit_code_of(error)) from None
+    except KeyboardInterrupt:
+        # Here and not only at the top: some versions of typer would say "Aborted!" and end with 1.
+        raise SystemExit(ExitCode.INTERRUPTED) from None
 
 
 def _describe(error: StoreError, *, as_json: bool) -> None:

@@ -84,7 +84,7 @@ def test_a_backend_that_does_not_lock_is_found_out(tmp_path: Path) -> None:
 def _spoiled(folder: Path, spoil: Callable[[int, Path], None], *arguments: str) -> tuple[int, str, str]:
     """A demo that is spoilt, by what is given its process and its documents, once the counter has begun to count."""
     process = subprocess.Popen(
-        [*COMMAND, "demo", "--at", str(folder), *SHORT, *arguments],
+        [*COMMAND, "demo", "--at", str(folder), *SHORT, "--seconds", "1.5", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -118,7 +118,7 @@ def _runs(process: int) -> bool:
 def _at_work(folder: Path, process: subprocess.Popen[str]) -> Path:
     while process.poll() is None:
         for counter in folder.glob("exlab-store-demo-*/counter.json"):
-            if marked.read_counter(counter.read_bytes()).total > 5:
+            if marked.read_counter(counter.read_bytes()).total > 0:
                 return counter.parent
         time.sleep(0.002)
     raise AssertionError("the demo ended before anything was counted")
@@ -126,10 +126,9 @@ def _at_work(folder: Path, process: subprocess.Popen[str]) -> Path:
 
 def test_a_rogue_that_overwrites_the_counter_is_found_out(tmp_path: Path) -> None:
     def overwrite(_demo: int, documents: Path) -> None:
-        # Whole, and without the lock: as a program would that does not know of it.
-        rogue = tmp_path / "rogue"
-        rogue.write_bytes(marked.counted(None, 0))
-        rogue.rename(documents / "counter.json")
+        # Under the lock, so that no writer who has read the old one writes it back.
+        with open_store(documents) as store, store.lock("counter.json") as held:
+            store.atomic_write("counter.json", marked.counted(None, 0), lock=held)
 
     code, said, complained = _spoiled(tmp_path, overwrite)
     assert (code, complained) == (1, "")
@@ -139,7 +138,7 @@ def test_a_rogue_that_overwrites_the_counter_is_found_out(tmp_path: Path) -> Non
 
 def test_a_rogue_that_tears_a_record_is_found_out(tmp_path: Path) -> None:
     def tear(_demo: int, documents: Path) -> None:
-        for _ in range(200):
+        for _ in range(40):
             rogue = tmp_path / "rogue"
             rogue.write_bytes(marked.record(1, 1)[:-100])
             rogue.rename(documents / "record.json")
