@@ -121,11 +121,11 @@ def test_a_damaged_catalogue_is_a_failure_with_a_hint(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("how", "code"), [("unavailable", 6), ("denied", 1), ("full", 1), ("crashed", 1)])
 def test_what_the_storage_says_becomes_a_sentence_and_a_code(how: str, code: int) -> None:
     location = f"failing://user:secret@{how}/lab/c.json"
-    for command in (("show", location), ("publish", str(ANSWER), location)):
-        said = refused(code, "catalogue", *command, *OURS, with_faulty=True)
-        assert said.startswith(f"Error: c.json in failing://user:***@{how}/lab: ")
-        assert "secret" not in said
-        assert "\x1b" not in said
+    command = ("publish", str(ANSWER), location) if how == "full" else ("show", location)
+    said = refused(code, "catalogue", *command, *OURS, with_faulty=True)
+    assert said.startswith(f"Error: c.json in failing://user:***@{how}/lab: ")
+    assert "secret" not in said
+    assert "\x1b" not in said
 
 
 def test_with_json_an_error_is_one_line_of_json(tmp_path: Path) -> None:

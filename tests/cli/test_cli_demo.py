@@ -84,7 +84,7 @@ def test_a_backend_that_does_not_lock_is_found_out(tmp_path: Path) -> None:
 def _spoiled(folder: Path, spoil: Callable[[int, Path], None], *arguments: str) -> tuple[int, str, str]:
     """A demo that is spoilt, by what is given its process and its documents, once the counter has begun to count."""
     process = subprocess.Popen(
-        [*COMMAND, "demo", "--at", str(folder), *SHORT, "--seconds", "1.5", *arguments],
+        [*COMMAND, "demo", "--at", str(folder), *SHORT, "--seconds", "0.8", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -61,7 +61,7 @@ def test_a_catalogue_fits_and_is_in_colour(tmp_path: Path) -> None:
     assert _fits(said)
 
 
-@pytest.mark.parametrize("command", [("plugins",), ("--help",), ("demo", "--help")])
+@pytest.mark.parametrize("command", [("plugins",), ("--help",)])
 def test_what_is_printed_fits(command: tuple[str, ...]) -> None:
     code, said = _ended(_in_terminal(*command))
     assert code == 0
