@@ -67,17 +67,12 @@ nitpick_ignore_regex = [
 ]
 
 
-# Callers see a lock of a store as the protocol that it implements.
-_SHOWN_AS = {"StoreLock": "HeldLock"}
-
-
 def _public_name(app: Sphinx, env: BuildEnvironment, node: pending_xref, contnode: nodes.Element) -> Any:
     """Finds what a docstring names by the module that defines it, under the public name it is documented as."""
     if node.get("refdomain") != "py":
         return None
     domain = env.domains.python_domain
     short = re.sub(r"^exlab_store\.(?:documents\.)?(?:[a-z_]+\.)?(?=[A-Z_a-z])", "", node["reftarget"])
-    short = _SHOWN_AS.get(short, short)
     for prefix in ("exlab_store.", "exlab_store.documents.", "exlab_store.hookspecs."):
         if prefix + short in domain.objects:
             return domain.resolve_xref(env, node["refdoc"], app.builder, "obj", prefix + short, node, contnode)

@@ -41,7 +41,7 @@ from exlab_store.model import ABSENT, ANY, Expectation, HeldLock, LockOwner, Sna
 from exlab_store.registry import InstalledBackend, installed_backends
 from exlab_store.resolving import DocumentLocation, as_document
 from exlab_store.retrying import Retry
-from exlab_store.store import Store, StorePath, open_store
+from exlab_store.store import Store, StoreLock, StorePath, open_store
 
 if TYPE_CHECKING:
     from exlab_store.aio import AsyncStore, AsyncStorePath
@@ -80,6 +80,7 @@ __all__ = [
     "StorageFull",
     "Store",
     "StoreError",
+    "StoreLock",
     "StorePath",
     "UnknownScheme",
     "Version",

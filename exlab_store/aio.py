@@ -12,7 +12,7 @@ no thread is left behind.
 from __future__ import annotations
 
 import threading
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Generic, TypeVar, final
 from weakref import WeakKeyDictionary
 
@@ -20,15 +20,15 @@ import anyio
 import anyio.to_thread
 from anyio.lowlevel import RunVar
 
-from exlab_store.errors import LockAlreadyHeld, LockTimeout
+from exlab_store.errors import LockAlreadyHeld, LockTimeout, StoreError
 from exlab_store.model import ANY
-from exlab_store.store import DEFAULT_LOCK_TIMEOUT, Store, check_timeout
+from exlab_store.store import DEFAULT_LOCK_TIMEOUT, Store, check_timeout, placed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Hashable
     from contextlib import AbstractAsyncContextManager
 
-    from exlab_store.model import Expectation, HeldLock, Snapshot, Version
+    from exlab_store.model import Expectation, HeldLock, LockOwner, Snapshot, Version
     from exlab_store.store import StoreLock
 
 __all__ = ["AsyncStore", "AsyncStorePath", "in_thread"]
@@ -43,12 +43,13 @@ _JOIN_POLL = 0.002
 class _Queue:
     """The tasks of one event loop that want one lock."""
 
-    __slots__ = ("holder", "lock", "users")
+    __slots__ = ("holder", "lock", "owner", "users")
 
     def __init__(self) -> None:
         self.lock = anyio.Lock()
         self.users = 0
         self.holder: int | None = None
+        self.owner: LockOwner | None = None
 
 
 # An event loop's own state: anyio's locks and limiters belong to the loop they are used in.
@@ -140,7 +141,7 @@ def _limiter(store: Store | None) -> anyio.CapacityLimiter | None:
 
 
 @asynccontextmanager
-async def _turn(place: Hashable, timeout: float) -> AsyncGenerator[None]:
+async def _turn(place: Hashable, timeout: float) -> AsyncGenerator[_Queue]:
     """The turn of this task among the tasks of its event loop; first come, first served."""
     try:
         queues = _queues.get()
@@ -159,12 +160,14 @@ async def _turn(place: Hashable, timeout: float) -> AsyncGenerator[None]:
         with anyio.move_on_after(timeout) as scope:
             await queue.lock.acquire()
         if scope.cancelled_caught:
-            raise LockTimeout(f"waited {timeout:g} s for another task of this process to release the lock")
+            raise LockTimeout(
+                f"waited {timeout:g} s for another task of this process to release the lock", holder=queue.owner
+            )
         queue.holder = task
         try:
-            yield
+            yield queue
         finally:
-            queue.holder = None
+            queue.holder = queue.owner = None
             queue.lock.release()
     finally:
         queue.users -= 1
@@ -204,8 +207,11 @@ class AsyncStore:
         *,
         timeout: float = DEFAULT_LOCK_TIMEOUT,
         purpose: str = "update",
+        lock: HeldLock | None = None,
     ) -> Version:
         """As `Store.update`; ``change`` is called in a worker thread."""
+        if lock is not None:
+            return await in_thread(self._store, lambda _: self._store.update(key, change, lock=lock))
         async with self.lock(key, timeout=timeout, purpose=purpose) as held:
             return await in_thread(self._store, lambda _: self._store.update(key, change, lock=held))
 
@@ -216,8 +222,13 @@ class AsyncStore:
         """As `Store.lock`, as an asynchronous context manager; to be left by the task that entered it."""
         check_timeout(timeout)
         deadline = anyio.current_time() + timeout
-        async with _turn((id(self._store), key), timeout):
+        async with AsyncExitStack() as stack:
+            try:
+                queue = await stack.enter_async_context(_turn((id(self._store), key), timeout))
+            except StoreError as error:
+                raise placed(error, key, self._store.location) from error.__cause__
             held = await self._taken(key, timeout, deadline, purpose)
+            queue.owner = held.owner
             try:
                 yield held
             finally:
@@ -293,15 +304,20 @@ class AsyncStorePath:
         *,
         timeout: float = DEFAULT_LOCK_TIMEOUT,
         purpose: str = "update",
+        lock: HeldLock | None = None,
     ) -> Version:
         """As `Store.update`."""
-        return await self._store.update(self._key, change, timeout=timeout, purpose=purpose)
+        return await self._store.update(self._key, change, timeout=timeout, purpose=purpose, lock=lock)
 
     def lock(
         self, *, timeout: float = DEFAULT_LOCK_TIMEOUT, purpose: str = ""
     ) -> AbstractAsyncContextManager[StoreLock]:
         """As `AsyncStore.lock`."""
         return self._store.lock(self._key, timeout=timeout, purpose=purpose)
+
+    async def list_keys(self) -> list[str]:
+        """As `Store.list_keys`, for this folder."""
+        return await self._store.list_keys(self._key)
 
     async def delete(self, *, expect: Expectation = ANY, lock: HeldLock | None = None) -> None:
         """As `Store.delete`."""

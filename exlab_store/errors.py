@@ -84,12 +84,13 @@ class StoreError(Exception):
         message: What went wrong: a clause without the place and without a full stop.
         key: The document's key. `Store` fills it in where a backend leaves it out.
         location: The store's location, without secrets. `Store` fills it in too.
-        hint: What to do next: one sentence.
+        hint: What to do next: one sentence. Some types have one of their own for where none is given.
         errno: The system's error number, kept by those errors that are also an `OSError`.
     """
 
     code: ClassVar[str] = "store_error"
     default_errno: ClassVar[int | None] = None
+    default_hint: ClassVar[str | None] = None
 
     message: str
     key: str | None
@@ -109,7 +110,7 @@ class StoreError(Exception):
         self.message = message
         self.key = key
         self.location = location
-        self.hint = hint
+        self.hint = self.default_hint if hint is None else hint
         if isinstance(self, OSError):
             _set_errno(self, self.default_errno if errno is None else errno)
 
@@ -162,6 +163,7 @@ class LocationError(StoreError, ValueError):
     """The location cannot be opened as it is written."""
 
     code = "invalid_location"
+    default_hint = "Give a URL (scheme://host/path) or an absolute path."
 
 
 class UnknownScheme(LocationError):
@@ -204,6 +206,7 @@ class NotSupported(StoreError):
     """The backend does not claim what was asked of it."""
 
     code = "not_supported"
+    default_hint = "Look at the store's guarantees; another backend may offer it."
 
 
 class PluginError(StoreError):
@@ -216,6 +219,7 @@ class DocumentNotFound(StoreError, FileNotFoundError):
     """There is no document at this key."""
 
     code = "document_not_found"
+    default_hint = "Check the name and the location, or write the document first."
     default_errno = _errno.ENOENT
 
 
@@ -319,6 +323,7 @@ class LockLost(StoreError):
     """The lock under which a write was to happen is gone; nothing was written."""
 
     code = "lock_lost"
+    default_hint = "Take the lock again, read the document, and repeat the change."
 
 
 class AccessDenied(StoreError, PermissionError):
@@ -415,6 +420,31 @@ class SchemaMajorMismatchError(StoreError):
 
 
 class ConfigError(StoreError):
-    """A shared document or a setting that this program is configured with cannot be used."""
+    """A shared document or a setting that this program is configured with cannot be used.
+
+    Args:
+        message: What went wrong.
+        field: The field of the document or the setting that is wrong, if it is one.
+        key: The document's key.
+        location: The store's location, without secrets.
+        hint: What to do next.
+    """
 
     code = "config_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        field: str | None = None,
+        key: str | None = None,
+        location: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, key=key, location=location, hint=hint)
+        self._field = field
+
+    @property
+    def field(self) -> str | None:
+        """The field that is wrong, if it is one."""
+        return self._field

@@ -64,7 +64,6 @@ def _flaw(key: str) -> str | None:
     return None
 
 
-@lru_cache(maxsize=8192)
 def check_key(key: str) -> str:
     """Checks that a key can name a document in every storage system.
 
@@ -79,7 +78,12 @@ def check_key(key: str) -> str:
         InvalidKey: The reason is in the message.
     """
     if not isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may be untyped
-        raise InvalidKey(f"a key is text, not {type(key).__name__}")
+        raise InvalidKey(f"a key is text, not {type(key).__name__}", hint="Give the key as str.")
+    return _checked(key)
+
+
+@lru_cache(maxsize=8192)
+def _checked(key: str) -> str:
     flaw = _flaw(key)
     if flaw is None:
         return key
@@ -99,24 +103,25 @@ def is_key(name: str) -> bool:
     return _flaw(name) is None
 
 
-def shortened(segment: str, suffix: str) -> str:
+def shortened(segment: str, suffix: str, limit: int = MAX_SEGMENT_BYTES) -> str:
     """A segment with a suffix, within the 255 bytes that file systems allow for a name.
 
     Args:
         segment: A valid segment of a key.
-        suffix: ASCII text to append, below 200 bytes.
+        suffix: ASCII text to append, at least 18 bytes shorter than the limit.
+        limit: How many bytes the result may have.
 
     Returns:
         ``segment + suffix`` where it fits; otherwise the segment is cut at a character and gets a digest of the
         whole, so that two long names that share a beginning stay apart.
     """
-    if len(segment) * 4 + len(suffix) <= MAX_SEGMENT_BYTES:  # at most four bytes a character
+    if len(segment) * 4 + len(suffix) <= limit:  # at most four bytes a character
         return segment + suffix
     encoded = segment.encode()
-    if len(encoded) + len(suffix) <= MAX_SEGMENT_BYTES:
+    if len(encoded) + len(suffix) <= limit:
         return segment + suffix
     mark = "~" + hashlib.sha256(encoded).hexdigest()[:16]
-    room = MAX_SEGMENT_BYTES - len(suffix) - len(mark)
+    room = limit - len(suffix) - len(mark)
     return encoded[:room].decode(errors="ignore") + mark + suffix
 
 

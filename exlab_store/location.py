@@ -35,6 +35,10 @@ def _quoted(text: str, unsafe: re.Pattern[str]) -> str:
     return unsafe.sub(lambda match: f"%{ord(match[0]):02X}", text)
 
 
+def _redacted(text: str) -> str:
+    return _SECRET.sub(":***@", text)
+
+
 @dataclass(frozen=True, slots=True)
 class Location:
     """A place that holds documents.
@@ -74,7 +78,7 @@ class Location:
         if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # a path may be bytes
             raise LocationError(f"a location is text or a path, not {type(text).__name__}")
         if "\0" in text:
-            raise LocationError("the location has a NUL character")
+            raise LocationError("the location has a NUL character", location=_redacted(text.replace("\0", "")))
         url = _SCHEME.fullmatch(text) if isinstance(location, str) else None
         if url is None:
             return cls("file", path=_local_path(text), create=create)
@@ -113,13 +117,13 @@ def _local_path(text: str) -> str:
     if text.startswith("@"):
         raise LocationError(
             "names of a site configuration are not supported by this version",
-            location=text,
+            location=_redacted(text),
             hint="Give a URL or a path.",
         )
     if not absolute:
         raise LocationError(
             "the path is relative" if text else "the location is empty",
-            location=text or None,
+            location=_redacted(text) or None,
             hint="Give an absolute path or a URL: a store outlives the working directory it was opened in.",
         )
     return _tidy(text)
@@ -132,7 +136,7 @@ def _tidy(path: str) -> str:
 
 
 def _parse_url(scheme: str, rest: str, *, create: bool) -> Location:
-    shown = f"{scheme}:{_SECRET.sub(':***@', rest)}"
+    shown = f"{scheme}:{_redacted(rest)}" if rest.startswith("//") else _redacted(f"{scheme}:{rest}")
 
     def refuse(reason: str, hint: str | None = None) -> LocationError:
         return LocationError(reason, location=shown, hint=hint)
@@ -149,8 +153,9 @@ def _parse_url(scheme: str, rest: str, *, create: bool) -> Location:
         authority, path = "", rest
         if path and not path.startswith("/"):
             raise refuse("the URL's path is relative", f"Write {scheme}:///path for an absolute one.")
-        if _SECRET.search(path):
-            raise refuse("the URL's user stands where the path begins", f"Write {scheme}://user:password@host/path.")
+    # No protocol but local files allows ":" in a name; a password that has got into the path would be shown.
+    if scheme != "file" and _SECRET.search(path):
+        raise refuse("the URL has a user where its path is", f"Write {scheme}://user:password@host/path.")
     parts = _AUTHORITY.fullmatch(authority)
     if parts is None:
         raise refuse("the URL's server part is malformed", "Write it as user:password@host:port, with %40 for '@'.")

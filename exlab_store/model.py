@@ -27,7 +27,7 @@ class _Expect(enum.Enum):
 
 
 ANY: Final = _Expect.ANY
-"""Write whatever is there: the last writer wins."""
+"""Write whatever is there; the last writer wins."""
 
 ABSENT: Final = _Expect.ABSENT
 """Write only where there is no document yet; otherwise `DocumentExists`."""
@@ -132,7 +132,7 @@ class HeldLock(Protocol):
 
     @property
     def owner(self) -> LockOwner:
-        """Who holds it: what was given to the hook."""
+        """Who holds it, as given to the hook."""
         ...
 
     def ensure_held(self) -> None:

@@ -46,6 +46,8 @@ def known_document(location: DocumentLocation) -> StorePath | None:
     """
     if isinstance(location, StorePath):
         return location
+    if not isinstance(location, (str, os.PathLike)):  # pyright: ignore[reportUnnecessaryIsInstance]  # may be untyped
+        raise LocationError(f"a document's location is a StorePath, a URL or a path, not {type(location).__name__}")
     return _documents.get((isinstance(location, str), os.fspath(location)))
 
 

@@ -104,7 +104,10 @@ class RetryingHooks:
         retry = self._retry
         if retry is None:
             raise first
-        import stamina  # 50 ms to import, and a store that works never needs it
+        try:
+            import stamina  # 50 ms to import, and a store that works never needs it
+        except (ImportError, OSError) as error:  # a process that is out of descriptors cannot import either
+            raise first from error
 
         timeout = retry.timeout if within is None else min(retry.timeout, within)
         # The attempt that has failed is stamina's first: it raises again, and stamina waits before the next.

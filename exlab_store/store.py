@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from exlab_store.model import Expectation, HeldLock, Snapshot, Version
     from exlab_store.turns import Turn
 
-__all__ = ["DEFAULT_LOCK_TIMEOUT", "Store", "StorePath", "open_store"]
+__all__ = ["DEFAULT_LOCK_TIMEOUT", "Store", "StoreLock", "StorePath", "open_store"]
 
 DEFAULT_LOCK_TIMEOUT = 30.0
 _DEFAULT_RETRY = Retry()
@@ -41,19 +41,19 @@ def open_store(
     location: str | os.PathLike[str],
     /,
     *,
-    require: Guarantees | None = None,
-    observers: Sequence[object] = (),
-    retry: Retry | None = _DEFAULT_RETRY,
-    create: bool = False,
+    require: Guarantees | None = ...,
+    observers: Sequence[object] = ...,
+    retry: Retry | None = ...,
+    create: bool = ...,
     **options: object,
 ) -> Store: ...
 @overload
 def open_store(
     *,
     backend: Backend,
-    require: Guarantees | None = None,
-    observers: Sequence[object] = (),
-    retry: Retry | None = _DEFAULT_RETRY,
+    require: Guarantees | None = ...,
+    observers: Sequence[object] = ...,
+    retry: Retry | None = ...,
 ) -> Store: ...
 def open_store(
     location: str | os.PathLike[str] | None = None,
@@ -69,8 +69,8 @@ def open_store(
     """Opens a store.
 
     Args:
-        location: A URL (``smb://nas01/lab/exlab``, ``memory://``, ``file:///data/lab``) or the absolute path of a
-            local directory.
+        location: A URL (``file:///data/lab``, ``memory://``, or of any scheme that an installed backend serves) or
+            the absolute path of a local directory.
         backend: Instead of a location, a backend object: for tests and for programs that bring their own.
         require: What the backend must promise; see `Guarantees.at_least`.
         observers: Objects that wrap hooks, outermost first.
@@ -111,7 +111,7 @@ def open_store_at(
     try:
         backend = registry.open_backend(location, options)
     except StoreError as error:
-        raise _placed(error, None, location) from error.__cause__
+        raise placed(error, None, location) from error.__cause__
     return _assembled(backend, location, require, observers, retry)
 
 
@@ -130,8 +130,15 @@ def _assembled(
     except StoreError as error:
         if location is not None and callable(getattr(backend, "close", None)):
             backend.close()
-        raise _placed(error, None, location) from error.__cause__
+        raise placed(error, None, location) from error.__cause__
     return Store(hooks, location, retry)
+
+
+def url_of(location: Location | None, key: str) -> str:
+    """The URL of a document, without secrets; the key alone where the store has no location."""
+    if location is None:
+        return key
+    return f"{location}{key}" if location.path == "/" else f"{location}/{key}"
 
 
 def check_timeout(timeout: float) -> None:
@@ -140,8 +147,9 @@ def check_timeout(timeout: float) -> None:
         raise ValueError(f"timeout must be finite and not negative, not {timeout!r}")
 
 
-def _placed(error: StoreError, key: str | None, location: Location | None) -> StoreError:
-    if error.key is None:
+def placed(error: StoreError, key: str | None, location: Location | None) -> StoreError:
+    """The error, with the document and the store filled in where it does not name them."""
+    if error.key is None and isinstance(key, str):
         error.key = key
     if error.location is None and location is not None:
         error.location = str(location)
@@ -174,8 +182,9 @@ class Store:
         self._location = location
         self._guarantees = hooks.guarantees
         self._aio: AsyncStore | None = None
+        _this_process(os.getpid())  # imports now what could not be imported when no descriptor is left
         # Two stores at one place share their turns; nameless ones (a fresh memory store) share nothing.
-        self._shared_place = str(location).rstrip("/") if location is not None and location.shared else None
+        self._shared = location is not None and location.shared
 
     @property
     def guarantees(self) -> Guarantees:
@@ -213,11 +222,11 @@ class Store:
             AccessDenied: This user may not read it.
             BackendUnavailable: The storage cannot be reached, after the retries.
         """
-        check_key(key)
         try:
+            check_key(key)
             return self._calls.read_snapshot(key)
         except StoreError as error:
-            raise _placed(error, key, self._location) from error.__cause__
+            raise placed(error, key, self._location) from error.__cause__
 
     def atomic_write(
         self, key: str, data: bytes, *, expect: Expectation = ANY, lock: HeldLock | None = None
@@ -246,10 +255,10 @@ class Store:
             BackendUnavailable: Nothing was written, after the retries.
             WriteOutcomeUnknown: It may or may not have been written.
         """
-        check_key(key)
         if type(data) is not bytes:
             raise TypeError(f"data must be bytes, not {type(data).__name__}")
         try:
+            check_key(key)
             if expect is ANY and lock is None:
                 return self._calls.atomic_write(key, data, ANY, None)
             if lock is None and self._needs_lock_for(expect):
@@ -257,7 +266,7 @@ class Store:
                     return self._write_locked(key, data, expect, held)
             return self._calls.atomic_write(key, data, expect, self._backend_lock(key, lock))
         except StoreError as error:
-            raise _placed(error, key, self._location) from error.__cause__
+            raise placed(error, key, self._location) from error.__cause__
 
     def lock(
         self,
@@ -278,7 +287,7 @@ class Store:
             holder: Who asks, where that is not the thread (a task, say); to one holder a lock is given once.
 
         Returns:
-            The lock: a context manager, and a fence for writes (``lock=``).
+            The lock, a context manager and a fence for writes (``lock=``).
 
         Raises:
             LockTimeout: Somebody else holds it; ``.holder`` says who, where that is known.
@@ -288,9 +297,9 @@ class Store:
             AccessDenied: This user may not lock the document.
             BackendUnavailable: The storage cannot be reached, after the retries.
         """
-        check_key(key)
         check_timeout(timeout)
         try:
+            check_key(key)
             if self._guarantees.lock_scope == "none":
                 raise NotSupported("the backend has no locks")
             owner = _new_owner(purpose)
@@ -304,7 +313,7 @@ class Store:
                 turn.end()
                 raise
         except StoreError as error:
-            raise _placed(error, key, self._location) from error.__cause__
+            raise placed(error, key, self._location) from error.__cause__
         return StoreLock(self, held, turn)
 
     def update(
@@ -349,14 +358,14 @@ class Store:
             AccessDenied: This user may not list it.
             BackendUnavailable: The storage cannot be reached, after the retries.
         """
-        if prefix:
-            check_key(prefix)
         try:
+            if prefix:
+                check_key(prefix)
             if not self._guarantees.lists:
                 raise NotSupported("the backend does not list its keys")
             return sorted(self._calls.list_keys(prefix))
         except StoreError as error:
-            raise _placed(error, prefix or None, self._location) from error.__cause__
+            raise placed(error, prefix or None, self._location) from error.__cause__
 
     def delete(self, key: str, *, expect: Expectation = ANY, lock: HeldLock | None = None) -> None:
         """Deletes a document; its lock file stays.
@@ -372,10 +381,10 @@ class Store:
             ValueError: ``expect`` is `ABSENT`, which no deletion can fulfil.
             StoreError: As `atomic_write` does.
         """
-        check_key(key)
         if expect is ABSENT:
             raise ValueError("delete takes ANY or a version as expect, not ABSENT")
         try:
+            check_key(key)
             if not self._guarantees.deletes:
                 raise NotSupported("the backend does not delete documents")
             if lock is None and expect is not ANY and self._needs_lock_for(expect):
@@ -384,7 +393,7 @@ class Store:
                 return
             self._calls.delete(key, expect, self._backend_lock(key, lock))
         except StoreError as error:
-            raise _placed(error, key, self._location) from error.__cause__
+            raise placed(error, key, self._location) from error.__cause__
 
     def close(self) -> None:
         """Closes the backend; a second call does nothing."""
@@ -407,7 +416,7 @@ class Store:
         return f"Store({str(self._location)!r})" if self._location is not None else "Store(backend=...)"
 
     def _place(self, key: str) -> Hashable:
-        return (id(self), key) if self._shared_place is None else f"{self._shared_place}/{key}"
+        return url_of(self._location, key) if self._shared else (id(self), key)
 
     def _needs_lock_for(self, expect: Expectation) -> bool:
         support = self._guarantees.conditional_write
@@ -419,7 +428,10 @@ class Store:
         if lock is None:
             return None
         if not self._guarantees.fenced:
-            raise NotSupported("the backend cannot refuse a write whose lock was lost (fenced)")
+            raise NotSupported(
+                "the backend cannot refuse a write whose lock was lost (fenced)",
+                hint="Write while the lock is held, without lock=, or use update, which does that.",
+            )
         held = self._own(key, lock)
         held.ensure_held()
         return held.inner
@@ -427,7 +439,7 @@ class Store:
     def _own(self, key: str, lock: HeldLock) -> StoreLock:
         if isinstance(lock, StoreLock) and lock.guards(self, key):
             return lock
-        raise _placed(LockLost("the lock that was given is not this document's"), key, self._location)
+        raise placed(LockLost("the lock that was given is not this document's"), key, self._location)
 
     def _fence(self, held: StoreLock) -> HeldLock | None:
         return held.inner if self._guarantees.fenced else None
@@ -450,7 +462,7 @@ class Store:
         try:
             return self._write_locked(key, new, ANY, held)
         except StoreError as error:
-            raise _placed(error, key, self._location) from error.__cause__
+            raise placed(error, key, self._location) from error.__cause__
 
 
 @final
@@ -494,7 +506,7 @@ class StoreLock:
                 raise LockLost("the lock was released")
             self._inner.ensure_held()
         except StoreError as error:
-            raise _placed(error, self.key, self._store.location) from error.__cause__
+            raise placed(error, self.key, self._store.location) from error.__cause__
 
     def release(self) -> None:
         """Releases the lock. A second call does nothing."""
@@ -539,7 +551,10 @@ class StorePath:
 
     def __init__(self, store: Store, key: str) -> None:
         self._store = store
-        self._key = check_key(key)
+        try:
+            self._key = check_key(key)
+        except StoreError as error:
+            raise placed(error, None, store.location) from None
 
     @property
     def store(self) -> Store:
@@ -596,9 +611,10 @@ class StorePath:
         *,
         timeout: float = DEFAULT_LOCK_TIMEOUT,
         purpose: str = "update",
+        lock: HeldLock | None = None,
     ) -> Version:
         """As `Store.update`."""
-        return self._store.update(self._key, change, timeout=timeout, purpose=purpose)
+        return self._store.update(self._key, change, timeout=timeout, purpose=purpose, lock=lock)
 
     def list_keys(self) -> list[str]:
         """As `Store.list_keys`, for this folder."""
@@ -620,7 +636,7 @@ class StorePath:
         return hash((id(self._store), self._key))
 
     def __str__(self) -> str:
-        return self._key if self._store.location is None else f"{str(self._store.location).rstrip('/')}/{self._key}"
+        return url_of(self._store.location, self._key)
 
     def __repr__(self) -> str:
         return f"StorePath({str(self)!r})"

@@ -8,8 +8,9 @@ import msgspec
 
 from exlab_store.documents.times import Timestamp, UnsetOrTimestamp, now, timestamp
 from exlab_store.documents.versioned import DocumentKind, VersionedDocument, is_json_object, keep_corrupt
-from exlab_store.errors import DocumentInvalid
+from exlab_store.errors import DocumentInvalid, StoreError
 from exlab_store.resolving import as_document, known_document
+from exlab_store.store import placed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -190,13 +191,11 @@ class EquipmentCacheWriter:
         return await _read(location, _RUNS)
 
     async def _write_marker(self, location: DocumentLocation, payload: M, kind: DocumentKind[M]) -> None:
-        checked = kind.decode(kind.encode(payload))
-        try:
-            moment = timestamp(checked.created_at)
-        except ValueError as error:  # the 30th of February: what the pattern does not catch
-            raise DocumentInvalid(f"the document is not valid: {error} - at `$.created_at`") from error
-        data = kind.encode(msgspec.structs.replace(checked, created_at=moment))
         path = await _document(location)
+        try:
+            data = _normalised(payload, kind)
+        except StoreError as error:
+            raise placed(error, path.key, path.store.location) from error.__cause__
 
         def once(current: bytes | None) -> bytes:
             # Any JSON object counts as the marker that somebody wrote. What is none, such as the empty file that a
@@ -212,6 +211,15 @@ class EquipmentCacheWriter:
 
     async def _update(self, path: StorePath, change: Callable[[bytes | None], bytes]) -> None:
         await path.aio.update(change, timeout=self._lock_timeout, purpose="equipment cache")
+
+
+def _normalised(payload: M, kind: DocumentKind[M]) -> bytes:
+    checked = kind.decode(kind.encode(payload))
+    try:
+        moment = timestamp(checked.created_at)
+    except ValueError as error:  # the 30th of February: what the pattern does not catch
+        raise DocumentInvalid(f"the document is not valid: {error} - at `$.created_at`") from error
+    return kind.encode(msgspec.structs.replace(checked, created_at=moment))
 
 
 async def _document(location: DocumentLocation) -> StorePath:

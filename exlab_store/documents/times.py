@@ -13,10 +13,10 @@ _DATE = r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
 _TIME = r"([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d+)?"
 _MOMENT = rf"{_DATE}T{_TIME}(Z|\+00:00)"
 
-Timestamp: TypeAlias = Annotated[str, msgspec.Meta(pattern=rf"^{_MOMENT}$")]
+Timestamp: TypeAlias = Annotated[str, msgspec.Meta(pattern=rf"^{_MOMENT}\Z")]
 """A UTC time as text; readers also accept ``+00:00`` and fractions."""
 
-UnsetOrTimestamp: TypeAlias = Annotated[str, msgspec.Meta(pattern=rf"^(|{_MOMENT})$")]
+UnsetOrTimestamp: TypeAlias = Annotated[str, msgspec.Meta(pattern=rf"^(|{_MOMENT})\Z")]
 """A `Timestamp`, or empty text for one that the writer is to set."""
 
 

@@ -7,15 +7,16 @@ not know, at every depth, never lower a minor version, and never lose the bytes 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
 from exlab_store.documents.merging import merged
 from exlab_store.documents.times import now
-from exlab_store.errors import DocumentInvalid, DocumentNotFound, SchemaMajorMismatchError, StoreError
-from exlab_store.keys import shortened
+from exlab_store.errors import DocumentInvalid, DocumentNotFound, SchemaMajorMismatchError
+from exlab_store.keys import MAX_KEY_BYTES, MAX_SEGMENT_BYTES, shortened
 from exlab_store.resolving import as_document
+from exlab_store.store import placed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +26,11 @@ if TYPE_CHECKING:
 
 __all__ = ["DocumentKind", "VersionedDocument", "require_schema_major"]
 
-_VERSION = re.compile(r"(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)", re.ASCII)
+# int() refuses thousands of digits; eighteen are more than any version has.
+_VERSION = re.compile(r"(0|[1-9][0-9]{0,17})\.(0|[1-9][0-9]{0,17})")
+
+# What msgspec raises for bytes that are no document: deep nesting is a RecursionError.
+UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class VersionedDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,17 +44,18 @@ class VersionedDocument(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Header(msgspec.Struct):
-    schema_version: str | msgspec.UnsetType = msgspec.UNSET
+    schema_version: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 D = TypeVar("D", bound=VersionedDocument)
 
 _decode_header = msgspec.json.Decoder(_Header).decode
-_decode_json = msgspec.json.Decoder().decode
+_decode_text = msgspec.json.Decoder(str).decode
+_decode_fields = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def _parsed(version: str | None) -> tuple[int, int] | None:
-    match = None if version is None else _VERSION.fullmatch(version)
+    match = _VERSION.fullmatch(version) if isinstance(version, str) else None
     return None if match is None else (int(match[1]), int(match[2]))
 
 
@@ -66,7 +72,7 @@ def require_schema_major(version: str | None, *, expected_major: int) -> None:
     """
     parsed = _parsed(version)
     if parsed is None or parsed[0] != expected_major:
-        raise SchemaMajorMismatchError(expected_major, version or "")
+        raise SchemaMajorMismatchError(expected_major, "" if version is None else str(version))
 
 
 class DocumentKind(Generic[D]):
@@ -97,32 +103,26 @@ class DocumentKind(Generic[D]):
             DocumentInvalid: It is not JSON, has no ``schema_version``, or does not fit; the message says where.
         """
         try:
-            version = _decode_header(data).schema_version
-        except msgspec.DecodeError:
-            version = None  # malformed: the typed decoder below says exactly how
-        if version is msgspec.UNSET:
-            raise DocumentInvalid("the document is not valid: Object missing required field `schema_version`")
-        if version is not None:
+            version = _stored_version(data)
+            if version is None:
+                raise DocumentInvalid("the document is not valid: Object missing required field `schema_version`")
             require_schema_major(version, expected_major=self._major)
-        try:
             return self._decoder.decode(data)
-        except msgspec.DecodeError as error:
-            raise DocumentInvalid(f"the document is not valid: {error}") from error
-        except UnicodeDecodeError as error:
-            raise DocumentInvalid("the document is not valid: it is not UTF-8") from error
+        except UNDECODABLE as error:
+            raise _invalid(error) from error
 
     def encode(self, value: D, current: bytes | None = None) -> bytes:
         """The bytes to store for a document.
 
         Args:
             value: The document.
-            current: The stored bytes, already found valid, whose unknown fields are kept; None for none.
+            current: The stored bytes, whose unknown fields are kept; None for none.
 
         Returns:
-            Compact JSON: known fields in the order of their declaration, then unknown ones in theirs.
+            Compact JSON, with known fields in the order of their declaration, then unknown ones in theirs.
 
         Raises:
-            DocumentInvalid: A field of the document has a wrong type or value.
+            DocumentInvalid: A field of the document has a wrong type or value, or the stored bytes are no document.
             SchemaMajorMismatchError: The document names another major version.
         """
         require_schema_major(value.schema_version, expected_major=self._major)
@@ -131,15 +131,17 @@ class DocumentKind(Generic[D]):
         self.decode(data)
         if current is None:
             return data
-        known = _decode_json(data)
-        stored = _decode_json(current)
+        return self._merged(data, _fields(current))
+
+    def _merged(self, data: bytes, stored: dict[str, Any]) -> bytes:
+        known = _fields(data)
         known["schema_version"] = self._later(known["schema_version"], stored["schema_version"])
         return msgspec.json.encode(merged(known, stored, self._document))
 
     def _encoded(self, value: D) -> bytes:
         try:
             return msgspec.json.encode(value)
-        except (TypeError, msgspec.MsgspecError) as error:
+        except (TypeError, ValueError, msgspec.MsgspecError, RecursionError) as error:
             raise DocumentInvalid(f"the document cannot be written: {error}") from error
 
     def _later(self, known: str, stored: str) -> str:
@@ -164,7 +166,7 @@ class DocumentKind(Generic[D]):
         try:
             return self.decode(data)
         except (DocumentInvalid, SchemaMajorMismatchError) as error:
-            raise _of(error, path) from error.__cause__
+            raise placed(error, path.key, path.store.location) from error.__cause__
 
     def update(self, location: DocumentLocation, change: Callable[[D | None], D], *, timeout: float = 30.0) -> D:
         """Reads, changes and writes a document under its lock; fields that this program does not know stay.
@@ -202,32 +204,58 @@ class DocumentKind(Generic[D]):
             path: The document.
         """
         stored: D | None = None
+        fields: dict[str, Any] | None = None
         if current is not None:
             try:
-                stored = self.decode(current)
+                # What this program does not know has to be readable too, or it could not be kept.
+                stored, fields = self.decode(current), _fields(current)
             except SchemaMajorMismatchError as error:
-                raise _of(error, path) from None
+                raise placed(error, path.key, path.store.location) from None
             except DocumentInvalid as error:
                 keep_corrupt(path, current, error)
-                current = None
+                stored = None
+        new = change(stored)
         try:
-            return self.encode(change(stored), current)
+            data = self.encode(new)
+            return data if fields is None else self._merged(data, fields)
         except (DocumentInvalid, SchemaMajorMismatchError) as error:
-            raise _of(error, path) from error.__cause__
+            raise placed(error, path.key, path.store.location) from error.__cause__
 
 
-def _of(error: StoreError, path: StorePath) -> StoreError:
-    error.key = path.key
-    error.location = None if path.store.location is None else str(path.store.location)
-    return error
+def _stored_version(data: bytes) -> str | None:
+    """The text of ``schema_version``, or, where it is none, its JSON; None where there is none."""
+    raw = _decode_header(data).schema_version
+    if raw is msgspec.UNSET:
+        return None
+    text = bytes(raw)
+    return _decode_text(text) if text.startswith(b'"') else text.decode()
+
+
+def _fields(data: bytes) -> dict[str, Any]:
+    try:
+        return _decode_fields(data)
+    except UNDECODABLE as error:
+        raise _invalid(error) from error
+
+
+def _invalid(error: Exception) -> DocumentInvalid:
+    if isinstance(error, DocumentInvalid):
+        return error
+    reason = str(error)
+    if isinstance(error, RecursionError):
+        reason = "it is nested too deeply"
+    elif isinstance(error, UnicodeDecodeError):
+        reason = "it is not UTF-8"
+    return DocumentInvalid(f"the document is not valid: {reason}", hint="Repair it, or remove it and write it again.")
 
 
 def is_json_object(data: bytes) -> bool:
     """Whether the bytes are a JSON object, whatever is in it."""
     try:
-        return isinstance(_decode_json(data), dict)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        _decode_fields(data)
+    except UNDECODABLE:
         return False
+    return True
 
 
 def keep_corrupt(path: StorePath, data: bytes, reason: object) -> StorePath:
@@ -245,14 +273,23 @@ def keep_corrupt(path: StorePath, data: bytes, reason: object) -> StorePath:
 
     # No colons: they are not allowed in keys.
     suffix = ".corrupt-" + now().replace("-", "").replace(":", "")
-    copy = path.with_name(shortened(path.name, suffix))
+    copy = _beside(path, suffix)
     number = 1
     while _exists_otherwise(copy, data):
         number += 1
-        copy = path.with_name(shortened(path.name, f"{suffix}-{number}"))
+        copy = _beside(path, f"{suffix}-{number}")
     copy.atomic_write(data)
     logging.getLogger("exlab_store").warning("kept the corrupt document %s as %s: %s", path, copy.name, reason)
     return copy
+
+
+def _beside(path: StorePath, suffix: str) -> StorePath:
+    folder = path.key.rpartition("/")[0]
+    # A key is at most 1,024 bytes long: at the end of a very deep folder there is room only further up.
+    while (room := MAX_KEY_BYTES - len(folder.encode()) - 1) < len(suffix) + 24:
+        folder = folder.rpartition("/")[0]
+    name = shortened(path.name, suffix, min(room, MAX_SEGMENT_BYTES))
+    return path.store / (f"{folder}/{name}" if folder else name)
 
 
 def _exists_otherwise(path: StorePath, data: bytes) -> bool:

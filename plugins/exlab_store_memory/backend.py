@@ -14,6 +14,7 @@ from exlab_store import (
     Expectation,
     Guarantees,
     HeldLock,
+    InvalidKey,
     Location,
     LocationError,
     LockLost,
@@ -131,6 +132,7 @@ class MemoryBackend:
         """See ``exlab_store.hookspecs``, as for the other hooks."""
         data = self._memory.documents.get(self._folder + key)
         if data is None:
+            self._refuse_two_kinds(self._folder + key)
             raise DocumentNotFound("there is no such document")
         return Snapshot(data)
 
@@ -139,6 +141,7 @@ class MemoryBackend:
         """Checks and replaces in one step."""
         with self._memory.changed:
             self._check(key, expect, lock)
+            self._refuse_two_kinds(self._folder + key)
             self._memory.documents[self._folder + key] = data
         return version_of(data)
 
@@ -169,6 +172,13 @@ class MemoryBackend:
                 self._memory.changed.wait(min(remaining, 0.05))
             held = self._memory.locks[place] = MemoryLock(self._memory, place, key, owner)
         return held
+
+    def _refuse_two_kinds(self, place: str) -> None:
+        """A name is a document's or a folder's: a file system has no room for both."""
+        if any(other.startswith(place + "/") for other in list(self._memory.documents)):
+            raise InvalidKey("the key names a folder, not a document", hint="Choose another key for the document.")
+        if any(place.startswith(other + "/") for other in list(self._memory.documents)):
+            raise InvalidKey("a part of the key is a document", hint="Choose another key for the document.")
 
     def _check(self, key: str, expect: Expectation, lock: HeldLock | None) -> None:
         if lock is not None:

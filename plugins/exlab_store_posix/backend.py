@@ -82,7 +82,7 @@ def open_backend(location: Location, options: Mapping[str, object]) -> PosixBack
                 "there is no such directory", hint="Create it, or mount the share that should be there."
             ) from None
     except NotADirectoryError:
-        raise LocationError("a part of the path is not a directory") from None
+        raise LocationError("a part of the path is not a directory", hint="Check how the path is spelt.") from None
     except PermissionError as error:
         raise translated(error, "enter the directory") from error
     except OSError as error:
@@ -204,6 +204,8 @@ class PosixBackend:
         """Walks the directories; links to directories are not followed, as they may form a circle."""
         try:
             return list(self._walk(prefix))
+        except StoreError:
+            raise
         except OSError as error:
             raise translated(error, "list the folder") from error
 
@@ -220,6 +222,7 @@ class PosixBackend:
         except StoreError:
             raise
         except (FileNotFoundError, NotADirectoryError) as error:
+            self._ensure_root()
             raise DocumentNotFound("there is no such document", errno=error.errno) from error
         except OSError as error:
             if did_not_happen(error):
@@ -264,6 +267,7 @@ class PosixBackend:
         try:
             entries = os.scandir(self._base + folder)
         except (FileNotFoundError, NotADirectoryError):
+            self._ensure_root()
             return
         with entries:
             for entry in entries:

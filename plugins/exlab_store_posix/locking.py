@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import stat
 import struct
 import sys
 import time
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from filelock import lock_descriptor, unlock_descriptor
 
-from exlab_store import BackendUnavailable, LockLost, LockOwner, LockTimeout
+from exlab_store import AccessDenied, BackendUnavailable, LockLost, LockOwner, LockTimeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +49,8 @@ _NETWORK_POLL = 0.02
 _RECORD_AT = 1
 _RECORD_SIZE = 4096
 _VOID = b"-"
+
+_REMOVE = "Remove what stands at the name of the document with .lock behind it, and find out who put it there."
 
 if sys.platform == "linux":
     import fcntl
@@ -207,13 +210,23 @@ def take_lock(
             while not _locked(descriptor, byte_0=byte_0):
                 patience = patience or _Patience(path, timeout, cancelled, network=network)
                 patience.pause()
-            if os.fstat(descriptor).st_nlink:
+            status = os.fstat(descriptor)
+            if status.st_nlink:
+                _refuse_what_is_no_lock_file(status)
                 _write_owner(descriptor, owner)
                 return FileLock(key, owner, descriptor, byte_0=byte_0)
         except BaseException:
             os.close(descriptor)
             raise
         os.close(descriptor)  # the file was deleted while we waited: it guards nothing any more
+
+
+def _refuse_what_is_no_lock_file(status: os.stat_result) -> None:
+    # The owner record would be written into a document that somebody has linked here, or into a device.
+    if not stat.S_ISREG(status.st_mode):
+        raise AccessDenied("what stands at the lock's name is not a file", hint=_REMOVE)
+    if status.st_nlink > 1:
+        raise AccessDenied("the lock file is a file of another name too (a hard link)", hint=_REMOVE)
 
 
 class _Patience:
@@ -247,6 +260,12 @@ def _open(path: str) -> int:
             return os.open(path, _OPEN)
         except FileNotFoundError:
             pass
+        except OSError as error:
+            if error.errno in (errno.EISDIR, errno.ENXIO):
+                raise AccessDenied(
+                    "what stands at the lock's name is not a file", errno=error.errno, hint=_REMOVE
+                ) from error
+            raise
         try:
             descriptor = os.open(path, _OPEN | os.O_CREAT | os.O_EXCL, 0o666)
         except FileExistsError:

@@ -22,6 +22,7 @@ from exlab_store import (
     LockLost,
     LockOwner,
     LockTimeout,
+    PluginError,
     SchemaMajorMismatchError,
     StorageFull,
     StoreError,
@@ -109,7 +110,7 @@ def test_the_text_says_where_what_and_what_next() -> None:
 
 
 def test_the_envelope_leaves_out_what_is_empty() -> None:
-    assert LockLost("gone").envelope() == {"error": {"code": "lock_lost", "message": "gone"}}
+    assert PluginError("odd").envelope() == {"error": {"code": "plugin_error", "message": "odd"}}
 
 
 def test_the_envelope_of_another_major_version_is_the_application_s() -> None:

@@ -185,7 +185,7 @@ def test_the_refusal_names_the_document_and_the_store(posix: Store) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"schema_version": "2.0"}, {"projects": None}, {"projects": [{"uid": 1}]}, {"lims_endpoint": None}],
+    [{"schema_version": None}, {"projects": None}, {"projects": [{"uid": 1}]}, {"lims_endpoint": None}],
     ids=str,
 )
 def test_a_catalogue_that_no_workstation_could_read_is_not_published_over_one_that_all_can(
