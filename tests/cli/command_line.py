@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import logging
 import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import exlab_store
+from exlab_store.cli import main
 from exlab_store.documents import OfflineCatalogue, now, projects_from_lims, write_catalogue
 
 COMMAND = [sys.executable, "-m", "exlab_store.cli"]
@@ -68,8 +74,24 @@ def done_json(*arguments: str | Path, **options: Any) -> Any:
     return json.loads(done(*arguments, "--json", **options))
 
 
-def refused(code: int, *arguments: str | Path, **options: Any) -> str:
-    """What the command says when it ends with this code."""
-    result = run_command(*arguments, **options)
+def _run_here(*arguments: str | Path, cwd: Path | None = None, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
+    """Runs the command in this process: a sixth of the time, which matters where there are many cases."""
+    here = Path.cwd() if cwd is None else cwd
+    streams = [io.TextIOWrapper(io.BytesIO(initial), encoding="utf-8") for initial in (stdin, b"", b"")]
+    with pytest.MonkeyPatch.context() as patch, contextlib.chdir(here):
+        for name, stream in zip(("stdin", "stdout", "stderr"), streams, strict=True):
+            patch.setattr(sys, name, stream)
+        patch.setattr(sys, "argv", ["exlab-store", *map(str, arguments)])
+        patch.setattr(logging.getLogger(), "handlers", [])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    for stream in streams[1:]:
+        stream.seek(0)
+    return subprocess.CompletedProcess([], int(ended.value.code or 0), streams[1].read(), streams[2].read())
+
+
+def refused(code: int, *arguments: str | Path, process: bool = False, **options: Any) -> str:
+    """What the command says when it ends with this code; in a process of its own only where that matters."""
+    result = run_command(*arguments, **options) if process else _run_here(*arguments, **options)
     assert (result.returncode, result.stdout) == (code, ""), result.stderr
     return result.stderr

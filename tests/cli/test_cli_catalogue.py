@@ -122,7 +122,7 @@ def test_a_damaged_catalogue_is_a_failure_with_a_hint(tmp_path: Path) -> None:
 def test_what_the_storage_says_becomes_a_sentence_and_a_code(how: str, code: int) -> None:
     location = f"failing://user:secret@{how}/lab/c.json"
     command = ("publish", str(ANSWER), location) if how == "full" else ("show", location)
-    said = refused(code, "catalogue", *command, *OURS, with_faulty=True)
+    said = refused(code, "catalogue", *command, *OURS, process=True, with_faulty=True)
     assert said.startswith(f"Error: c.json in failing://user:***@{how}/lab: ")
     assert "secret" not in said
     assert "\x1b" not in said

@@ -56,7 +56,7 @@ def test_a_store_that_processes_cannot_share_is_refused() -> None:
     ("location", "code"), [("nowhere", 2), ("failing://unavailable", 6), ("failing://denied", 1), ("ftp://x", 2)]
 )
 def test_a_place_that_cannot_be_used_is_an_error_and_not_a_verdict(tmp_path: Path, location: str, code: int) -> None:
-    said = refused(code, "demo", "--at", location, cwd=tmp_path, with_faulty=True)
+    said = refused(code, "demo", "--at", location, cwd=tmp_path, process=True, with_faulty=True)
     assert said.startswith("Error: ")
 
 

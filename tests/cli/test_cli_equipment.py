@@ -72,7 +72,9 @@ def test_a_corrupt_document_is_kept_aside_with_a_warning(tmp_path: Path) -> None
 
 def test_a_document_that_is_locked_says_by_whom(tmp_path: Path, posix: Store) -> None:
     with posix.lock("e.json", purpose="a long re-sync"):
-        said = refused(5, "equipment", "register", tmp_path / "e.json", *INSTRUMENT, "--lock-timeout", "0.05")
+        said = refused(
+            5, "equipment", "register", tmp_path / "e.json", *INSTRUMENT, "--lock-timeout", "0.05", process=True
+        )
     assert f"on {socket.gethostname()}" in said
     assert "'a long re-sync'" in said
     assert not (tmp_path / "e.json").exists()
