@@ -61,8 +61,5 @@ def _of_catalogue(error: ConfigError) -> ExitCode:
     # read_catalogue raises one type for everything; why the document could not be read is the cause.
     if isinstance(error.__cause__, StoreError):
         return exit_code_of(error.__cause__)
-    # Another version or another LIMS: its message names the field, and no other message of a ConfigError does
-    # [§7.2.9].
-    if "schema_version" in error.message or "endpoint" in error.message:
-        return ExitCode.CONFLICT
-    return ExitCode.FAILED
+    # Another version or another LIMS [§7.2.9].
+    return ExitCode.CONFLICT if error.field in {"schema_version", "lims_endpoint"} else ExitCode.FAILED
