@@ -105,10 +105,16 @@ class RetryingHooks:
         if retry is None:
             raise first
         try:
+            import logging
+
             import stamina  # 50 ms to import, and a store that works never needs it
         except (ImportError, OSError) as error:  # a process that is out of descriptors cannot import either
             raise first from error
 
+        # stamina logs each retry; where nobody has configured logging, it would land on standard error.
+        logger = logging.getLogger("stamina")
+        if not logger.handlers:
+            logger.addHandler(logging.NullHandler())
         timeout = retry.timeout if within is None else min(retry.timeout, within)
         # The attempt that has failed is stamina's first: it raises again, and stamina waits before the next.
         failed: list[BackendUnavailable] = [first]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -128,3 +130,14 @@ def test_a_lock_is_asked_for_again_within_its_timeout() -> None:
 def test_a_policy_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="attempts"):
         Retry(**wrong)
+
+
+def test_a_retry_writes_nothing_on_the_standard_error_of_a_program_without_logging() -> None:
+    program = (
+        "from exlab_store import Retry, open_store\n"
+        "from exlab_store.testing.faults import FaultPlan, before\n"
+        "store = open_store('memory://', observers=[FaultPlan(before('atomic_write'))], retry=Retry(wait=0.001))\n"
+        "store.atomic_write('a', b'1')\n"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stderr == ""
