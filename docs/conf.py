@@ -26,7 +26,7 @@ release = metadata.version("exlab-store")
 version = release
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "examples"]  # pages show parts of the examples
 html_theme = "furo"
 html_title = f"exlab-store {release}"
 html_show_copyright = False

@@ -8,7 +8,8 @@ The blocks of a page run in order, in one namespace and one directory:
 - ``{code-block}`` with a ``:caption:`` is a file of that name.
 
 ``/data/lab`` stands for a directory of the reader's; here it is a temporary one. A block that cannot run has a
-comment ``<!-- not run: why -->`` above it.
+comment ``<!-- not run: why -->`` above it. A page that names an example of ``docs/examples`` finds a copy of it in its
+directory, and may install it. The examples' own READMEs belong to ``tests/testing``.
 """
 
 from __future__ import annotations
@@ -33,7 +34,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts)]
+EXAMPLES = ROOT / "docs" / "examples"
+PAGES = [
+    ROOT / "README.md",
+    *sorted(path for path in (ROOT / "docs").rglob("*.md") if not {"_build", "examples"} & set(path.parts)),
+]
 
 _BLOCK = re.compile(
     r"^(?:<!-- not run: (?P<why>.+?) -->\n)?```(?P<language>\S*) ?(?P<argument>[^\n]*)\n(?P<text>.*?)^```$",
@@ -41,7 +46,7 @@ _BLOCK = re.compile(
 )
 _EXECUTED = {"python", "pycon", "console"}
 # Directives, which produce text of their own.
-_PRODUCING = {"{toctree}", "{eval-rst}", "{command-help}"}
+_PRODUCING = {"{toctree}", "{eval-rst}", "{command-help}", "{literalinclude}"}
 
 
 @dataclass(frozen=True)
@@ -168,6 +173,21 @@ def _agrees(expected: str, got: str) -> bool:
     return doctest.OutputChecker().check_output(tidied(expected) + "\n", tidied(got) + "\n", doctest.ELLIPSIS)
 
 
+def _provide_examples(page: Path, directory: Path, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies the examples that a page names, and has pip install them into a directory, without the network."""
+    named = [example for example in EXAMPLES.iterdir() if example.name in page.read_text(encoding="utf-8")]
+    for example in named:
+        ignored = shutil.ignore_patterns("__pycache__", ".*")
+        shutil.copytree(example, directory / example.name, ignore=ignored)
+    if named:
+        # pip reads "0" as: no isolation.
+        without_network = {"PIP_NO_INDEX": "1", "PIP_NO_DEPS": "1", "PIP_NO_BUILD_ISOLATION": "0"}
+        for name, value in without_network.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("PIP_TARGET", str(site))
+        monkeypatch.setenv("PYTHONPATH", str(site))
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if any(map(_runs, blocks_of(page)))], ids=_named)
 def test_a_page_does_what_it_says(
     page: Path, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
@@ -180,6 +200,7 @@ def test_a_page_does_what_it_says(
     directory.mkdir()
     monkeypatch.chdir(directory)
     monkeypatch.syspath_prepend(str(directory))
+    _provide_examples(page, directory, tmp_path / "site", monkeypatch)
     reader = Reader(directory, lab)
     for block in blocks:
         reader.follow(block)
@@ -190,6 +211,7 @@ def test_only_the_set_up_commands_are_not_run_and_ci_runs_those() -> None:
     assert not_run == [
         'python3 -m venv .venv && .venv/bin/pip install --quiet ".[cli]" && .venv/bin/exlab-store demo',
         "python3 tests/run.py",
+        "$ cd exlab-store-sqlite && pytest",
     ]
 
 

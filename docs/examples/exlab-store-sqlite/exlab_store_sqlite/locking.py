@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from exlab_store_sqlite.database import Database
 
-__all__ = ["SqliteLock", "take_lock"]
+__all__ = ["SqliteLock", "lock_file", "take_lock"]
 
 _OWNER = "id, host, user, pid, since, purpose"
 
@@ -47,6 +47,7 @@ class SqliteLock:
         self, database: Database, place: str, key: str, owner: LockOwner, token: int, connection: sqlite3.Connection
     ) -> None:
         self._database = database
+        self._path = lock_file(database.path, place)
         self._place = place
         self._token = token
         self._connection: sqlite3.Connection | None = connection
@@ -54,15 +55,15 @@ class SqliteLock:
         self.owner = owner
 
     def ensure_held(self) -> None:
-        """Raises `LockLost` once it was released, or taken by somebody else.
+        """Raises `LockLost` once it was released, or open to others or taken by them.
 
         Within a transaction that writes, nobody else can change the count before the end of that transaction.
         """
         if self._connection is None:
             raise LockLost("the lock was released")
-        if _token(self._database, self._place) != self._token:
+        if not os.path.exists(self._path) or _token(self._database, self._place) != self._token:
             raise LockLost(
-                "somebody else has taken the lock",
+                "somebody has deleted the file of the lock",
                 hint="The files of locks stay where they are; find out what removes them.",
             )
 
@@ -85,6 +86,17 @@ class SqliteLock:
         self.release()
 
 
+def lock_file(database: str, place: str) -> str:
+    """The path of the file that stands for the lock of a document.
+
+    Args:
+        database: The path of the database file.
+        place: The document's key in the database.
+    """
+    # A digest: keys may be longer than names of files, and differ in case only.
+    return os.path.join(f"{database}-locks", hashlib.sha256(place.encode()).hexdigest())
+
+
 def take_lock(
     database: Database, place: str, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]
 ) -> SqliteLock:
@@ -101,13 +113,11 @@ def take_lock(
     Raises:
         LockTimeout: Somebody else holds it, or the wait was cancelled.
     """
-    folder = f"{database.path}-locks"
-    # A digest: keys may be longer than names of files, and differ in case only.
-    path = os.path.join(folder, hashlib.sha256(place.encode()).hexdigest())
+    path = lock_file(database.path, place)
     # Raises if the database is gone, before anything is made where it was.
     _token(database, place)
     try:
-        os.makedirs(folder, exist_ok=True)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
         connection = _connected(path)
     except (sqlite3.Error, OSError) as error:
         raise translated(error, "lock the document", path) from error

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 from exlab_store_sqlite import open_backend
+from exlab_store_sqlite.locking import lock_file
 
 from exlab_store import Location, open_store
 from exlab_store.testing import BackendConformance, Harness
@@ -22,8 +24,8 @@ class SqliteHarness(Harness):
     """An empty database file; the oracle sees its rows through SQLite alone."""
 
     def __init__(self, directory: Path) -> None:
-        self._file = directory / "lab.db"
-        self.location = f"sqlite://{self._file}"
+        self.file = directory / "lab.db"
+        self.location = f"sqlite://{self.file}"
         with open_store(self.location, create=True) as store:
             store.atomic_write("first", b"")  # makes the tables, which the oracle needs
             store.delete("first")
@@ -42,11 +44,10 @@ class SqliteHarness(Harness):
         return [key for (key,) in self._execute("SELECT key FROM document")]
 
     def break_lock(self, key: str) -> None:
-        # What a successor does, after somebody has deleted the file of the lock.
-        self._execute("UPDATE holder SET token = token + 1 WHERE key = ?", key)
+        os.unlink(lock_file(str(self.file), key))
 
     def _execute(self, statement: str, *values: object) -> list[tuple]:
-        with closing(sqlite3.connect(self._file, timeout=10, isolation_level=None)) as connection:
+        with closing(sqlite3.connect(self.file, timeout=10, isolation_level=None)) as connection:
             return connection.execute(statement, values).fetchall()
 
 
