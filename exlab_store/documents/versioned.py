@@ -7,11 +7,11 @@ not know, at every depth, never lower a minor version, and never lose the bytes 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import msgspec
 
-from exlab_store.documents.merging import merged
+from exlab_store.documents.merging import Fields, merged, raw_fields
 from exlab_store.documents.times import now
 from exlab_store.errors import DocumentInvalid, DocumentNotFound, SchemaMajorMismatchError
 from exlab_store.keys import MAX_KEY_BYTES, MAX_SEGMENT_BYTES, shortened
@@ -51,7 +51,6 @@ D = TypeVar("D", bound=VersionedDocument)
 
 _decode_header = msgspec.json.Decoder(_Header).decode
 _decode_text = msgspec.json.Decoder(str).decode
-_decode_fields = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def _parsed(version: str | None) -> tuple[int, int] | None:
@@ -133,9 +132,10 @@ class DocumentKind(Generic[D]):
             return data
         return self._merged(data, _fields(current))
 
-    def _merged(self, data: bytes, stored: dict[str, Any]) -> bytes:
+    def _merged(self, data: bytes, stored: Fields) -> bytes:
         known = _fields(data)
-        known["schema_version"] = self._later(known["schema_version"], stored["schema_version"])
+        versions = (_decode_text(known["schema_version"]), _decode_text(stored["schema_version"]))
+        known["schema_version"] = msgspec.Raw(msgspec.json.encode(self._later(*versions)))
         return msgspec.json.encode(merged(known, stored, self._document))
 
     def _encoded(self, value: D) -> bytes:
@@ -204,10 +204,9 @@ class DocumentKind(Generic[D]):
             path: The document.
         """
         stored: D | None = None
-        fields: dict[str, Any] | None = None
+        fields: Fields | None = None
         if current is not None:
             try:
-                # What this program does not know has to be readable too, or it could not be kept.
                 stored, fields = self.decode(current), _fields(current)
             except SchemaMajorMismatchError as error:
                 raise placed(error, path.key, path.store.location) from None
@@ -231,9 +230,10 @@ def _stored_version(data: bytes) -> str | None:
     return _decode_text(text) if text.startswith(b'"') else text.decode()
 
 
-def _fields(data: bytes) -> dict[str, Any]:
+def _fields(data: bytes) -> Fields:
     try:
-        return _decode_fields(data)
+        data.decode()  # the typed decoder does not look into unknown fields, and what is not UTF-8 is not JSON
+        return raw_fields(data)
     except UNDECODABLE as error:
         raise _invalid(error) from error
 
@@ -252,7 +252,7 @@ def _invalid(error: Exception) -> DocumentInvalid:
 def is_json_object(data: bytes) -> bool:
     """Whether the bytes are a JSON object, whatever is in it."""
     try:
-        _decode_fields(data)
+        raw_fields(data)
     except UNDECODABLE:
         return False
     return True

@@ -132,7 +132,7 @@ class MemoryBackend:
         """See ``exlab_store.hookspecs``, as for the other hooks."""
         data = self._memory.documents.get(self._folder + key)
         if data is None:
-            self._refuse_two_kinds(self._folder + key)
+            self._refuse_folder(self._folder + key)
             raise DocumentNotFound("there is no such document")
         return Snapshot(data)
 
@@ -140,8 +140,9 @@ class MemoryBackend:
     def atomic_write(self, key: str, data: bytes, expect: Expectation, lock: HeldLock | None) -> Version:
         """Checks and replaces in one step."""
         with self._memory.changed:
+            self._refuse_folder(self._folder + key)
+            self._refuse_below_document(self._folder + key)
             self._check(key, expect, lock)
-            self._refuse_two_kinds(self._folder + key)
             self._memory.documents[self._folder + key] = data
         return version_of(data)
 
@@ -149,9 +150,11 @@ class MemoryBackend:
     def delete(self, key: str, expect: Expectation, lock: HeldLock | None) -> None:
         """Checks and deletes in one step."""
         with self._memory.changed:
-            self._check(key, expect, lock)
-            if self._memory.documents.pop(self._folder + key, None) is None:
+            if self._folder + key not in self._memory.documents:
+                self._refuse_folder(self._folder + key)
                 raise DocumentNotFound("there is no such document")
+            self._check(key, expect, lock)
+            del self._memory.documents[self._folder + key]
 
     @hookimpl
     def list_keys(self, prefix: str) -> list[str]:
@@ -165,6 +168,7 @@ class MemoryBackend:
         place = self._folder + key
         deadline = time.monotonic() + timeout
         with self._memory.changed:
+            self._refuse_below_document(place)
             while (holder := self._memory.locks.get(place)) is not None:
                 remaining = deadline - time.monotonic()
                 if remaining <= 0 or cancelled():
@@ -173,10 +177,13 @@ class MemoryBackend:
             held = self._memory.locks[place] = MemoryLock(self._memory, place, key, owner)
         return held
 
-    def _refuse_two_kinds(self, place: str) -> None:
-        """A name is a document's or a folder's: a file system has no room for both."""
+    # A name is a document's or a folder's: a file system has no room for both.
+
+    def _refuse_folder(self, place: str) -> None:
         if any(other.startswith(place + "/") for other in list(self._memory.documents)):
             raise InvalidKey("the key names a folder, not a document", hint="Choose another key for the document.")
+
+    def _refuse_below_document(self, place: str) -> None:
         if any(place.startswith(other + "/") for other in list(self._memory.documents)):
             raise InvalidKey("a part of the key is a document", hint="Choose another key for the document.")
 

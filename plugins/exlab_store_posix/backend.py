@@ -97,15 +97,15 @@ def _guarantees(kind: FileSystem) -> Guarantees:
     linux = sys.platform.startswith("linux")
     return Guarantees(
         atomic_replace=True,
-        # The fsyncs reach a disk: not in memory, not through FUSE as far as anyone can tell, not on Windows,
-        # where a directory cannot be synchronised.
+        # The fsyncs reach a disk: not in memory, not over an SMB mount, not through FUSE as far as anyone can tell, not
+        # on Windows, where a directory cannot be synchronised.
         durable=kind in (FileSystem.LOCAL, FileSystem.NETWORK) or sys.platform == "darwin",
         conditional_write="locked",
         # A mount may pass locks to its server or keep them to this host (nolock, nobrl): promise the lesser.
         lock_scope="host",
         lock_release="crash",
         # A network mount can lose a lock behind its holder's back; a local kernel cannot.
-        fenced=linux and kind in (FileSystem.LOCAL, FileSystem.VOLATILE),
+        fenced=linux and kind.is_of_this_machine,
         lists=True,
         deletes=True,
     )
@@ -122,11 +122,11 @@ class PosixBackend:
     def __init__(self, root: str, *, create: bool = False) -> None:
         self._create = create
         self._base = root.rstrip("/") + "/"
-        self._directories = Directories(root.rstrip("/"), create=create)
-        kind = file_system_of(_existing(root))
-        self._local = kind in (FileSystem.LOCAL, FileSystem.VOLATILE)
-        self._network = kind is FileSystem.NETWORK
+        existing = _existing(root)
+        kind = file_system_of(existing)
+        self._kinds = {os.stat(existing).st_dev: kind}
         self.guarantees = _guarantees(kind)
+        self._directories = Directories(root.rstrip("/"), create=create, durable=self.guarantees.durable)
 
     def close(self) -> None:
         """Does nothing: no descriptor is open between two calls."""
@@ -160,29 +160,35 @@ class PosixBackend:
         """Temporary file, fsync, checks, rename, fsync of the directory."""
         target = self._base + key
         directory, _, name = target.rpartition("/")
-        temporary = self._write_temporary(directory, name, data, target)
+        replaced = False
         try:
-            self._check(key, expect, lock)
-            os.replace(temporary, target)
+            with self._directories.opened(directory) as descriptor:
+                temporary = temporary_path(directory, name)
+                write_temporary(temporary, data, target)
+                try:
+                    self._check(key, expect, lock)
+                    replaced = self._replace(temporary, target, data)
+                finally:
+                    if not replaced:
+                        _remove(temporary)
+                self._directories.settle(directory, descriptor)
         except StoreError:
-            _remove(temporary)
             raise
         except OSError as error:
-            _remove(temporary)
-            if did_not_happen(error):
-                raise translated(error, "replace the document") from error
-            raise WriteOutcomeUnknown(f"the rename failed: {error.strerror}", intended=version_of(data)) from error
-        except BaseException:
-            _remove(temporary)
-            raise
-        try:
-            self._directories.settle(directory)
-        except OSError as error:
-            # The new document is visible, and a power cut may take it back.
-            raise WriteOutcomeUnknown(
-                f"the directory could not be synchronised: {error.strerror}", intended=version_of(data)
-            ) from error
+            if replaced:
+                # The new document is visible, and a power cut may take it back.
+                raise _unknown("the directory could not be synchronised", error, version_of(data)) from error
+            raise translated(error, "write the document") from error
         return version_of(data)
+
+    def _replace(self, temporary: str, target: str, data: bytes) -> bool:
+        try:
+            os.replace(temporary, target)
+        except OSError as error:
+            if did_not_happen(error):
+                raise
+            raise _unknown("the rename failed", error, version_of(data)) from error
+        return True
 
     @hookimpl
     def lock(self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]) -> HeldLock:
@@ -190,10 +196,10 @@ class PosixBackend:
         path = self._base + lock_key(key)
         try:
             try:
-                return take_lock(path, key, owner, timeout, cancelled, byte_0=self._local, network=self._network)
+                return take_lock(path, key, owner, timeout, cancelled, self._kind_of)
             except FileNotFoundError:
                 self._directories.make(path.rpartition("/")[0])
-                return take_lock(path, key, owner, timeout, cancelled, byte_0=self._local, network=self._network)
+                return take_lock(path, key, owner, timeout, cancelled, self._kind_of)
         except StoreError:
             raise
         except OSError as error:
@@ -213,39 +219,40 @@ class PosixBackend:
     def delete(self, key: str, expect: Expectation, lock: HeldLock | None) -> None:
         """Unlinks the file and synchronises its directory."""
         target = self._base + key
+        directory = target.rpartition("/")[0]
+        deleted = False
         try:
             mode = os.lstat(target).st_mode
             if stat.S_ISDIR(mode):
                 raise not_a_document(mode)
-            self._check(key, expect, lock)
-            os.unlink(target)
+            with self._directories.opened(directory) as descriptor:
+                self._check(key, expect, lock)
+                deleted = self._unlink(target)
+                self._directories.settle(directory, descriptor)
         except StoreError:
             raise
         except (FileNotFoundError, NotADirectoryError) as error:
             self._ensure_root()
             raise DocumentNotFound("there is no such document", errno=error.errno) from error
         except OSError as error:
-            if did_not_happen(error):
-                raise translated(error, "delete the document") from error
-            raise WriteOutcomeUnknown(f"the deletion failed: {error.strerror}", intended=None) from error
-        try:
-            self._directories.settle(target.rpartition("/")[0])
-        except OSError as error:
-            raise WriteOutcomeUnknown(
-                f"the directory could not be synchronised: {error.strerror}", intended=None
-            ) from error
+            if deleted:
+                raise _unknown("the directory could not be synchronised", error, None) from error
+            raise translated(error, "delete the document") from error
 
-    def _write_temporary(self, directory: str, name: str, data: bytes, target: str) -> str:
-        path = temporary_path(directory, name)
+    def _unlink(self, target: str) -> bool:
         try:
-            try:
-                write_temporary(path, data, target)
-            except FileNotFoundError:
-                self._directories.make(directory)
-                write_temporary(path, data, target)
+            os.unlink(target)
         except OSError as error:
-            raise translated(error, "write the document") from error
-        return path
+            if did_not_happen(error):
+                raise
+            raise _unknown("the deletion failed", error, None) from error
+        return True
+
+    def _kind_of(self, device: int, path: str) -> FileSystem:
+        kind = self._kinds.get(device)
+        if kind is None:
+            kind = self._kinds[device] = file_system_of(os.path.dirname(path))
+        return kind
 
     def _check(self, key: str, expect: Expectation, lock: HeldLock | None) -> None:
         """Everything that can refuse a write, as late as possible: right before it takes effect."""
@@ -287,6 +294,10 @@ class PosixBackend:
                 errno=errno.ENOENT,
                 hint="Mount the share again, or restore it.",
             )
+
+
+def _unknown(what: str, error: OSError, intended: Version | None) -> WriteOutcomeUnknown:
+    return WriteOutcomeUnknown(f"{what}: {error.strerror}", intended=intended)
 
 
 def _existing(path: str) -> str:

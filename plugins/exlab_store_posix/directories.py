@@ -4,34 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
-__all__ = ["Directories", "fsync_directory"]
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+__all__ = ["Directories"]
 
 _OPEN_DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
-
-
-def fsync_directory(path: str) -> tuple[int, int]:
-    """Makes the names in a directory durable (POSIX fsync on a directory).
-
-    Args:
-        path: The directory.
-
-    Returns:
-        Device and inode of the directory that was synchronised.
-
-    Raises:
-        OSError: From open or fsync.
-    """
-    if os.name == "nt":  # Windows has no such call; the guarantees do not claim durable there
-        return 0, 0
-    descriptor = os.open(path, _OPEN_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-        status = os.fstat(descriptor)
-    finally:
-        os.close(descriptor)
-    return status.st_dev, status.st_ino
+_REFUSES_FSYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS}
 
 
 class Directories:
@@ -44,12 +26,47 @@ class Directories:
     Args:
         root: The store's directory, without a slash at its end; empty text for ``/``.
         create: The root may be missing, so that the chain goes up to the top of the file system.
+        durable: Names have to be durable; otherwise a file system may refuse to synchronise a directory.
     """
 
-    def __init__(self, root: str, *, create: bool) -> None:
+    def __init__(self, root: str, *, create: bool, durable: bool) -> None:
         self._root = root
         self._create = create
+        self._strict = durable
         self._durable: dict[str, tuple[int, int]] = {}
+
+    @contextmanager
+    def opened(self, directory: str) -> Generator[int]:
+        """A directory, opened so that it can be synchronised once something was done in it; made where it is missing.
+
+        Opening it first means that a directory that cannot be opened refuses a write before anything has happened.
+
+        Args:
+            directory: The root or a directory below it; empty text for ``/``.
+
+        Yields:
+            A descriptor; -1 on Windows, which has no way to synchronise a directory.
+
+        Raises:
+            FileNotFoundError: The root is missing and may not be made.
+            OSError: From mkdir or open.
+        """
+        descriptor = self._open(directory)
+        try:
+            yield descriptor
+        finally:
+            if descriptor >= 0:
+                os.close(descriptor)
+
+    def _open(self, directory: str) -> int:
+        if os.name == "nt":
+            self.make(directory)
+            return -1
+        try:
+            return os.open(directory or "/", _OPEN_DIRECTORY)
+        except FileNotFoundError:
+            self.make(directory)
+            return os.open(directory, _OPEN_DIRECTORY)
 
     def make(self, directory: str) -> None:
         """Makes a directory below the root, and those above it that are missing, with the umask's mode.
@@ -71,40 +88,49 @@ class Directories:
         for path in reversed(missing):
             with suppress(FileExistsError):  # another process makes the same one
                 os.mkdir(path)
-        self._durable.pop(directory, None)
+        if missing:
+            self._durable.pop(directory, None)
 
-    def settle(self, directory: str) -> None:
+    def settle(self, directory: str, descriptor: int) -> None:
         """Makes the names in a directory durable, and on first use those of the directories above it.
 
         Args:
-            directory: The root or a directory below it.
+            directory: What was given to `opened`.
+            descriptor: What that gave.
 
         Raises:
             OSError: From open or fsync: it is unknown whether the names are durable.
         """
-        identity = fsync_directory(directory or "/")
+        if descriptor < 0:
+            return
+        self._fsync(descriptor)
+        status = os.fstat(descriptor)
+        identity = status.st_dev, status.st_ino
         if self._durable.get(directory) == identity:
             return
         path = directory
         while path != self._root:
             path = path.rpartition("/")[0]
-            try:
-                fsync_directory(path or "/")
-            except PermissionError:
-                pass  # a folder that this account may not read is one in which it has made nothing
-        if self._create:
-            self._settle_above_root(identity[0])
+            self._settle_above(path)
+        while self._create and path and os.stat(path).st_dev == status.st_dev:
+            # Above a mount point nothing of ours can be new.
+            path = path.rpartition("/")[0]
+            self._settle_above(path)
         self._durable[directory] = identity
 
-    def _settle_above_root(self, device: int) -> None:
-        path = self._root
-        while path:
-            path = path.rpartition("/")[0]
-            try:
-                # Above a mount point nothing of ours can be new.
-                if os.stat(path or "/").st_dev != device:
-                    return
-                fsync_directory(path or "/")
-            except PermissionError:
-                # A directory that this account may not read is one in which it has made nothing.
-                return
+    def _settle_above(self, path: str) -> None:
+        try:
+            descriptor = os.open(path or "/", _OPEN_DIRECTORY)
+        except PermissionError:
+            return  # what this account may pass but not read, others have made, and they synchronise it
+        try:
+            self._fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _fsync(self, descriptor: int) -> None:
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if self._strict or error.errno not in _REFUSES_FSYNC:
+                raise

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from exlab_store_posix.mounts import FileSystem
+
 __all__ = ["FileLock", "take_lock"]
 
 _OPEN = (
@@ -108,15 +110,17 @@ class FileLock:
     Args:
         key: The document's key.
         owner: Who holds it.
+        path: The lock file.
         descriptor: Of the lock file; closed by `release`.
         byte_0: Whether the open file description lock was taken too.
     """
 
-    __slots__ = ("_byte_0", "_descriptor", "key", "owner")
+    __slots__ = ("_byte_0", "_descriptor", "_path", "key", "owner")
 
-    def __init__(self, key: str, owner: LockOwner, descriptor: int, *, byte_0: bool) -> None:
+    def __init__(self, key: str, owner: LockOwner, path: str, descriptor: int, *, byte_0: bool) -> None:
         self.key = key
         self.owner = owner
+        self._path = path
         self._descriptor = descriptor
         self._byte_0 = byte_0
         _held.add(self)
@@ -130,12 +134,12 @@ class FileLock:
         if self._descriptor < 0:
             raise LockLost("the lock was released")
         try:
-            links = os.fstat(self._descriptor).st_nlink
+            still_there = _stands_at(self._path, os.fstat(self._descriptor))
         except OSError as error:
             raise LockLost(f"the lock file cannot be examined: {error.strerror}") from error
-        if links == 0:
+        if not still_there:
             raise LockLost(
-                "somebody deleted or replaced the lock file",
+                "somebody deleted, moved or replaced the lock file",
                 hint="Lock files stay where they are; find out what removes them.",
             )
 
@@ -184,9 +188,7 @@ def take_lock(
     owner: LockOwner,
     timeout: float,
     cancelled: Callable[[], bool],
-    *,
-    byte_0: bool,
-    network: bool,
+    kind_of: Callable[[int, str], FileSystem],
 ) -> FileLock:
     """Takes the lock of a document.
 
@@ -196,8 +198,8 @@ def take_lock(
         owner: Who asks; written into the lock file for those who wait.
         timeout: Seconds to wait; 0 tries once.
         cancelled: Asked between two polls.
-        byte_0: Take the open file description lock too.
-        network: Each poll is a round trip to a server: ask less often.
+        kind_of: The kind of file system of a device (``st_dev``) and a path on it. It is asked for the lock file
+            itself: a share may have been mounted below, or over, the store's directory since that was opened.
 
     Raises:
         LockTimeout: Somebody else holds it, or the wait was cancelled.
@@ -207,18 +209,28 @@ def take_lock(
     while True:
         descriptor = _open(path)
         try:
-            while not _locked(descriptor, byte_0=byte_0):
-                patience = patience or _Patience(path, timeout, cancelled, network=network)
-                patience.pause()
             status = os.fstat(descriptor)
-            if status.st_nlink:
-                _refuse_what_is_no_lock_file(status)
+            _refuse_what_is_no_lock_file(status)
+            kind = kind_of(status.st_dev, path)
+            byte_0 = kind.is_of_this_machine
+            while not _locked(descriptor, byte_0=byte_0):
+                patience = patience or _Patience(path, timeout, cancelled, network=kind.is_remote)
+                patience.pause()
+            if patience is None or _stands_at(path, os.fstat(descriptor)):
                 _write_owner(descriptor, owner)
-                return FileLock(key, owner, descriptor, byte_0=byte_0)
+                return FileLock(key, owner, path, descriptor, byte_0=byte_0)
         except BaseException:
             os.close(descriptor)
             raise
-        os.close(descriptor)  # the file was deleted while we waited: it guards nothing any more
+        os.close(descriptor)  # the file was taken away while we waited: it guards nothing any more
+
+
+def _stands_at(path: str, status: os.stat_result) -> bool:
+    """Whether an open file is still the one that others find under its name."""
+    try:
+        return os.path.samestat(status, os.stat(path, follow_symlinks=False))
+    except FileNotFoundError:
+        return False
 
 
 def _refuse_what_is_no_lock_file(status: os.stat_result) -> None:

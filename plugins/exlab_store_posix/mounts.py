@@ -20,20 +20,33 @@ class FileSystem(enum.Enum):
     """In memory: nothing survives a power cut."""
 
     NETWORK = "network"
-    """On a server: locks may be lost with the connection."""
+    """On a server that has made a name durable when it answers; locks may be lost with the connection."""
+
+    SMB_MOUNT = "SMB mount"
+    """On an SMB server, through the kernel: its fsync of a directory sends nothing (cifs_dir_fsync)."""
 
     UNKNOWN = "unknown"
     """Nothing is known, so nothing is promised that depends on it."""
 
+    @property
+    def is_of_this_machine(self) -> bool:
+        """Whether all who use it do so through this kernel, or through a server that runs on it."""
+        return self in (FileSystem.LOCAL, FileSystem.VOLATILE)
 
-# Names as /proc/self/mountinfo gives them.
-_LOCAL = frozenset(
-    "bcachefs btrfs erofs exfat ext2 ext3 ext4 f2fs hfsplus jfs ntfs ntfs3 overlay udf ufs vfat xfs zfs".split()
-)
-_VOLATILE = frozenset({"tmpfs", "ramfs"})
-_NETWORK = frozenset(
-    "9p afs beegfs ceph cifs gfs2 glusterfs gpfs lustre nfs nfs4 ocfs2 smb2 smb3 smbfs virtiofs".split()
-)
+    @property
+    def is_remote(self) -> bool:
+        """Whether every look at a lock is a round trip."""
+        return self in (FileSystem.NETWORK, FileSystem.SMB_MOUNT)
+
+
+# Names as /proc/self/mountinfo gives them. What is in none of these sets is unknown: FUSE, where the name tells
+# nothing, and vfat and exfat, whose rename can lose both documents in a power cut.
+_NAMES = {
+    FileSystem.LOCAL: frozenset("bcachefs btrfs ext2 ext3 ext4 f2fs jfs ntfs3 overlay xfs zfs".split()),
+    FileSystem.VOLATILE: frozenset({"tmpfs", "ramfs"}),
+    FileSystem.NETWORK: frozenset("ceph gfs2 lustre nfs nfs4 ocfs2".split()),
+    FileSystem.SMB_MOUNT: frozenset("cifs smb2 smb3 smbfs".split()),
+}
 
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
@@ -45,7 +58,7 @@ def file_system_of(directory: str) -> FileSystem:
         directory: An absolute path that exists.
 
     Returns:
-        The kind; `FileSystem.UNKNOWN` on systems other than Linux, and for FUSE, where the name tells nothing.
+        The kind; `FileSystem.UNKNOWN` on systems other than Linux.
     """
     if not sys.platform.startswith("linux"):
         return FileSystem.UNKNOWN
@@ -54,14 +67,7 @@ def file_system_of(directory: str) -> FileSystem:
             name = _type_of(os.path.realpath(directory), file.read())
     except OSError:  # a container without /proc: nothing is known, and the guarantees say so
         return FileSystem.UNKNOWN
-    for kind, names in (
-        (FileSystem.LOCAL, _LOCAL),
-        (FileSystem.VOLATILE, _VOLATILE),
-        (FileSystem.NETWORK, _NETWORK),
-    ):
-        if name in names:
-            return kind
-    return FileSystem.UNKNOWN
+    return next((kind for kind, names in _NAMES.items() if name in names), FileSystem.UNKNOWN)
 
 
 def _type_of(path: str, mountinfo: str) -> str:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lab_documents import CONFOCAL, stored_equipment
 
 from exlab_store import open_store
-from exlab_store.documents import DocumentKind, EquipmentCacheWriter, VersionedDocument
+from exlab_store.documents import DocumentKind, EquipmentCacheWriter, EquipmentJson, VersionedDocument
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -306,3 +306,16 @@ def test_an_equipment_document_of_minor_9_keeps_its_nested_unknown_fields(store:
     anyio.run(EquipmentCacheWriter().write_equipment, store / "equipment.json", CONFOCAL)
     found = json.loads(store.read_snapshot("equipment.json").data)
     assert {name: found[name] for name in ("schema_version", *extra)} == {"schema_version": "1.9", **extra}
+
+
+@pytest.mark.parametrize("number", ["1E400", "0.1000000000000000055511151231257827", "1e2", "1" * 5001, "-0.0"])
+def test_an_unknown_number_keeps_its_digits(memory: Store, number: str) -> None:
+    stored = b'{"schema_version":"1.3","id":"E","label":"l","configured_local_root":"/d","configured_nas_root":"//n",'
+    stored += b'"first_seen_at":"2020-01-01T00:00:00Z","zz": { "n" : ' + number.encode() + b" } }"
+    memory.atomic_write("e.json", stored)
+    payload = EquipmentJson(id="E", label="new", configured_local_root="/d", configured_nas_root="//n")
+    anyio.run(EquipmentCacheWriter().write_equipment, memory / "e.json", payload)
+    written = memory.read_snapshot("e.json").data
+    assert written.endswith(b',"zz":{"n":' + number.encode() + b"}}")
+    assert b'"schema_version":"1.3"' in written
+    assert b'"first_seen_at":"2020-01-01T00:00:00Z"' in written

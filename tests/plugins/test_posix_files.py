@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -157,11 +160,37 @@ def test_deleting_a_link_leaves_what_it_points_to(posix: Store, tmp_path: Path) 
 def test_a_lock_whose_file_was_deleted_is_lost(posix: Store, tmp_path: Path) -> None:
     with posix.lock("a.json") as held:
         (tmp_path / "a.json.lock").unlink()
-        with pytest.raises(LockLost, match="deleted or replaced"):
+        with pytest.raises(LockLost, match="deleted, moved or replaced"):
             held.ensure_held()
         with pytest.raises(LockLost):
             posix.atomic_write("a.json", b"1", lock=held)
     assert os.listdir(tmp_path) == []
+
+
+def test_a_lock_whose_file_was_moved_away_is_lost(posix: Store, tmp_path: Path) -> None:
+    with posix.lock("a.json") as held:
+        (tmp_path / "a.json.lock").rename(tmp_path / "moved")
+        with pytest.raises(LockLost):
+            posix.atomic_write("a.json", b"1", lock=held)
+
+
+def test_a_waiter_whose_lock_file_is_taken_away_takes_the_new_one(posix: Store, tmp_path: Path) -> None:
+    with open_store(f"file://{tmp_path}/../{tmp_path.name}") as other:  # another place for the turns of this process
+        held = posix.lock("a.json")
+        waiting = threading.Event()
+
+        def wait() -> bool:
+            waiting.set()
+            return False
+
+        with ThreadPoolExecutor(1) as pool:
+            late = pool.submit(other.lock, "a.json", timeout=10, cancelled=wait)
+            assert waiting.wait(10)
+            (tmp_path / "a.json.lock").unlink()
+            held.release()
+            late.result().ensure_held()
+            assert (tmp_path / "a.json.lock").exists()
+            late.result().release()
 
 
 def test_a_lock_file_that_is_deleted_between_two_holders_is_made_again(posix: Store, tmp_path: Path) -> None:
@@ -192,6 +221,7 @@ def test_an_interrupted_write_leaves_nothing(tmp_path: Path) -> None:
     """Ctrl-C in the middle of a large write: the signal arrives while the temporary file is being written."""
     program = (
         "import os, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it\n"
         "from exlab_store import open_store\n"
         "real = os.fsync\n"
         "def interrupted(descriptor):\n"
@@ -204,6 +234,24 @@ def test_an_interrupted_write_leaves_nothing(tmp_path: Path) -> None:
     result = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=False)
     assert "KeyboardInterrupt" in result.stderr
     assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_opened_refuses_a_write_before_anything_has_happened(
+    posix: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    posix.atomic_write("x/a.json", b"1")
+    real = os.open
+
+    def refuse(path: str, flags: int, *rest: int) -> int:
+        if flags & os.O_DIRECTORY:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return real(path, flags, *rest)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(AccessDenied):
+        posix.atomic_write("x/a.json", b"2")
+    assert (tmp_path / "x" / "a.json").read_bytes() == b"1"
+    assert os.listdir(tmp_path / "x") == ["a.json"]
 
 
 @pytest.mark.usefixtures("needs_root")

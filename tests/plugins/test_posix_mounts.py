@@ -46,6 +46,7 @@ def test_a_directory_in_memory_is_volatile() -> None:
         (FileSystem.LOCAL, True, True),
         (FileSystem.VOLATILE, False, True),
         (FileSystem.NETWORK, True, False),
+        (FileSystem.SMB_MOUNT, False, False),
         (FileSystem.UNKNOWN, False, False),
     ],
 )
