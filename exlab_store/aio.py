@@ -1,9 +1,8 @@
 """The verbs of a store as coroutines, for asyncio and trio.
 
-The work runs on worker threads, a bounded number for each store, so that a slow share cannot take the threads of
-another store or of the application. Two rules keep waiting cheap: a task that waits for a lock which another
-task of this event loop holds waits without a thread, and one that waits for a lock of another process gives its
-thread back four times a second, so that waiters never starve the others.
+The work runs on worker threads, a bounded number for each share, so that a slow one cannot take the threads of
+another or of the application. Waiting for a lock takes no thread: tasks of one event loop queue in order, and the
+first of them asks for the lock again and again, sleeping on the loop in between.
 
 Cancelling waits for an operation that has begun, so its outcome is known: nothing is left half done, no lock and
 no thread is left behind.
@@ -11,10 +10,10 @@ no thread is left behind.
 
 from __future__ import annotations
 
+import random
 import threading
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Generic, TypeVar, final
-from weakref import WeakKeyDictionary
 
 import anyio
 import anyio.to_thread
@@ -22,22 +21,24 @@ from anyio.lowlevel import RunVar
 
 from exlab_store.errors import LockAlreadyHeld, LockTimeout, StoreError
 from exlab_store.model import ANY
-from exlab_store.store import DEFAULT_LOCK_TIMEOUT, Store, check_timeout, placed
+from exlab_store.store import DEFAULT_LOCK_TIMEOUT, Store, StoreLock, check_timeout, placed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Hashable
     from contextlib import AbstractAsyncContextManager
 
     from exlab_store.model import Expectation, HeldLock, LockOwner, Snapshot, Version
-    from exlab_store.store import StoreLock
 
 __all__ = ["AsyncStore", "AsyncStorePath", "in_thread"]
 
 T = TypeVar("T")
 
-_THREADS_PER_STORE = 16
-_SLICE = 0.25
+_THREADS_PER_SHARE = 16
 _JOIN_POLL = 0.002
+
+# Pauses between two attempts at a lock that another process holds, in seconds: growing, and jittered.
+_FIRST_PAUSE = 0.001
+_LONGEST_PAUSE = 0.064
 
 
 class _Queue:
@@ -54,7 +55,7 @@ class _Queue:
 
 # An event loop's own state: anyio's locks and limiters belong to the loop they are used in.
 _queues: RunVar[dict[Hashable, _Queue]] = RunVar("exlab_store_queues")
-_limiters: RunVar[WeakKeyDictionary[Store, anyio.CapacityLimiter]] = RunVar("exlab_store_limiters")
+_limiters: RunVar[dict[str, anyio.CapacityLimiter]] = RunVar("exlab_store_limiters")
 
 
 class _Work(Generic[T]):
@@ -97,7 +98,7 @@ async def in_thread(
     """Runs a call in a worker thread; cancelling waits for a call that has begun.
 
     Args:
-        store: Whose threads are used; None for anyio's own.
+        store: Whose share's threads are used; None for those that open stores.
         call: What to run. It is given a function that says whether the task was cancelled meanwhile.
         undo: What to do with the result of a call whose task was cancelled.
 
@@ -126,18 +127,36 @@ async def _joined(work: _Work[T]) -> None:
                 continue
 
 
-def _limiter(store: Store | None) -> anyio.CapacityLimiter | None:
-    if store is None:
-        return None
+def _limiter(store: Store | None) -> anyio.CapacityLimiter:
     try:
         limiters = _limiters.get()
     except LookupError:
-        limiters = WeakKeyDictionary[Store, anyio.CapacityLimiter]()
+        limiters = dict[str, anyio.CapacityLimiter]()
         _limiters.set(limiters)
-    limiter = limiters.get(store)
+    share = "" if store is None else _share(store)
+    limiter = limiters.get(share)
     if limiter is None:
-        limiter = limiters[store] = anyio.CapacityLimiter(_THREADS_PER_STORE)
+        limiter = limiters[share] = anyio.CapacityLimiter(_THREADS_PER_SHARE)
     return limiter
+
+
+def _share(store: Store) -> str:
+    """What may be slow as a whole: a server, and of a path what a mount or a share is usually named by."""
+    location = store.location
+    if location is None:
+        return "a backend object"
+    return f"{location.scheme}://{location.host}{'/'.join(location.path.split('/')[:3])}"
+
+
+async def _acquired(lock: anyio.Lock, timeout: float) -> bool:
+    try:
+        lock.acquire_nowait()  # a timeout of 0 tries once
+    except anyio.WouldBlock:
+        with anyio.move_on_after(timeout):
+            await lock.acquire()
+            return True
+        return False
+    return True
 
 
 @asynccontextmanager
@@ -157,9 +176,7 @@ async def _turn(place: Hashable, timeout: float) -> AsyncGenerator[_Queue]:
         )
     queue.users += 1
     try:
-        with anyio.move_on_after(timeout) as scope:
-            await queue.lock.acquire()
-        if scope.cancelled_caught:
+        if not await _acquired(queue.lock, timeout):
             raise LockTimeout(
                 f"waited {timeout:g} s for another task of this process to release the lock", holder=queue.owner
             )
@@ -224,7 +241,7 @@ class AsyncStore:
         deadline = anyio.current_time() + timeout
         async with AsyncExitStack() as stack:
             try:
-                queue = await stack.enter_async_context(_turn((id(self._store), key), timeout))
+                queue = await stack.enter_async_context(_turn(self._store.place(key), timeout))
             except StoreError as error:
                 raise placed(error, key, self._store.location) from error.__cause__
             held = await self._taken(key, timeout, deadline, purpose)
@@ -239,15 +256,17 @@ class AsyncStore:
                     held.release()  # for a task that was cancelled again before the thread began
 
     async def _taken(self, key: str, timeout: float, deadline: float, purpose: str) -> StoreLock:
+        pause = _FIRST_PAUSE
         while True:
-            remaining = max(0.0, deadline - anyio.current_time())
-            take = _Take(self._store, key, min(remaining, _SLICE), purpose)
             try:
-                return await in_thread(self._store, take, undo=lambda held: held.release())
+                return await in_thread(self._store, _Take(self._store, key, purpose), undo=StoreLock.release)
             except LockTimeout as error:
-                if remaining <= _SLICE:
+                remaining = deadline - anyio.current_time()
+                if remaining <= 0:
                     message = f"waited {timeout:g} s for the lock"
                     raise LockTimeout(message, holder=error.holder, key=error.key, location=error.location) from error
+            await anyio.sleep(min(remaining, pause * random.uniform(0.5, 1.5)))  # noqa: S311  # no secret
+            pause = min(pause * 2, _LONGEST_PAUSE)
 
     async def list_keys(self, prefix: str = "") -> list[str]:
         """As `Store.list_keys`."""
@@ -261,18 +280,15 @@ class AsyncStore:
 class _Take:
     """One attempt at a lock, on whichever thread; the thread is not the holder, as another task uses it next."""
 
-    __slots__ = ("_key", "_purpose", "_seconds", "_store")
+    __slots__ = ("_key", "_purpose", "_store")
 
-    def __init__(self, store: Store, key: str, seconds: float, purpose: str) -> None:
+    def __init__(self, store: Store, key: str, purpose: str) -> None:
         self._store = store
         self._key = key
-        self._seconds = seconds
         self._purpose = purpose
 
     def __call__(self, cancelled: Callable[[], bool]) -> StoreLock:
-        return self._store.lock(
-            self._key, timeout=self._seconds, purpose=self._purpose, cancelled=cancelled, holder=object()
-        )
+        return self._store.lock(self._key, timeout=0, purpose=self._purpose, cancelled=cancelled, holder=object())
 
 
 @final

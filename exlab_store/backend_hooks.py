@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 import pluggy
 
 from exlab_store import hookspecs
-from exlab_store.errors import PluginError, StoreError
+from exlab_store.errors import PluginError, StoreError, escaped, shown
 from exlab_store.guarantees import Guarantees
 from exlab_store.hookspecs import OPTIONAL_HOOKS, PROJECT, REQUIRED_HOOKS
 from exlab_store.model import HeldLock, Snapshot
@@ -59,12 +59,14 @@ class BackendHooks:
     Args:
         backend: An object with hooks, ``guarantees`` and ``close()``.
         observers: Objects with wrappers around hooks (``hookimpl(wrapper=True)``); the first is the outermost.
+        secrets: What must not be in the text of an error.
 
     Raises:
         PluginError: The backend or an observer breaks the contract; the message says how.
     """
 
-    def __init__(self, backend: Backend, observers: Sequence[object] = ()) -> None:
+    def __init__(self, backend: Backend, observers: Sequence[object] = (), secrets: Sequence[str] = ()) -> None:
+        self._secrets = tuple(secrets)
         self._name = _name(backend)
         self.guarantees = _checked_guarantees(backend, self._name)
         if not callable(getattr(backend, "close", None)):
@@ -171,10 +173,9 @@ class BackendHooks:
     def _escaped(self, hook_name: str, error: Exception) -> NoReturn:
         if isinstance(error, StoreError):
             raise error
-        raise PluginError(
-            f"{hook_name} of the backend {self._name}, or an observer of it, raised {type(error).__name__}: {error}",
-            hint="This is a fault in the plugin: report it to its author.",
-        ) from error
+        what = f"{hook_name} of the backend {self._name}, or an observer of it, raised {type(error).__name__}"
+        hint = "This is a fault in the plugin: report it to its author."
+        raise escaped(what, error, self._secrets, hint=hint) from shown(error, self._secrets)
 
     def _wrong_result(self, hook_name: str, expected: str, result: object) -> NoReturn:
         raise PluginError(

@@ -215,6 +215,31 @@ class PluginError(StoreError):
     code = "plugin_error"
 
 
+def escaped(what: str, error: Exception, secrets: Sequence[str], *, hint: str) -> PluginError:
+    """The error for what a plugin has let escape.
+
+    Args:
+        what: What happened, up to the error's text.
+        error: What escaped.
+        secrets: What must not be shown.
+        hint: What to do next.
+    """
+    text = str(error)
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    return PluginError(f"{what}: {text}", hint=hint)
+
+
+def shown(error: Exception, secrets: Sequence[str]) -> Exception | None:
+    """The error as a cause that a traceback may show; None for one that tells a secret.
+
+    Args:
+        error: What escaped.
+        secrets: What must not be shown.
+    """
+    return None if any(secret in f"{error} {error!r}" for secret in secrets) else error
+
+
 class DocumentNotFound(StoreError, FileNotFoundError):
     """There is no document at this key."""
 

@@ -173,6 +173,5 @@ def _parse_url(scheme: str, rest: str, *, create: bool) -> Location:
     path = _tidy(path) if path else ""
     if path == "/" and parts["host"]:
         path = ""
-    return Location(
-        scheme, host=parts["host"], path=path, port=port, username=username, password=password, create=create
-    )
+    host = "" if scheme == "file" and parts["host"] == "localhost" else parts["host"]
+    return Location(scheme, host=host, path=path, port=port, username=username, password=password, create=create)

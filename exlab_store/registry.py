@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from exlab_store.errors import PluginError, StoreError, UnknownScheme
+from exlab_store.errors import PluginError, StoreError, UnknownScheme, escaped, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from importlib.metadata import EntryPoint
 
     from exlab_store.backend_hooks import Backend
@@ -42,12 +42,13 @@ class InstalledBackend(msgspec.Struct, frozen=True):
     fault: str | None = None
 
 
-def open_backend(location: Location, options: Mapping[str, object]) -> Backend:
+def open_backend(location: Location, options: Mapping[str, object], secrets: Sequence[str] = ()) -> Backend:
     """Opens the backend that serves a location.
 
     Args:
         location: Where the store is; its scheme is the entry point's name.
         options: The backend's own options.
+        secrets: What must not be in the text of an error.
 
     Raises:
         UnknownScheme: No backend for the scheme is installed; the message names those that are.
@@ -62,10 +63,8 @@ def open_backend(location: Location, options: Mapping[str, object]) -> Backend:
     except StoreError:
         raise
     except Exception as error:
-        raise PluginError(
-            f"the backend for {location.scheme}: raised {type(error).__name__} when opened: {error}",
-            location=str(location),
-        ) from error
+        what = f"the backend for {location.scheme}: raised {type(error).__name__} when opened"
+        raise escaped(what, error, secrets, hint="Report it to the author of the plugin.") from shown(error, secrets)
 
 
 def _entry_point(location: Location) -> EntryPoint:

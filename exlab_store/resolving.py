@@ -78,12 +78,25 @@ def as_document(location: DocumentLocation) -> StorePath:
             hint="Add the document's name to the location.",
         )
     folder = replace(parsed.parent, create=True)
+    path = _store_at(folder) / parsed.name
     with _mutex:
-        store = _stores.get(folder)
-        if store is None:
-            store = _stores[folder] = open_store_at(folder)
-        path = store / parsed.name
         if len(_documents) >= _LIMIT:
             _documents.clear()
         _documents[isinstance(location, str), os.fspath(location)] = path
     return path
+
+
+def _store_at(folder: Location) -> Store:
+    with _mutex:
+        store = _stores.get(folder)
+    if store is not None:
+        return store
+    # Not under the mutex: one share that does not answer must not keep others from being opened.
+    opened = open_store_at(folder)
+    with _mutex:
+        if len(_stores) >= _LIMIT:
+            _stores.clear()  # those in use stay open: whoever holds a document of one holds the store
+        store = _stores.setdefault(folder, opened)
+    if store is not opened:
+        opened.close()  # another thread was faster
+    return store

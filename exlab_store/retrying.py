@@ -102,7 +102,8 @@ class RetryingHooks:
 
     def _again(self, first: BackendUnavailable, call: Callable[[], T], within: float | None = None) -> T:
         retry = self._retry
-        if retry is None:
+        timeout = 0.0 if retry is None else retry.timeout if within is None else min(retry.timeout, within)
+        if retry is None or timeout <= 0:
             raise first
         try:
             import logging
@@ -115,7 +116,6 @@ class RetryingHooks:
         logger = logging.getLogger("stamina")
         if not logger.handlers:
             logger.addHandler(logging.NullHandler())
-        timeout = retry.timeout if within is None else min(retry.timeout, within)
         # The attempt that has failed is stamina's first: it raises again, and stamina waits before the next.
         failed: list[BackendUnavailable] = [first]
         for attempt in stamina.retry_context(

@@ -108,11 +108,18 @@ def open_store_at(
     options: Mapping[str, object] = MappingProxyType({}),
 ) -> Store:
     """As `open_store`, for a location that is parsed already."""
+    secrets = _secrets(location, options)
     try:
-        backend = registry.open_backend(location, options)
+        backend = registry.open_backend(location, options, secrets)
     except StoreError as error:
         raise placed(error, None, location) from error.__cause__
-    return _assembled(backend, location, require, observers, retry)
+    return _assembled(backend, location, require, observers, retry, secrets)
+
+
+def _secrets(location: Location, options: Mapping[str, object]) -> tuple[str, ...]:
+    """What must not be in any text: the password, and every option that may be one."""
+    candidates = [location.password, *options.values()]
+    return tuple(text for text in candidates if isinstance(text, str) and text)
 
 
 def _assembled(
@@ -121,9 +128,10 @@ def _assembled(
     require: Guarantees | None,
     observers: Sequence[object],
     retry: Retry | None,
+    secrets: tuple[str, ...] = (),
 ) -> Store:
     try:
-        hooks = BackendHooks(backend, observers)
+        hooks = BackendHooks(backend, observers, secrets)
         shortfalls = () if require is None else hooks.guarantees.shortfalls(require)
         if shortfalls:
             raise GuaranteeNotMet(shortfalls)
@@ -158,6 +166,34 @@ def placed(error: StoreError, key: str | None, location: Location | None) -> Sto
 
 def _never() -> bool:
     return False
+
+
+class _Cancelled:
+    """The caller's question, asked from within a backend: what it raises ends the wait and comes out as it is."""
+
+    __slots__ = ("_question", "fault")
+
+    def __init__(self, question: Callable[[], bool]) -> None:
+        self._question = question
+        self.fault: Exception | None = None
+
+    def __call__(self) -> bool:
+        try:
+            return self._question()
+        except Exception as error:
+            self.fault = error
+            return True
+
+
+_threads = threading.local()
+
+
+def _this_thread() -> object:
+    """Stands for the running thread; the identifiers of threads are used again when one has ended."""
+    token: object = getattr(_threads, "token", None)
+    if token is None:
+        token = _threads.token = object()
+    return token
 
 
 class _ClosedHooks:
@@ -304,11 +340,11 @@ class Store:
                 raise NotSupported("the backend has no locks")
             owner = _new_owner(purpose)
             deadline = time.monotonic() + timeout
-            asker = threading.get_ident() if holder is None else holder
-            turn = take_turn(self._place(key), asker, owner, timeout, cancelled)
+            asker = _this_thread() if holder is None else holder
+            turn = take_turn(self.place(key), asker, owner, timeout, cancelled)
             try:
                 remaining = max(0.0, deadline - time.monotonic())
-                held = self._calls.lock(key, owner, remaining, cancelled or _never)
+                held = self._ask(key, owner, remaining, cancelled)
             except BaseException:
                 turn.end()
                 raise
@@ -415,7 +451,23 @@ class Store:
     def __repr__(self) -> str:
         return f"Store({str(self._location)!r})" if self._location is not None else "Store(backend=...)"
 
-    def _place(self, key: str) -> Hashable:
+    def _ask(self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool] | None) -> HeldLock:
+        if cancelled is None:
+            return self._calls.lock(key, owner, timeout, _never)
+        asking = _Cancelled(cancelled)
+        try:
+            return self._calls.lock(key, owner, timeout, asking)
+        except StoreError:
+            if asking.fault is not None:
+                raise asking.fault from None  # the caller's own, and no fault of the backend
+            raise
+
+    def place(self, key: str) -> Hashable:
+        """What stands for a document among the turns of this process: the same for all stores at one location.
+
+        Args:
+            key: The document's key.
+        """
         return url_of(self._location, key) if self._shared else (id(self), key)
 
     def _needs_lock_for(self, expect: Expectation) -> bool:

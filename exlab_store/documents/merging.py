@@ -42,7 +42,8 @@ def merged(new: Fields, stored: Fields, document: type[msgspec.Struct]) -> Field
     Returns:
         Known fields first, in their order, then the unknown ones in theirs.
     """
-    return _merge_object(new, stored, _type_of(document))
+    result: Fields = _merge_object(new, stored, _type_of(document))
+    return result
 
 
 @lru_cache(maxsize=256)

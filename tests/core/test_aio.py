@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import pytest
 
 from exlab_store import DocumentNotFound, LockAlreadyHeld, LockTimeout, open_store
@@ -205,3 +206,96 @@ def test_two_event_loops_at_once_lose_nothing(tmp_path: Path) -> None:
         for thread in threads:
             thread.join()
         assert store.read_snapshot("n").data == b"100"
+
+
+async def test_a_timeout_of_nought_tries_once(store: Store) -> None:
+    async with store.aio.lock("a", timeout=0):
+        with pytest.raises(LockTimeout):
+            await in_another_thread(store)
+
+
+async def in_another_thread(store: Store) -> None:
+    def attempt() -> None:
+        store.lock("a", timeout=0)
+
+    await anyio.to_thread.run_sync(attempt)
+
+
+async def test_two_hundred_waiters_do_not_hold_up_a_reader(store: Store) -> None:
+    store.atomic_write("free", b"1")
+    held = [store.lock(f"busy{number}") for number in range(200)]
+    async with anyio.create_task_group() as group:
+        for number in range(200):
+            group.start_soon(store.aio.update, f"busy{number}", _one_more)
+        await anyio.sleep(0.2)
+        began = time.perf_counter()
+        await store.aio.read_snapshot("free")
+        took = time.perf_counter() - began
+        group.cancel_scope.cancel()
+    for lock in held:
+        lock.release()
+    assert took < 1  # waiters that keep their threads hold it up for seconds
+
+
+async def test_two_stores_of_one_place_share_the_turns_of_a_task(tmp_path: Path) -> None:
+    with open_store(tmp_path) as one, open_store(f"file://localhost{tmp_path}") as other:
+        async with one.aio.lock("a"):
+            with pytest.raises(LockAlreadyHeld):
+                async with other.aio.lock("a"):
+                    pass
+
+
+async def test_a_slow_share_does_not_take_the_threads_of_another(store: Store) -> None:
+    from exlab_store.testing.faults import FaultPlan, delayed
+
+    slow = open_store("memory://slow-share", observers=[FaultPlan(delayed("read_snapshot", seconds=1))])
+    slow.atomic_write("a", b"1")
+    store.atomic_write("a", b"1")
+    async with anyio.create_task_group() as group:
+        for _ in range(32):
+            group.start_soon(slow.aio.read_snapshot, "a")
+        await anyio.sleep(0.05)
+        began = time.perf_counter()
+        await store.aio.read_snapshot("a")
+        took = time.perf_counter() - began
+    assert took < 0.9  # 32 reads of a second each on 16 threads
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_lock_that_comes_after_its_task_was_cancelled_is_given_back(store: Store) -> None:
+    """asyncio cancels the task while the thread is still taking the lock."""
+    from exlab_store.testing.faults import FaultPlan, delayed
+
+    plan = FaultPlan(delayed("lock", seconds=0.1, times=1))
+    with open_store("memory://late-lock", observers=[plan]) as late:
+
+        async def wait() -> None:
+            async with late.aio.lock("a"):
+                pytest.fail("the task was cancelled")
+
+        task = asyncio.create_task(wait())
+        while not plan.calls("lock"):  # noqa: ASYNC110  # the plan counts in a thread
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.sleep(0.01)
+        task.cancel()  # a second one, while the end of the thread is awaited
+        await asyncio.gather(task, return_exceptions=True)
+        with open_store("memory://late-lock") as other, other.lock("a", timeout=0):
+            pass
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_task_cancelled_while_it_gives_the_lock_back_gives_it_back(store: Store) -> None:
+    async def hold(entered: asyncio.Event, leave: asyncio.Event) -> None:
+        async with store.aio.lock("a"):
+            entered.set()
+            await leave.wait()
+            asyncio.current_task().cancel()  # type: ignore[union-attr]
+
+    entered, leave = asyncio.Event(), asyncio.Event()
+    task = asyncio.create_task(hold(entered, leave))
+    await entered.wait()
+    leave.set()
+    await asyncio.gather(task, return_exceptions=True)
+    with store.lock("a", timeout=0):
+        pass

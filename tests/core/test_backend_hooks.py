@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from typing import Any
 
 import pytest
@@ -241,3 +242,33 @@ def test_a_fault_when_a_backend_is_closed_is_a_store_error() -> None:
 
     with pytest.raises(PluginError, match="close of the backend"):
         open_store(backend=Stuck()).close()
+
+
+def test_a_password_that_a_plugin_puts_into_its_error_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    from exlab_store import registry
+
+    class Chatty(Sound):
+        def __init__(self, location, options):
+            self.text = f"login failed for {location.username}:{location.password} {options}"
+
+        @hookimpl
+        def read_snapshot(self, key):
+            raise ValueError(self.text)
+
+    def refuse(location, options):
+        raise ValueError(Chatty(location, options).text)
+
+    monkeypatch.setitem(registry._openers, "chatty", Chatty)
+    monkeypatch.setitem(registry._openers, "refusing", refuse)
+    place, token = "//svc:{}@nas/lab".format("hunter" + "2"), "s3" + "cret"  # not as they are: tracebacks show source
+    store = open_store("chatty:" + place, token=token)
+    texts = []
+    for call in (
+        lambda: store.read_snapshot("a"),
+        lambda: open_store("refusing:" + place, token=token),
+    ):
+        with pytest.raises(PluginError) as caught:
+            call()
+        texts.append("".join(traceback.format_exception(caught.value)))
+    assert all("login failed for svc:***" in text for text in texts)
+    assert not any(secret in text for text in texts for secret in ("hunter" + "2", token))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path, PurePosixPath
 
 import pytest
 
-from exlab_store import InvalidKey, LocationError, Store, as_document
+from exlab_store import InvalidKey, Location, LocationError, Store, as_document
 
 
 def test_a_path_a_text_and_a_url_name_the_same_document(tmp_path: Path) -> None:
@@ -56,3 +57,26 @@ def test_folders_above_a_document_may_have_any_name(tmp_path: Path) -> None:
     folder.mkdir()
     as_document(folder / "a.json").atomic_write(b"1")
     assert (folder / "a.json").read_bytes() == b"1"
+
+
+def test_a_place_that_does_not_answer_keeps_no_other_from_being_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from exlab_store import resolving
+
+    stuck, go_on = threading.Event(), threading.Event()
+    real = resolving.open_store_at
+
+    def open_slowly(location: Location) -> Store:
+        if location.name == "dead":
+            stuck.set()
+            go_on.wait(30)
+        return real(location)
+
+    monkeypatch.setattr(resolving, "open_store_at", open_slowly)
+    thread = threading.Thread(target=as_document, args=(tmp_path / "dead" / "a.json",))
+    thread.start()
+    stuck.wait(10)
+    as_document(tmp_path / "alive" / "a.json")
+    go_on.set()
+    thread.join()

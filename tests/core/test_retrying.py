@@ -141,3 +141,17 @@ def test_a_retry_writes_nothing_on_the_standard_error_of_a_program_without_loggi
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stderr == ""
+
+
+def test_a_lock_without_time_left_is_not_asked_for_again() -> None:
+    class Down(Flaky):
+        guarantees = Guarantees(atomic_replace=True, lock_scope="process")
+
+        @hookimpl
+        def lock(self, key, owner, timeout, cancelled):
+            return self._call(None)
+
+    backend = Down(_down(), _down())
+    with pytest.raises(BackendUnavailable):
+        open_store(backend=backend, retry=QUICK).lock("a", timeout=0)
+    assert backend.calls == 1

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+import warnings
 from typing import TYPE_CHECKING
 
 import pytest
+from exlab_store_memory.backend import Memory, MemoryBackend
 
 from exlab_store import LockAlreadyHeld, LockTimeout, open_store
+from exlab_store.turns import take_turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +31,7 @@ def _eventually(condition: Callable[[], bool]) -> None:
 def _waiters(store: Store, key: str) -> int:
     from exlab_store import turns
 
-    turn = turns._turns.get(store._place(key))
+    turn = turns._turns.get(store.place(key))
     return 0 if turn is None else len(turn._waiters)
 
 
@@ -153,3 +157,66 @@ def test_many_threads_that_count_lose_nothing(store: Store) -> None:
     for thread in threads:
         thread.join()
     assert store.read_snapshot("n").data == b"200"
+
+
+def test_a_new_thread_is_not_taken_for_one_that_has_ended(store: Store) -> None:
+    kept: list[object] = []
+    for _ in range(3):  # the identifier of a thread is used again at once
+        thread = threading.Thread(target=lambda: kept.append(store.lock(f"a{len(kept)}")))
+        thread.start()
+        thread.join()
+    caught: list[type] = []
+
+    def ask() -> None:
+        for number in range(3):
+            try:
+                store.lock(f"a{number}", timeout=0)
+            except (LockTimeout, LockAlreadyHeld) as error:
+                caught.append(type(error))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    thread.join()
+    assert caught == [LockTimeout] * 3
+
+
+def test_an_exception_of_the_caller_s_own_question_comes_out_as_it_is() -> None:
+    def asked() -> bool:
+        raise ZeroDivisionError
+
+    memory = Memory()
+    one, other = open_store(backend=MemoryBackend(memory)), open_store(backend=MemoryBackend(memory))
+    with one.lock("a"), pytest.raises(ZeroDivisionError):
+        other.lock("a", timeout=5, cancelled=asked)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_child_does_not_wait_for_the_threads_of_its_parent(store: Store) -> None:
+    """Its parent's threads hold turns; in the child there is nobody who could give them back."""
+    if store.location is None or store.location.scheme != "file":
+        return  # a store in memory is the parent's
+    release, taken = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        turn = take_turn(store.place("a"), object(), store.lock("other").owner, 0)
+        taken.set()
+        release.wait(30)
+        turn.end()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    taken.wait(10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # forking beside threads is what is tested
+        child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            store.lock("a", timeout=0).release()
+            code = 0
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    release.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(status) == 0

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import struct
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import filelock
@@ -192,3 +194,29 @@ def test_a_forked_child_does_not_keep_its_parents_lock(tmp_path: Path, posix: St
     os.write(go[1], b"x")
     os.waitpid(child, 0)
     assert (while_held, after_release) == (False, True)
+
+
+def _die_with_a_child(root: str, line: Connection) -> None:
+    """Takes the lock, forks, and is killed while the child lives on."""
+    store = open_store(root)
+    held = store.lock("d.json")
+    child = os.fork()
+    if child == 0:
+        time.sleep(30)
+        os._exit(0)
+    line.send((os.getpid(), child, held.key))
+    line.recv()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_the_lock_of_a_killed_holder_is_free_though_its_child_lives_on(tmp_path: Path, posix: Store) -> None:
+    line, theirs = _SPAWN.Pipe()
+    holder = _SPAWN.Process(target=_die_with_a_child, args=(str(tmp_path), theirs), daemon=True)
+    holder.start()
+    _, child, _ = line.recv()
+    holder.kill()
+    holder.join(10)
+    try:
+        posix.lock("d.json", timeout=5).release()
+    finally:
+        os.kill(child, signal.SIGKILL)
