@@ -174,12 +174,15 @@ class Database:
     def _prepare(self, connection: sqlite3.Connection, *, make: bool) -> bool:
         """Sets a connection up; says whether there is a database of ours in the file."""
         try:
+            connection.execute("BEGIN")  # one state of the file, which another process may be setting up
             (application,) = connection.execute("PRAGMA application_id").fetchone()
+            empty = connection.execute("SELECT 1 FROM sqlite_master").fetchone() is None
+            connection.execute("COMMIT")
         except sqlite3.DatabaseError as error:
             if primary_code(error) != sqlite3.SQLITE_NOTADB:
                 raise
             raise LocationError("the file is not an SQLite database", hint="Check the path.") from error
-        blank = application == 0 and connection.execute("SELECT 1 FROM sqlite_master").fetchone() is None
+        blank = empty and application == 0
         if blank and not make:
             return False
         if not blank and application != _APPLICATION:

@@ -21,17 +21,15 @@ if TYPE_CHECKING:
 
 
 class SqliteHarness(Harness):
-    """An empty database file; the oracle sees its rows through SQLite alone."""
+    """A database file that the first write makes; the oracle sees its rows through SQLite alone."""
 
     def __init__(self, directory: Path) -> None:
-        self.file = directory / "lab.db"
+        self.file = directory / "data" / "lab.db"
         self.location = f"sqlite://{self.file}"
-        with open_store(self.location, create=True) as store:
-            store.atomic_write("first", b"")  # makes the tables, which the oracle needs
-            store.delete("first")
+        self.options = {"create": True}
 
     def open(self) -> Backend:
-        return open_backend(Location.parse(self.location), {})
+        return open_backend(Location.parse(self.location, create=True), {})
 
     def raw_read(self, key: str) -> bytes | None:
         rows = self._execute("SELECT data FROM document WHERE key = ?", key)
@@ -47,6 +45,10 @@ class SqliteHarness(Harness):
         os.unlink(lock_file(str(self.file), key))
 
     def _execute(self, statement: str, *values: object) -> list[tuple]:
+        if not self.file.exists():
+            with open_store(self.location, create=True) as store:
+                store.atomic_write("first", b"")
+                store.delete("first")
         with closing(sqlite3.connect(self.file, timeout=10, isolation_level=None)) as connection:
             return connection.execute(statement, values).fetchall()
 

@@ -61,6 +61,25 @@ def test_with_create_the_first_write_makes_the_database_and_reading_does_not(url
     assert (tmp_path / "data" / "lab.db").is_file()
 
 
+def test_the_first_write_synchronises_every_folder_above_the_database(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synchronised: set[int] = set()
+    fsync = os.fsync
+
+    def seen(descriptor: int) -> None:
+        synchronised.add(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", seen)
+    with open_store(url, create=True) as store:
+        store.atomic_write("a", b"1")
+        assert {(tmp_path / "data").stat().st_ino, tmp_path.stat().st_ino} <= synchronised
+        synchronised.clear()
+        store.atomic_write("a", b"2")
+        assert not synchronised
+
+
 def test_what_follows_the_file_is_a_folder_of_documents(store: Store, url: str) -> None:
     with open_store(f"{url}/a") as folder:
         assert folder.list_keys() == ["b.json"]
