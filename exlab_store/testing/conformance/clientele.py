@@ -9,20 +9,23 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exlab_store.backend_hooks import BackendHooks
-from exlab_store.errors import NotSupported
+from exlab_store.errors import LockTimeout, NotSupported
 from exlab_store.model import LockOwner
 from exlab_store.store import Store, open_store
 from exlab_store.testing.conformance.clients import ClientProcess
 from exlab_store.testing.conformance.harness import Harness, Oracle
+from exlab_store.testing.conformance.running import ending_after, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
     from exlab_store.guarantees import Guarantees
 
-__all__ = ["KEY", "Clientele", "as_claimed", "between_processes", "owner", "start_processes"]
+__all__ = ["KEY", "Clientele", "as_claimed", "assert_locked", "between_processes", "owner", "start_processes"]
 
 KEY = "folder/document.json"
+
+_AT_ONCE = 10.0
 
 
 @contextmanager
@@ -37,6 +40,17 @@ def as_claimed(claimed: bool) -> Generator[None]:
     else:
         with pytest.raises(NotSupported):
             yield
+
+
+def assert_locked(store: Store, key: str) -> None:
+    """Asserts that somebody else holds a lock; a backend that waits for it instead of saying so fails, too.
+
+    Args:
+        store: A client that does not hold it.
+        key: The document.
+    """
+    with pytest.raises(LockTimeout):
+        within(_AT_ONCE, lambda: store.lock(key, timeout=0))
 
 
 def between_processes(harness: Harness, guarantees: Guarantees) -> bool:
@@ -89,6 +103,12 @@ class Clientele:
     def harness(self) -> Harness:
         """A harness with a fresh place; the author's class overrides it."""
         raise NotImplementedError("the class needs a fixture `harness` that returns a Harness")
+
+    @pytest.fixture(autouse=True)
+    def watchdog(self, harness: Harness) -> Iterator[None]:
+        """Ends a test in which something waits for ever: it fails, and the others go on."""
+        with ending_after(6 * harness.patience + harness.lease):
+            yield
 
     @pytest.fixture
     def open_client(self, harness: Harness) -> Iterator[Callable[[], Store]]:

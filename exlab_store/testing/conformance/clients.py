@@ -11,6 +11,7 @@ import os
 import pickle
 import subprocess
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from exlab_store.store import Store, StoreLock
+    from exlab_store.testing.history import Operation
 
 __all__ = ["ClientProcess"]
 
@@ -181,7 +183,7 @@ class _Client:
     def create(self, key: str, client: str) -> bool:
         return work.create(self.store, key, client)
 
-    def operate(self, key: str, client: str, times: int, swaps: bool, updates: bool) -> list[work.Operation]:
+    def operate(self, key: str, client: str, times: int, swaps: bool, updates: bool) -> list[Operation]:
         return work.operate(self.store, key, client, times, swaps=swaps, updates=updates)
 
 
@@ -197,7 +199,7 @@ def _serve() -> None:
     for line in sys.stdin.buffer:
         request, arguments = msgspec.json.decode(line, type=tuple[str, dict[str, Any]])
         method: Callable[..., object] = getattr(client, request)
-        answer = _answer_to(lambda method=method, arguments=arguments: method(**arguments))
+        answer = _answer_to(partial(method, **arguments))
         sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
         sys.stdout.buffer.flush()
 

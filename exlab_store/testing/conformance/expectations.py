@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -126,10 +127,7 @@ class ExpectationRaces(Clientele):
             for number in range(10):
                 key = f"race/{number}.json"
                 made = together(
-                    [
-                        lambda client=client, key=key, name=name: create(client, key, str(name))
-                        for name, client in enumerate(clients)
-                    ],
+                    [partial(create, client, key, str(name)) for name, client in enumerate(clients)],
                     harness.patience,
                 )
                 assert made.count(True) == 1
@@ -151,10 +149,7 @@ class ExpectationRaces(Clientele):
                         return None
 
                 results = together(
-                    [
-                        lambda client=client, data=data, version=version: replace(client, data, version)
-                        for client, data in zip(clients, texts, strict=True)
-                    ],
+                    [partial(replace, client, data, version) for client, data in zip(clients, texts, strict=True)],
                     harness.patience,
                 )
                 winners = [place for place, result in enumerate(results) if result is not None]
@@ -167,9 +162,7 @@ class ExpectationRaces(Clientele):
     ) -> None:
         clients = [open_client() for _ in range(3)]
         with as_claimed(_conditional(guarantees)):
-            together(
-                [lambda client=client: compare_and_swap(client, KEY, 15) for client in clients], 3 * harness.patience
-            )
+            together([partial(compare_and_swap, client, KEY, 15) for client in clients], 3 * harness.patience)
             assert oracle.read(KEY) == b"45"
 
     def test_processes_that_count_with_compare_and_swap_lose_nothing(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from exlab_store.errors import DocumentNotFound
 from exlab_store.store import open_store
@@ -37,7 +37,7 @@ class Harness(ABC):
     """
 
     location: str | None = None
-    options: Mapping[str, object] = MappingProxyType({})
+    options: Mapping[str, Any] = MappingProxyType({})
     secrets: Sequence[str] = ()
     local_root: Path | None = None
     patience: float = 10.0

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -69,7 +70,7 @@ class Leftovers(Clientele):
         for client in clients:
             _visit(client)
         before = oracle.names()
-        together([lambda client=client: write_sealed(client, KEY, "writer", 5) for client in clients], harness.patience)
+        together([partial(write_sealed, client, KEY, "writer", 5) for client in clients], harness.patience)
         assert oracle.names() == before
 
     def test_a_failed_wait_for_a_lock_leaves_nothing(self, store: Store, other: Store, oracle: Oracle) -> None:

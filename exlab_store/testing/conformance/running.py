@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Generator, Iterable
 
-__all__ = ["Hangs", "Started", "together", "within"]
+__all__ = ["Hangs", "Started", "ending_after", "together", "within"]
 
 T = TypeVar("T")
 
@@ -97,3 +100,33 @@ def together(calls: Iterable[Callable[[], T]], seconds: float) -> list[T]:
 
     started = [Started(after_the_gate(call)) for call in waiting]
     return [each.result(seconds) for each in started]
+
+
+@contextmanager
+def ending_after(seconds: float) -> Generator[None]:
+    """Interrupts a block of the main thread that goes on for too long, where the system has timers for that.
+
+    Args:
+        seconds: How long it may take.
+
+    Raises:
+        Hangs: It took longer.
+    """
+    if (
+        sys.platform == "win32"
+        or threading.current_thread() is not threading.main_thread()
+        or signal.getitimer(signal.ITIMER_REAL)[0] > 0  # somebody else's watchdog is at work
+    ):
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise Hangs(f"the test has not ended after {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -1,0 +1,62 @@
+"""The kit over every broken backend and over the sound one; ``test_conformance_broken.py`` runs what it needs of it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from broken_backends import BACKENDS
+
+from exlab_store import Backend, lock_key
+from exlab_store.testing import BackendConformance, Harness
+
+_PASSWORD = "correct horse"
+
+
+class FlawedHarness(Harness):
+    patience = 5.0
+
+    def __init__(self, name: str, root: Path) -> None:
+        self.name = name
+        self.root = self.local_root = root
+        self.location = f"flawed://somebody:correct%20horse@{name}{root}"
+
+    def open(self) -> Backend:
+        return BACKENDS[self.name](str(self.root), _PASSWORD)
+
+    def raw_read(self, key: str) -> bytes | None:
+        try:
+            return (self.root / key).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def raw_write(self, key: str, data: bytes) -> None:
+        (self.root / key).parent.mkdir(parents=True, exist_ok=True)
+        (self.root / key).write_bytes(data)
+
+    def raw_list(self) -> list[str]:
+        return [
+            os.path.relpath(f"{folder}/{name}", self.root) for folder, _, names in os.walk(self.root) for name in names
+        ]
+
+    def break_lock(self, key: str) -> None:
+        (self.root / lock_key(key)).unlink()
+
+
+def _over(flaw: str) -> type[BackendConformance]:
+    class Over(BackendConformance):
+        @pytest.fixture
+        def harness(self, tmp_path: Path) -> FlawedHarness:
+            root = tmp_path / "store"
+            root.mkdir()
+            return FlawedHarness(flaw, root)
+
+    return Over
+
+
+def class_name(flaw: str) -> str:
+    return "Test" + flaw.title().replace("-", "")
+
+
+globals().update({class_name(flaw): _over(flaw) for flaw in BACKENDS})

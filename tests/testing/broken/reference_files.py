@@ -1,0 +1,225 @@
+"""A simple and correct backend on files; the broken ones differ from it in one thing each."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Self
+
+from exlab_store import (
+    ABSENT,
+    ANY,
+    DocumentExists,
+    DocumentNotFound,
+    Expectation,
+    Guarantees,
+    HeldLock,
+    InvalidKey,
+    LockLost,
+    LockOwner,
+    LockTimeout,
+    Snapshot,
+    Version,
+    VersionConflict,
+    hookimpl,
+    is_key,
+    lock_key,
+    shortened,
+    version_of,
+)
+
+
+class FlockLock:
+    """Held as long as its descriptor is open."""
+
+    def __init__(self, key: str, owner: LockOwner, descriptor: int) -> None:
+        self.key = key
+        self.owner = owner
+        self.descriptor = descriptor
+
+    def ensure_held(self) -> None:
+        if self.descriptor < 0 or not os.fstat(self.descriptor).st_nlink:
+            raise LockLost("the lock was released or its file removed")
+
+    def release(self) -> None:
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+class FileBackend:
+    guarantees = Guarantees(
+        atomic_replace=True,
+        durable=True,
+        conditional_write="native",
+        lock_scope="host",
+        lock_release="crash",
+        fenced=True,
+        lists=True,
+        deletes=True,
+    )
+
+    def __init__(self, root: str, password: str | None = None) -> None:
+        self.root = root
+        self.password = password
+
+    def close(self) -> None:
+        pass
+
+    def path(self, key: str) -> str:
+        return f"{self.root}/{key}"
+
+    @hookimpl
+    def read_snapshot(self, key: str) -> Snapshot:
+        return Snapshot(self.bytes_of(key))
+
+    @hookimpl
+    def atomic_write(self, key: str, data: bytes, expect: Expectation, lock: HeldLock | None) -> Version:
+        target = self.path(key)
+        temporary = self.write_temporary(target, data)
+        try:
+            with self.committing():
+                self.check(key, expect, lock)
+                os.replace(temporary, target)
+        except IsADirectoryError as error:
+            self.discard(temporary)
+            raise InvalidKey("the key names a folder") from error
+        except BaseException:
+            self.discard(temporary)
+            raise
+        self.sync_directory(os.path.dirname(target))
+        return self.version(key, data)
+
+    @hookimpl
+    def delete(self, key: str, expect: Expectation, lock: HeldLock | None) -> None:
+        with self.committing():
+            self.check(key, expect, lock)
+            self.bytes_of(key)
+            os.unlink(self.path(key))
+        self.sync_directory(os.path.dirname(self.path(key)))
+
+    @hookimpl
+    def list_keys(self, prefix: str) -> list[str]:
+        return [name for name in self.names(prefix) if is_key(name)]
+
+    @hookimpl
+    def lock(self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]) -> HeldLock:
+        path = self.path(self.lock_name(key))
+        self.make_directory(os.path.dirname(path))
+        deadline = time.monotonic() + timeout
+        while True:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(descriptor)
+            else:
+                if os.fstat(descriptor).st_nlink:
+                    return FlockLock(key, owner, descriptor)
+                os.close(descriptor)
+            self.pause(deadline, cancelled)
+
+    def pause(self, deadline: float, cancelled: Callable[[], bool]) -> None:
+        if time.monotonic() >= deadline or cancelled():
+            raise LockTimeout("somebody else holds the lock")
+        time.sleep(0.001)
+
+    def lock_name(self, key: str) -> str:
+        return lock_key(key)
+
+    def names(self, prefix: str) -> list[str]:
+        top = self.path(prefix) if prefix else self.root
+        return [os.path.relpath(f"{folder}/{name}", self.root) for folder, _, names in os.walk(top) for name in names]
+
+    def bytes_of(self, key: str) -> bytes:
+        try:
+            with open(self.path(key), "rb") as file:
+                return file.read()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise DocumentNotFound("there is no such document") from error
+        except IsADirectoryError as error:
+            raise InvalidKey("the key names a folder") from error
+
+    def version(self, key: str, data: bytes) -> Version:
+        return version_of(data)
+
+    def check(self, key: str, expect: Expectation, lock: HeldLock | None) -> None:
+        if lock is not None:
+            lock.ensure_held()
+        if expect is ANY:
+            return
+        try:
+            found = self.version(key, self.bytes_of(key))
+        except DocumentNotFound:
+            found = None
+        if expect is ABSENT:
+            if found is not None:
+                raise DocumentExists(found=found)
+        elif found != expect:
+            raise VersionConflict(expected=expect, found=found)
+
+    @contextmanager
+    def committing(self) -> Iterator[None]:
+        """Check and rename are one step, against every other client."""
+        descriptor = os.open(f"{self.root}/.commit.lock", os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def temporary_name(self, name: str) -> str:
+        return shortened(name, f".tmp.{os.getpid()}.{os.urandom(8).hex()}")
+
+    def write_temporary(self, target: str, data: bytes) -> str:
+        folder, name = os.path.split(target)
+        self.make_directory(folder)
+        path = f"{folder}/{self.temporary_name(name)}"
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(descriptor, view) :]
+            self.sync_file(descriptor)
+        finally:
+            os.close(descriptor)
+        return path
+
+    def discard(self, temporary: str) -> None:
+        os.unlink(temporary)
+
+    def make_directory(self, path: str) -> None:
+        if os.path.isdir(path):
+            return
+        parent = os.path.dirname(path)
+        self.make_directory(parent)
+        try:
+            os.mkdir(path)
+        except FileExistsError as error:
+            if not os.path.isdir(path):
+                raise InvalidKey("a part of the key is a document") from error
+        except NotADirectoryError as error:
+            raise InvalidKey("a part of the key is a document") from error
+        self.sync_new_directory(parent)
+
+    def sync_file(self, descriptor: int) -> None:
+        os.fsync(descriptor)
+
+    def sync_new_directory(self, parent: str) -> None:
+        self.sync_directory(parent)
+
+    def sync_directory(self, path: str) -> None:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

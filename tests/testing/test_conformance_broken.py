@@ -1,0 +1,72 @@
+"""The kit rejects every broken backend, each by the test that is there for it, and accepts the sound one."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_BROKEN = Path(__file__).parent / "broken"
+_OUTCOME = re.compile(r"^(PASSED|FAILED|ERROR|SKIPPED) \S+::(Test\w+)::(\w+)", re.MULTILINE)
+
+sys.path.insert(0, str(_BROKEN))
+try:
+    from broken_backends import CAUGHT_BY
+finally:
+    sys.path.remove(str(_BROKEN))
+
+
+def _class_name(flaw: str) -> str:
+    return "Test" + flaw.title().replace("-", "")
+
+
+def _run(nodes: list[str], directory: Path) -> tuple[dict[tuple[str, str], set[str]], str]:
+    """The outcomes of tests of the kit, by class and test, in a process whose entry points include the broken ones."""
+    finished = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-rA", "--tb=short", "-p", "no:cacheprovider"]
+        + ["--rootdir", str(_BROKEN), "--basetemp", str(directory / "kit"), "-c", os.devnull, *nodes],
+        cwd=_BROKEN,
+        env={**os.environ, "PYTHONPATH": str(_BROKEN)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    outcomes: dict[tuple[str, str], set[str]] = {}
+    for outcome, cls, test in _OUTCOME.findall(finished.stdout):
+        outcomes.setdefault((cls, test), set()).add(outcome)
+    return outcomes, finished.stdout + finished.stderr
+
+
+@pytest.fixture(scope="module")
+def verdicts(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[tuple[str, str], set[str]], str]:
+    nodes = [f"kit_over_broken.py::{_class_name(flaw)}::{test}" for flaw, test in CAUGHT_BY.items()]
+    return _run(nodes, tmp_path_factory.mktemp("broken"))
+
+
+@pytest.mark.parametrize("flaw", CAUGHT_BY)
+def test_the_kit_rejects_a_backend_by_the_test_for_its_flaw(
+    flaw: str, verdicts: tuple[dict[tuple[str, str], set[str]], str]
+) -> None:
+    outcomes, output = verdicts
+    assert "FAILED" in outcomes.get((_class_name(flaw), CAUGHT_BY[flaw]), set()), output[-20_000:]
+
+
+def test_the_kit_accepts_the_sound_backend_that_the_broken_ones_are_made_from(tmp_path: Path) -> None:
+    outcomes, output = _run(["kit_over_broken.py::TestSound"], tmp_path)
+    assert len(outcomes) > 100, output
+    assert set().union(*outcomes.values()) <= {"PASSED", "SKIPPED"}, output[-20_000:]
+
+
+def test_the_tests_that_reject_a_broken_backend_accept_the_sound_one(tmp_path: Path) -> None:
+    assert set(CAUGHT_BY.values()) <= set(dir(_conformance()))
+
+
+def _conformance() -> type:
+    from exlab_store.testing import BackendConformance
+
+    return BackendConformance
