@@ -21,7 +21,7 @@ from anyio.lowlevel import RunVar
 
 from exlab_store.errors import LockAlreadyHeld, LockTimeout, StoreError
 from exlab_store.model import ANY
-from exlab_store.store import DEFAULT_LOCK_TIMEOUT, Store, StoreLock, check_timeout, placed
+from exlab_store.store import DEFAULT_LOCK_TIMEOUT, Store, StoreLock, check_timeout, place_of, placed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Hashable
@@ -241,7 +241,7 @@ class AsyncStore:
         deadline = anyio.current_time() + timeout
         async with AsyncExitStack() as stack:
             try:
-                queue = await stack.enter_async_context(_turn(self._store.place(key), timeout))
+                queue = await stack.enter_async_context(_turn(place_of(self._store, key), timeout))
             except StoreError as error:
                 raise placed(error, key, self._store.location) from error.__cause__
             held = await self._taken(key, timeout, deadline, purpose)

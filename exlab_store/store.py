@@ -149,6 +149,15 @@ def url_of(location: Location | None, key: str) -> str:
     return f"{location}{key}" if location.path == "/" else f"{location}/{key}"
 
 
+def place_of(store: Store, key: str) -> Hashable:
+    """What stands for a document among the turns of this process.
+
+    Two stores at one location share their turns; nameless ones (a fresh memory store) share nothing.
+    """
+    location = store.location
+    return url_of(location, key) if location is not None and location.shared else (id(store), key)
+
+
 def check_timeout(timeout: float) -> None:
     """Refuses a lock's timeout that is negative, infinite or not a number: no call waits for ever."""
     if not 0 <= timeout < math.inf:
@@ -219,8 +228,6 @@ class Store:
         self._guarantees = hooks.guarantees
         self._aio: AsyncStore | None = None
         _this_process(os.getpid())  # imports now what could not be imported when no descriptor is left
-        # Two stores at one place share their turns; nameless ones (a fresh memory store) share nothing.
-        self._shared = location is not None and location.shared
 
     @property
     def guarantees(self) -> Guarantees:
@@ -341,7 +348,7 @@ class Store:
             owner = _new_owner(purpose)
             deadline = time.monotonic() + timeout
             asker = _this_thread() if holder is None else holder
-            turn = take_turn(self.place(key), asker, owner, timeout, cancelled)
+            turn = take_turn(place_of(self, key), asker, owner, timeout, cancelled)
             try:
                 remaining = max(0.0, deadline - time.monotonic())
                 held = self._ask(key, owner, remaining, cancelled)
@@ -461,14 +468,6 @@ class Store:
             if asking.fault is not None:
                 raise asking.fault from None  # the caller's own, and no fault of the backend
             raise
-
-    def place(self, key: str) -> Hashable:
-        """What stands for a document among the turns of this process: the same for all stores at one location.
-
-        Args:
-            key: The document's key.
-        """
-        return url_of(self._location, key) if self._shared else (id(self), key)
 
     def _needs_lock_for(self, expect: Expectation) -> bool:
         support = self._guarantees.conditional_write

@@ -87,6 +87,11 @@ def tests(bin_: Path, *options: str) -> None:
     call(bin_ / "python", "-m", "pytest", *options)
 
 
+def benchmarks(bin_: Path) -> None:
+    """What the layers cost over the bare system calls; shown, not judged: a busy machine proves nothing."""
+    call(bin_ / "python", "tests/benchmarks/run.py")
+
+
 def wheel(bin_: Path) -> None:
     """The wheel, installed into a clean environment, runs the demonstration."""
     with tempfile.TemporaryDirectory(prefix="exlab-store-wheel-") as directory:
@@ -100,7 +105,15 @@ def wheel(bin_: Path) -> None:
         call(scripts(clean) / "exlab-store", "demo", cwd=place)
 
 
-STEPS = {"lint": lint, "types": types, "contracts": contracts, "docs": docs, "tests": tests, "wheel": wheel}
+STEPS = {
+    "lint": lint,
+    "types": types,
+    "contracts": contracts,
+    "docs": docs,
+    "tests": tests,
+    "benchmarks": benchmarks,
+    "wheel": wheel,
+}
 
 
 def other_interpreters() -> list[str]:

@@ -118,8 +118,9 @@ def test_the_page_of_the_command_shows_the_help_of_every_command() -> None:
 _COLUMNS = {
     "local disk": ("linux", FileSystem.LOCAL),
     "network mount": ("linux", FileSystem.NETWORK),
+    "SMB mount": ("linux", FileSystem.SMB_MOUNT),
     "tmpfs": ("linux", FileSystem.VOLATILE),
-    "FUSE, unknown": ("linux", FileSystem.UNKNOWN),
+    "FUSE, other": ("linux", FileSystem.UNKNOWN),
     "macOS": ("darwin", FileSystem.UNKNOWN),
     "Windows": ("win32", FileSystem.UNKNOWN),
     "`memory:`": None,
