@@ -106,3 +106,7 @@ def in_place(place: Path, ledger: Ledger) -> None:
         _fsync(path.parent)
 
     _plain(place, ledger, write)
+
+
+def that_fails(place: Path, ledger: Ledger) -> None:
+    raise ArithmeticError

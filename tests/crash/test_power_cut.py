@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from exlab_store.testing.crash import (
     Program,
     Recording,
     broken_promises,
+    images,
     recorded,
 )
 
@@ -88,3 +90,29 @@ def test_an_acknowledged_write_survives_ten_thousand_cuts(kind: FileSystemKind, 
     for seed in range(5):
         _, broken = _after_cuts(kind, WRITERS[writers], images=1000, seed=seed)
         assert broken == []
+
+
+@pytest.mark.parametrize("failing", ["writer", "look"])
+def test_nothing_stays_mounted_when_something_fails(failing: str) -> None:
+    places: list[Path] = []
+
+    def noted(place: Path) -> None:
+        places.append(place)
+
+    def failing_look(place: Path) -> None:
+        places.append(place)
+        raise ArithmeticError
+
+    function = "that_fails" if failing == "writer" else "life_of_documents"
+    try:
+        with recorded(EXT4, [Program(FILE, function)], noted) as recording:
+            next(images(recording, failing_look))
+    except CannotTest as reason:
+        lacking(str(reason))
+    except (RuntimeError, ArithmeticError):
+        pass
+    assert len(places) == (1 if failing == "writer" else 2)
+    attached = subprocess.run(["losetup", "--all"], capture_output=True, text=True, check=True).stdout
+    for place in places:
+        assert not place.parent.exists()
+        assert str(place.parent) not in Path("/proc/self/mounts").read_text(encoding="utf-8") + attached

@@ -6,8 +6,8 @@
 
 - `not_promised` holds the system calls of an operation against what POSIX promises, whatever the file system.
 
-strace does the first and the last; the second needs root, FUSE (fuse3 and mfusepy) and the programs that make file systems. Where
-something is missing, `CannotTest` says what to install.
+strace does the first and the last; the second needs root, FUSE (fuse3 and mfusepy) and the programs that make file
+systems. Where something is missing, `CannotTest` says what to install.
 """
 
 from __future__ import annotations

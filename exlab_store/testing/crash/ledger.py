@@ -163,7 +163,7 @@ class Notes:
 
     def _loss(self, name: str, seen: int, data: bytes | None) -> Loss | None:
         expected = max((number for at, number in self._acknowledged.get(name, ()) if at <= seen), default=0)
-        states = [state for state in self._states[name] if state.begun <= seen]
+        states = [state for state in self._states[name] if state.begun < seen]
         if data is None:
             absent = [0, *(state.sequence for state in states if not state.present)]
             return None if max(absent) >= expected else Loss(name, "lost", expected, 0)

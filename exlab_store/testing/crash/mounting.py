@@ -70,12 +70,13 @@ def attached(file: Path) -> Generator[Path]:
     """
     require_root()
     losetup = require_program("losetup", "util-linux")
-    # Buffered: a flush of the device is then an fsync of the file.
-    device = Path(run(losetup, "--find", "--show", "--direct-io=off", file))
     try:
-        yield device
+        # Buffered: a flush of the device is then an fsync of the file.
+        yield Path(run(losetup, "--find", "--show", "--direct-io=off", file))
     finally:
-        run(losetup, "--detach", device)
+        # Asked for anew, as Ctrl-C may have come before losetup's answer did.
+        for line in run(losetup, "--associated", file).splitlines():
+            run(losetup, "--detach", line.partition(":")[0])
 
 
 def forget_cached_blocks(device: Path) -> None:
@@ -109,13 +110,15 @@ def mounted(device: Path, point: Path, kind: str, options: str = "", *, read_onl
         OSError: The kernel refuses to mount it.
     """
     flags = _MS_RDONLY if read_only else 0
-    if _libc.mount(bytes(device), bytes(point), kind.encode(), ctypes.c_ulong(flags), options.encode()):
-        number = ctypes.get_errno()
-        raise OSError(number, f"cannot mount {kind}: {os.strerror(number)}")
     try:
+        if _libc.mount(bytes(device), bytes(point), kind.encode(), ctypes.c_ulong(flags), options.encode()):
+            number = ctypes.get_errno()
+            raise OSError(number, f"cannot mount {kind}: {os.strerror(number)}")
         yield point
     finally:
-        _unmount(point)
+        # Looked at, not remembered: Ctrl-C may have come as soon as it was mounted.
+        if os.path.ismount(point):
+            _unmount(point)
 
 
 def _unmount(point: Path) -> None:
@@ -151,6 +154,7 @@ def logged(image: Path, log: Path) -> Generator[Path]:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            start_new_session=True,  # Ctrl-C is for us: what is mounted from the disk has to be unmounted first
         )
         try:
             disk = Path(directory, "disk")
@@ -162,13 +166,19 @@ def logged(image: Path, log: Path) -> Generator[Path]:
                 time.sleep(0.01)
             yield disk
         finally:
-            subprocess.run(  # noqa: S603  # looked up above
-                [fusermount, "-u", "-z", directory], capture_output=True, check=False
-            )
+            _release(fusermount, directory)
+            server.terminate()
             try:
                 server.wait(10)
             except subprocess.TimeoutExpired:
                 server.kill()
                 server.wait()
+            _release(fusermount, directory)  # it may have come to mounting only after the first
             if server.stdout is not None:
                 server.stdout.close()
+
+
+def _release(fusermount: str, directory: str) -> None:
+    subprocess.run(  # noqa: S603  # a path that was looked up
+        [fusermount, "-u", "-z", directory], capture_output=True, check=False
+    )

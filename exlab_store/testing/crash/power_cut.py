@@ -123,6 +123,7 @@ def _run(writers: Iterable[Program], place: Path, notes: Path, log: Path) -> Non
             [sys.executable, "-c", _WRITER, str(program.file), program.function, str(place), str(notes), str(log)],
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,
         )
         for program in writers
     ]
