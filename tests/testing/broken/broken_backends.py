@@ -309,6 +309,24 @@ class CachesReads(FileBackend):
         return super().atomic_write(key, data, expect, lock)
 
 
+@flaw("stale-read-at-times", caught_by="test_the_history_of_threads_has_an_order")
+class ReadsAnOldReplica(FileBackend):
+    """Now and then a reader is served by a replica that has not heard of the last write."""
+
+    def __init__(self, root: str, password: str | None = None) -> None:
+        super().__init__(root, password)
+        self.before: dict[str, Snapshot] = {}
+        self.reads = 0
+
+    @hookimpl
+    def read_snapshot(self, key: str) -> Snapshot:
+        self.reads += 1
+        if self.reads % 7 == 0 and key in self.before:
+            return self.before[key]
+        self.before[key] = Snapshot(self.bytes_of(key))
+        return self.before[key]
+
+
 @flaw("version-from-mtime", caught_by="test_equal_bytes_have_equal_versions")
 class VersionsByTime(FileBackend):
     """Equal documents have different versions, and two writes in one tick have the same."""
@@ -417,6 +435,15 @@ class ListsByBeginning(FileBackend):
     @hookimpl
     def list_keys(self, prefix: str) -> list[str]:
         return [name for name in self.names("") if is_key(name) and name.startswith(prefix)]
+
+
+@flaw("deletes-on-no-condition", caught_by="test_any_sequence_of_operations_does_what_a_dictionary_does")
+class DeletesOnNoCondition(FileBackend):
+    """Writes look at the expected version; deletions forgot to."""
+
+    @hookimpl
+    def delete(self, key: str, expect: Expectation, lock: HeldLock | None) -> None:
+        super().delete(key, ANY, lock)
 
 
 @flaw("unclaimed-listing-works", caught_by="test_a_listing_that_is_not_claimed_is_not_supported")
