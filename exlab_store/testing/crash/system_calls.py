@@ -11,9 +11,11 @@ from __future__ import annotations
 import enum
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -113,6 +115,7 @@ class Stage:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
+            start_new_session=True,
         )
 
     def calls(self, place: Path) -> list[Call]:
@@ -163,7 +166,8 @@ class Stage:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if exc_type is not None:
-            self._process.kill()  # it may be waiting for a fork that waits for us
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)  # a fork may be waiting for us, and the stage for it
         self.close()
 
     def _run(self, place: Path, options: list[str], while_alive: Callable[[], None] | None = None) -> Outcome:
