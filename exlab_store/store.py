@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast, final, overload
 
 from exlab_store import registry
 from exlab_store.backend_hooks import BackendHooks
-from exlab_store.errors import DocumentNotFound, GuaranteeNotMet, LockLost, NotSupported, StoreError
+from exlab_store.errors import DocumentNotFound, GuaranteeNotMet, LockLost, NotSupported, StoreError, VersionConflict
 from exlab_store.keys import check_key
 from exlab_store.location import Location
 from exlab_store.model import ABSENT, ANY, LockOwner
@@ -373,8 +373,10 @@ class Store:
         Args:
             key: The document's key.
             change: Gets the stored bytes, or None where there is no document, and returns the new ones. If it
-                returns the very object it was given, nothing is written. Its exceptions pass through.
-            timeout: Seconds to wait for the lock.
+                returns the very object it was given, nothing is written. Its exceptions pass through. It is called
+                again where somebody has written without the lock meanwhile, with ``expect=``, and the backend's
+                ``conditional_write`` is ``native``.
+            timeout: Seconds to wait for the lock; calls of ``change`` are repeated for as long again.
             purpose: What for, shown to others who wait.
             lock: The document's lock, if the caller holds it already.
 
@@ -385,9 +387,9 @@ class Store:
             StoreError: As `lock`, `read_snapshot` and `atomic_write` do.
         """
         if lock is not None:
-            return self._update_locked(key, change, self._own(key, lock))
+            return self._update_locked(key, change, self._own(key, lock), timeout)
         with self.lock(key, timeout=timeout, purpose=purpose) as held:
-            return self._update_locked(key, change, held)
+            return self._update_locked(key, change, held, timeout)
 
     def list_keys(self, prefix: str = "") -> list[str]:
         """Lists the documents below a folder, at any depth, in order.
@@ -499,21 +501,31 @@ class Store:
         held.ensure_held()
         return self._calls.atomic_write(key, data, expect, self._fence(held))
 
-    def _update_locked(self, key: str, change: Callable[[bytes | None], bytes], held: StoreLock) -> Version:
-        try:
-            snapshot: Snapshot | None = self.read_snapshot(key)
-        except DocumentNotFound:
-            snapshot = None
-        current = None if snapshot is None else snapshot.data
-        new = change(current)
-        if snapshot is not None and new is current:
-            return snapshot.version
-        if type(new) is not bytes:
-            raise TypeError(f"the change must return bytes, not {type(new).__name__}")
-        try:
-            return self._write_locked(key, new, ANY, held)
-        except StoreError as error:
-            raise placed(error, key, self._location) from error.__cause__
+    def _update_locked(
+        self, key: str, change: Callable[[bytes | None], bytes], held: StoreLock, timeout: float
+    ) -> Version:
+        # Who compares and swaps without the lock is excluded by it only where expect= takes the lock.
+        swaps = self._guarantees.conditional_write == "native"
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                snapshot: Snapshot | None = self.read_snapshot(key)
+            except DocumentNotFound:
+                snapshot = None
+            current = None if snapshot is None else snapshot.data
+            new = change(current)
+            if snapshot is not None and new is current:
+                return snapshot.version
+            if type(new) is not bytes:
+                raise TypeError(f"the change must return bytes, not {type(new).__name__}")
+            expect: Expectation = ANY if not swaps else ABSENT if snapshot is None else snapshot.version
+            try:
+                return self._write_locked(key, new, expect, held)
+            except VersionConflict as error:
+                if time.monotonic() >= deadline:
+                    raise placed(error, key, self._location) from error.__cause__
+            except StoreError as error:
+                raise placed(error, key, self._location) from error.__cause__
 
 
 @final

@@ -308,3 +308,17 @@ def test_the_snapshot_of_an_empty_document_is_true() -> None:
 def test_snapshots_are_equal_by_content() -> None:
     assert Snapshot(b"1") == Snapshot(b"1") != Snapshot(b"2")
     assert len({Snapshot(b"1"), Snapshot(b"1")}) == 1
+
+
+def test_an_update_does_not_lose_a_compare_and_swap_that_comes_in_between(memory: Store) -> None:
+    version = memory.atomic_write("a", b"1")
+    seen: list[bytes | None] = []
+
+    def change(current: bytes | None) -> bytes:
+        if not seen:
+            memory.atomic_write("a", b"2", expect=version)  # as another program does, without the lock
+        seen.append(current)
+        return (current or b"") + b"+"
+
+    memory.update("a", change)
+    assert (seen, memory.read_snapshot("a").data) == ([b"1", b"2"], b"2+")
