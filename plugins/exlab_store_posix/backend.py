@@ -152,7 +152,8 @@ class PosixBackend:
         except OSError as error:
             raise translated(error, "read the document") from error
         finally:
-            os.close(descriptor)
+            with suppress(OSError):  # what was read is read
+                os.close(descriptor)
         return Snapshot(data)
 
     @hookimpl

@@ -140,7 +140,6 @@ def test_with_retries_too_a_fault_breaks_no_promise(tmp_path: Path, fault: Fault
     assert matrix.problems(fault) == []
 
 
-@pytest.mark.xfail(reason="the posix backend does not translate an error of close after reading", strict=True)
 def test_a_close_that_fails_after_reading_is_no_fault_of_the_plugin(tmp_path: Path) -> None:
     matrix = Matrix(tmp_path, "update", "a.json", OLD, NEW)
     matrix.problems(Fault.EIO)

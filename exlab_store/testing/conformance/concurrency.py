@@ -155,7 +155,4 @@ class Histories(Clientele):
 
 def _offered(guarantees: Guarantees, *, swaps: bool, updates: bool) -> tuple[bool, bool]:
     """What of the wanted changes the backend claims; what it does not is refused, and other tests see to that."""
-    if swaps and updates and guarantees.conditional_write == "native":
-        # Nothing keeps a native compare-and-swap from coming between the reading and the writing of an update.
-        updates = False
     return swaps and guarantees.conditional_write != "none", updates and guarantees.lock_scope != "none"

@@ -1,0 +1,94 @@
+"""Six processes on one document in a directory: their operations have an order, and planted faults are found."""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+import time
+from concurrent.futures import ProcessPoolExecutor
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from exlab_store import ABSENT, DocumentNotFound, Expectation, VersionConflict, open_store
+from exlab_store.testing.history import Operation, Recorder, check
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PROCESSES = 6
+
+
+def _work(root: str, name: str, count: int) -> list[Operation]:
+    """Seven of ten operations read; the others compare and swap, or update under the lock."""
+    recorder, chance = Recorder(), random.Random(name)
+    with open_store(root) as store:
+        for number in range(count):
+            kind = chance.random()
+            new = f"{name} {number}"
+            if kind < 0.7:
+                with recorder.operation(name, "read") as read:
+                    try:
+                        read.found = store.read_snapshot("a").data.decode()
+                    except DocumentNotFound:
+                        read.found = None
+            elif kind < 0.85:
+                try:
+                    snapshot = store.read_snapshot("a")
+                    expect: Expectation = snapshot.version
+                    found: str | None = snapshot.data.decode()
+                except DocumentNotFound:
+                    expect, found = ABSENT, None
+                with recorder.operation(name, "cas", expected=found, new=new) as swap:
+                    try:
+                        store.atomic_write("a", new.encode(), expect=expect)
+                    except VersionConflict:
+                        swap.succeeded = False
+            else:
+                with recorder.operation(name, "cas", new=new) as update:
+
+                    def change(current: bytes | None, entry=update, text: str = new) -> bytes:  # type: ignore[no-untyped-def]
+                        entry.expected = None if current is None else current.decode()
+                        return text.encode()
+
+                    store.update("a", change, timeout=60)
+    return recorder.operations
+
+
+def _history(root: Path, count: int) -> list[Operation]:
+    with ProcessPoolExecutor(PROCESSES, mp_context=multiprocessing.get_context("spawn")) as pool:
+        parts = [pool.submit(_work, str(root), f"p{number}", count // PROCESSES) for number in range(PROCESSES)]
+        return [operation for part in parts for operation in part.result()]
+
+
+@pytest.mark.parametrize("count", [3_000, pytest.param(50_004, marks=pytest.mark.slow)])
+def test_the_operations_of_six_processes_have_an_order(tmp_path: Path, count: int) -> None:
+    operations = _history(tmp_path, count)
+    began = time.process_time()
+    assert check(operations) is None
+    print(f"{len(operations)} operations checked in {time.process_time() - began:.2f} s")
+    assert len(operations) == count
+
+
+@pytest.fixture(scope="module")
+def honest(tmp_path_factory: pytest.TempPathFactory) -> list[Operation]:
+    operations = _history(tmp_path_factory.mktemp("honest"), 1_200)
+    return sorted(operations, key=lambda operation: operation.called)
+
+
+def test_a_planted_stale_read_is_found(honest: list[Operation]) -> None:
+    written = [one.new for one in honest[:200] if one.kind == "cas" and one.succeeded]
+    late = next(number for number, one in enumerate(honest) if number > 900 and one.kind == "read")
+    planted = [*honest]
+    planted[late] = msgspec.structs.replace(honest[late], found=written[0])
+    assert check(planted) is not None
+
+
+def test_a_planted_lost_update_is_found(honest: list[Operation]) -> None:
+    """An update that was acknowledged, and that its successor did not see: it read what was there before."""
+    by_value = {one.new: one for one in honest if one.kind == "cas" and one.succeeded}
+    later = next(one for one in reversed(honest) if one.kind == "cas" and one.succeeded and one.expected in by_value)
+    lost = by_value[later.expected]
+    planted = [msgspec.structs.replace(one, expected=lost.expected) if one is later else one for one in honest]
+    assert check(planted) is not None
