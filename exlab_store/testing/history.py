@@ -33,7 +33,7 @@ ABSENT_VALUE = None
 class Operation(msgspec.Struct, frozen=True):
     """What a client did and what came of it.
 
-    Times are those of one clock for all clients: `time.monotonic_ns` on one machine.
+    Times are those of one clock for all clients: ``time.monotonic_ns()`` on one machine.
 
     Attributes:
         client: Who; a client does one thing at a time.

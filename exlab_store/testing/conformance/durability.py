@@ -65,7 +65,8 @@ def steps_of(trace: str) -> list[Step]:
         name, arguments = found["name"], found["arguments"]
         descriptor = _DESCRIPTOR.match(arguments)
         names = [
-            text.encode().decode("unicode_escape").encode("latin-1").decode() for text in _QUOTED.findall(arguments)
+            text.encode().decode("unicode_escape").encode("latin-1").decode(errors="surrogateescape")
+            for text in _QUOTED.findall(arguments)
         ]
         if name in {"write", "pwrite64", "writev"} and descriptor is not None:
             answer = descriptor["number"] == "1" and _ANSWER in arguments

@@ -29,7 +29,7 @@ def not_promised(calls: Iterable[Call], place: Path) -> list[str]:
     """What an operation leaves to the file system's goodwill when it returns.
 
     Args:
-        calls: Of `exlab_store.testing.crash.system_calls.Stage.calls`.
+        calls: Of ``Stage.calls``.
         place: The directory the operation works in; what is outside does not count.
 
     Returns:

@@ -101,7 +101,7 @@ class Stage:
     """Runs a program's operation again and again, each time with one fault. A context manager.
 
     Args:
-        program: What is run; see `exlab_store.testing.crash.programs`.
+        program: What is run; see ``programs``.
 
     Raises:
         CannotTest: strace is missing.
