@@ -163,16 +163,20 @@ class PosixBackend:
         directory, _, name = target.rpartition("/")
         replaced = False
         try:
-            with self._directories.opened(directory) as descriptor:
+            descriptor = self._directories.open(directory)
+            try:
                 temporary = temporary_path(directory, name)
                 write_temporary(temporary, data, target)
                 try:
-                    self._check(key, expect, lock)
+                    if lock is not None or expect is not ANY:
+                        self._check(key, expect, lock)
                     replaced = self._replace(temporary, target, data)
                 finally:
                     if not replaced:
                         _remove(temporary)
                 self._directories.settle(directory, descriptor)
+            finally:
+                self._directories.close(descriptor)
         except StoreError:
             raise
         except OSError as error:
@@ -226,10 +230,13 @@ class PosixBackend:
             mode = os.lstat(target).st_mode
             if stat.S_ISDIR(mode):
                 raise not_a_document(mode)
-            with self._directories.opened(directory) as descriptor:
+            descriptor = self._directories.open(directory)
+            try:
                 self._check(key, expect, lock)
                 deleted = self._unlink(target)
                 self._directories.settle(directory, descriptor)
+            finally:
+                self._directories.close(descriptor)
         except StoreError:
             raise
         except (FileNotFoundError, NotADirectoryError) as error:

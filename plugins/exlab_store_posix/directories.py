@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Generator
+from contextlib import suppress
 
 __all__ = ["Directories"]
 
@@ -35,30 +31,21 @@ class Directories:
         self._strict = durable
         self._durable: dict[str, tuple[int, int]] = {}
 
-    @contextmanager
-    def opened(self, directory: str) -> Generator[int]:
-        """A directory, opened so that it can be synchronised once something was done in it; made where it is missing.
+    def open(self, directory: str) -> int:
+        """Opens a directory so that it can be synchronised once something was done in it; makes it where it is missing.
 
         Opening it first means that a directory that cannot be opened refuses a write before anything has happened.
 
         Args:
             directory: The root or a directory below it; empty text for ``/``.
 
-        Yields:
-            A descriptor; -1 on Windows, which has no way to synchronise a directory.
+        Returns:
+            A descriptor, to be given to `close`; -1 on Windows, which has no way to synchronise a directory.
 
         Raises:
             FileNotFoundError: The root is missing and may not be made.
             OSError: From mkdir or open.
         """
-        descriptor = self._open(directory)
-        try:
-            yield descriptor
-        finally:
-            if descriptor >= 0:
-                os.close(descriptor)
-
-    def _open(self, directory: str) -> int:
         if os.name == "nt":
             self.make(directory)
             return -1
@@ -67,6 +54,15 @@ class Directories:
         except FileNotFoundError:
             self.make(directory)
             return os.open(directory, _OPEN_DIRECTORY)
+
+    def close(self, descriptor: int) -> None:
+        """Closes what `open` gave.
+
+        Args:
+            descriptor: The descriptor, or -1.
+        """
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def make(self, directory: str) -> None:
         """Makes a directory below the root, and those above it that are missing, with the umask's mode.
@@ -95,7 +91,7 @@ class Directories:
         """Makes the names in a directory durable, and on first use those of the directories above it.
 
         Args:
-            directory: What was given to `opened`.
+            directory: What was given to `open`.
             descriptor: What that gave.
 
         Raises:
