@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +14,8 @@ from exlab_store import Store, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+    from samba_server import SambaServer
 
 
 def lacking(what: str) -> None:
@@ -48,3 +51,18 @@ def store(request: pytest.FixtureRequest) -> Store:
     found = request.getfixturevalue(request.param)
     assert isinstance(found, Store)
     return found
+
+
+@pytest.fixture
+def samba() -> Iterator[SambaServer]:
+    """A Samba server of its own, in an eighth of a second; not in tmp_path, which is closed to other accounts."""
+    if sys.platform != "linux":
+        pytest.skip("the test server is managed through /proc")
+    from samba_server import SambaServer, find_smbd
+
+    if find_smbd() is None:
+        lacking("install Debian's package samba: its smbd is the server of the SMB tests")
+    with tempfile.TemporaryDirectory(prefix="exlab-store-samba-") as directory:
+        Path(directory).chmod(0o755)
+        with SambaServer(Path(directory, "server")) as server:
+            yield server
