@@ -366,9 +366,32 @@ class StorageFull(StoreError, OSError):
 
 
 class BackendUnavailable(StoreError, ConnectionError):
-    """The storage system cannot be used at the moment; the operation did not happen and may be repeated."""
+    """The storage system cannot be used at the moment; the operation did not happen and may be repeated.
+
+    Args:
+        message: What went wrong.
+        exhausted: The backend has itself tried for as long as it was allowed to, so that the store does not repeat
+            the operation on its own.
+        key: The document's key.
+        location: The store's location, without secrets.
+        hint: What to do next.
+        errno: The system's error number.
+    """
 
     code = "backend_unavailable"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        exhausted: bool = False,
+        key: str | None = None,
+        location: str | None = None,
+        hint: str | None = None,
+        errno: int | None = None,
+    ) -> None:
+        super().__init__(message, key=key, location=location, hint=hint, errno=errno)
+        self.exhausted = exhausted
 
 
 class WriteOutcomeUnknown(StoreError):

@@ -45,6 +45,10 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("attempts must be at least 1, waits not negative, and the timeout positive")
 
 
+def _may_be_repeated(error: Exception) -> bool:
+    return isinstance(error, BackendUnavailable) and not error.exhausted
+
+
 class RetryingHooks:
     """The hooks of one store, repeated where that is safe.
 
@@ -103,7 +107,7 @@ class RetryingHooks:
     def _again(self, first: BackendUnavailable, call: Callable[[], T], within: float | None = None) -> T:
         retry = self._retry
         timeout = 0.0 if retry is None else retry.timeout if within is None else min(retry.timeout, within)
-        if retry is None or timeout <= 0:
+        if retry is None or timeout <= 0 or first.exhausted:
             raise first
         try:
             import logging
@@ -119,7 +123,7 @@ class RetryingHooks:
         # The attempt that has failed is stamina's first: it raises again, and stamina waits before the next.
         failed: list[BackendUnavailable] = [first]
         for attempt in stamina.retry_context(
-            on=BackendUnavailable,
+            on=_may_be_repeated,
             attempts=retry.attempts,
             timeout=timeout,
             wait_initial=retry.wait,

@@ -1,0 +1,430 @@
+"""The hooks on an SMB share."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, TypeVar
+
+from smbprotocol.exceptions import SMBException, SMBOSError
+
+from exlab_store import (
+    ABSENT,
+    ANY,
+    BackendUnavailable,
+    DocumentExists,
+    DocumentNotFound,
+    Expectation,
+    Guarantees,
+    HeldLock,
+    Location,
+    LocationError,
+    LockLost,
+    LockOwner,
+    LockTimeout,
+    Snapshot,
+    StoreError,
+    Version,
+    VersionConflict,
+    WriteOutcomeUnknown,
+    hookimpl,
+    is_key,
+    lock_key,
+    version_of,
+)
+from exlab_store_smb import messages
+from exlab_store_smb.deadline import Deadline
+from exlab_store_smb.directories import Directories
+from exlab_store_smb.file_system import SmbFileSystem
+from exlab_store_smb.link import LinkLost
+from exlab_store_smb.links import Links
+from exlab_store_smb.locking import Asker, SmbLock
+from exlab_store_smb.reading import Reader
+from exlab_store_smb.replacing import Place, Progress, Replacer
+from exlab_store_smb.room import Room
+from exlab_store_smb.statuses import MISSING, NOT_A_DIRECTORY, PATH_MISSING, REFUSED_REQUEST, translated
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from exlab_store_smb.link import Link
+    from exlab_store_smb.messages import Reply
+
+__all__ = ["SmbBackend", "open_backend"]
+
+_T = TypeVar("_T")
+
+_log = logging.getLogger("exlab_store_smb")
+
+
+def open_backend(location: Location, options: Mapping[str, object]) -> SmbBackend:
+    """Opens a folder of a share: connects, and asks the server what it can do.
+
+    Args:
+        location: ``smb://[[workgroup;]user[:password]@]server[:port]/share[/folder]``; the folder must exist, unless
+            ``location.create`` is set.
+        options: The fields of `SmbOptions`; what is not given is taken from fsspec's configuration.
+
+    Raises:
+        LocationError: There is no server or share in it, the share or the folder does not exist, or an option is
+            not known or wrong.
+        AccessDenied: The server refuses the account, or the account may not use the share.
+        NotSupported: Encryption or signing was asked for and is not in force.
+        BackendUnavailable: The server cannot be reached.
+    """
+    share, _, folder = location.path.strip("/").partition("/")
+    if not location.host or not share:
+        raise LocationError("an SMB location names a server and a share", hint="Write smb://user@server/share/folder.")
+    if ".." in folder.split("/"):
+        raise LocationError("the folder has '..' in it", hint="Write the path as it is seen from the share.")
+    given = {"port": location.port, "username": location.username, "password": location.password}
+    for name, value in given.items():
+        if value is not None and name in options:
+            raise LocationError(f"{name} is in the URL and among the options", hint="Give it once.")
+    of_location = {name: value for name, value in given.items() if value is not None}
+    return SmbBackend(SmbFileSystem(location.host, **of_location, **options), share, folder, create=location.create)
+
+
+class SmbBackend:
+    """Documents as files below a folder of a share.
+
+    Args:
+        file_system: The server, with the options.
+        share: The share's name.
+        folder: ``/``-separated; empty text for the share itself.
+        create: The folder may be missing; the first write makes it.
+    """
+
+    def __init__(self, file_system: SmbFileSystem, share: str, folder: str, *, create: bool = False) -> None:
+        self._file_system = file_system
+        self._share = share
+        self._root = folder.strip("/")
+        self._create = create
+        self._timeout = file_system.options.timeout
+        self._links = Links(file_system.options, share)
+        self._reader = Reader()
+        self._room = Room()
+        self._held: dict[str, SmbLock] = {}
+        self._compounds = True
+        try:
+            flushes = self._probe()
+        except BaseException:
+            self.close()
+            raise
+        self.guarantees = Guarantees(
+            atomic_replace=True,
+            durable=flushes,
+            conditional_write="locked",
+            lock_scope="site",
+            lock_release="crash",
+            fenced=True,
+            lists=True,
+            deletes=True,
+        )
+        self._directories = Directories(self._root, create=create, flush=flushes)
+        self._replacer = Replacer(self._directories, self._room, flush=flushes)
+        self._asker = Asker(self._directories, self._timeout)
+
+    def close(self) -> None:
+        """Ends the connection, with a short time for the server to say goodbye; its locks are free then."""
+        self._links.close(Deadline(min(2.0, self._timeout)))
+
+    @hookimpl
+    def read_snapshot(self, key: str) -> Snapshot:
+        """One compound of CREATE, READ and CLOSE; a replacement meanwhile does not touch the open file."""
+        data = self._repeated(lambda link, deadline: self._read(link, key, deadline))
+        held = self._held.get(key)
+        if held is not None:
+            held.seen = data
+        if data is None:
+            raise DocumentNotFound("there is no such document")
+        return Snapshot(data)
+
+    @hookimpl
+    def atomic_write(self, key: str, data: bytes, expect: Expectation, lock: HeldLock | None) -> Version:
+        """One compound: temporary file, data, flush, rename, and the flush of the folder."""
+
+        def write(link: Link, place: Place, deadline: Deadline, progress: Progress) -> None:
+            self._replacer.replace(link, place, data, deadline, progress)
+
+        self._change(key, data, expect, _ours(lock), write)
+        return version_of(data)
+
+    @hookimpl
+    def delete(self, key: str, expect: Expectation, lock: HeldLock | None) -> None:
+        """One compound: the file opened to go when it is closed, and the flush of its folder."""
+
+        def delete(link: Link, place: Place, deadline: Deadline, progress: Progress) -> None:
+            opened = self._replacer.delete(link, place, deadline, progress)
+            if opened.status in MISSING:
+                self._ensure_root(link, opened, deadline)
+                raise DocumentNotFound("there is no such document")
+            if not opened.ok:
+                raise translated(opened.status, "delete the document")
+
+        self._change(key, None, expect, _ours(lock), delete)
+
+    @hookimpl
+    def lock(self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]) -> HeldLock:
+        """Takes byte 0 of ``<key>.lock``; the server queues those who wait. Missing folders are made."""
+        limit = Deadline(timeout)
+        again = False
+        while True:
+            link = self._current(Deadline(self._timeout))
+            try:
+                held = self._asker.ask(
+                    link, self._place(link, lock_key(key)), key, owner, limit, cancelled, self._released
+                )
+            except LinkLost as lost:
+                # The lock is free again, if we had it: the next connection ends this one's session first.
+                if cancelled():
+                    raise LockTimeout("the wait for the lock was cancelled") from lost
+                if again and limit.over:
+                    raise _unavailable(lost, exhausted=True) from lost
+                again = True
+                time.sleep(random.uniform(0.001, 0.05))  # noqa: S311  # no secret
+                continue
+            self._held[key] = held
+            return held
+
+    @hookimpl
+    def list_keys(self, prefix: str) -> list[str]:
+        """Walks the folders; links are not followed, as they may form a circle."""
+
+        def walk(link: Link, deadline: Deadline) -> list[str]:
+            self._file_system.link = link
+            if not prefix or self._exists(link, "", deadline):
+                return list(self._walk(link, prefix, deadline))
+            raise _root_is_gone()
+
+        return self._repeated(walk)
+
+    # One operation, from its first attempt to its end.
+
+    def _repeated(self, call: Callable[[Link, Deadline], _T]) -> _T:
+        """Repeats what may be repeated until it is done or the time is over."""
+        deadline = Deadline(self._timeout)
+        while True:
+            link = self._current(deadline)
+            try:
+                return call(link, deadline)
+            except LinkLost as lost:
+                if deadline.over:
+                    raise _unavailable(lost, exhausted=True) from lost
+                time.sleep(min(deadline.remaining(), random.uniform(0.001, 0.05)))  # noqa: S311  # no secret
+
+    def _change(
+        self,
+        key: str,
+        data: bytes | None,
+        expect: Expectation,
+        held: SmbLock | None,
+        call: Callable[[Link, Place, Deadline, Progress], None],
+    ) -> None:
+        """Changes a document; what became of a change whose answer was lost is found out before anything is said.
+
+        Args:
+            key: The document's key.
+            data: What it is to be; None for a deletion.
+            expect: As for the hook.
+            held: The lock under which it happens. The change goes over the lock's own connection: when that has
+                ended, so has the lock, and the server cannot be reached this way any more. That is the fence.
+            call: Does it.
+        """
+        deadline = Deadline(self._timeout)
+        while True:
+            progress = Progress()
+            if held is not None:
+                held.ensure_held()
+            link = self._current(deadline) if held is None else held.link
+            place = self._place(link, key)
+            try:
+                if expect is not ANY:
+                    self._check(link, place, expect, held, deadline)
+                call(link, place, deadline, progress)
+            except LinkLost as lost:
+                if self._happened(place, data, held, progress, deadline, lost):
+                    return
+                if held is not None:
+                    raise LockLost("the connection that held the lock has ended; nothing was written") from lost
+                if deadline.over:
+                    raise _unavailable(lost, exhausted=True) from lost
+                time.sleep(min(deadline.remaining(), random.uniform(0.001, 0.05)))  # noqa: S311  # no secret
+            else:
+                if held is not None:
+                    held.seen = data
+                return
+
+    def _happened(
+        self,
+        place: Place,
+        data: bytes | None,
+        held: SmbLock | None,
+        progress: Progress,
+        deadline: Deadline,
+        lost: LinkLost,
+    ) -> bool:
+        """Finds out whether a change was carried out whose answer was lost.
+
+        The new connection has ended the session of the old one, so nothing of it can happen any more [MS-SMB2
+        3.3.5.5.3]. If the document is as intended, it happened. If the temporary file is still there, it did not.
+        If neither, the change was either never begun or overwritten since. Without a lock it may then be made once
+        more: the last writer wins. With one, it depends on whether the document is still as it was seen under it.
+
+        Raises:
+            WriteOutcomeUnknown: Nobody can tell.
+        """
+        if not progress.renaming:
+            self._sweep(progress, deadline)
+            return False
+        cause: Exception = lost
+        while not deadline.over:
+            try:
+                link = self._links.current(deadline)
+                found = self._read(link, place, deadline)
+                if found == data:
+                    return data is None or self._replacer.confirm(link, place, deadline)
+                if progress.temporary and self._replacer.discard(link, progress.temporary, deadline):
+                    return False
+                if held is None or found == held.seen:
+                    return False
+                break
+            except (LinkLost, StoreError) as error:
+                cause = error
+                time.sleep(min(deadline.remaining(), random.uniform(0.005, 0.1)))  # noqa: S311  # no secret
+        raise WriteOutcomeUnknown(
+            f"the connection was lost before the server's answer: {lost}",
+            intended=None if data is None else version_of(data),
+        ) from cause
+
+    def _sweep(self, progress: Progress, deadline: Deadline) -> None:
+        """Deletes the temporary file of an attempt that came to nothing, if the server can be reached."""
+        if progress.temporary:
+            with suppress(LinkLost, StoreError):
+                self._replacer.discard(self._links.current(deadline), progress.temporary, deadline)
+
+    def _current(self, deadline: Deadline) -> Link:
+        link = self._links.current(deadline)
+        link.compounds = self._compounds
+        return link
+
+    # What the operations are made of.
+
+    def _place(self, link: Link, key: str) -> Place:
+        folder = key.rpartition("/")[0]
+        return Place(folder, link.path(self._root, folder), link.path(self._root, key))
+
+    def _read(self, link: Link, key: str | Place, deadline: Deadline) -> bytes | None:
+        place = self._place(link, key) if isinstance(key, str) else key
+        found = self._reader.read(link, place.path, deadline)
+        if isinstance(found, bytes):
+            return found
+        self._ensure_root(link, found, deadline)
+        return None
+
+    def _check(self, link: Link, place: Place, expect: Expectation, held: SmbLock | None, deadline: Deadline) -> None:
+        data = self._read(link, place, deadline)
+        if held is not None:
+            held.seen = data
+        found = None if data is None else version_of(data)
+        if expect is ABSENT:
+            if found is not None:
+                raise DocumentExists(found=found)
+        elif expect is not ANY and found != expect:
+            raise VersionConflict(expected=expect, found=found)
+
+    def _released(self, lock: SmbLock) -> None:
+        if self._held.get(lock.key) is lock:
+            del self._held[lock.key]
+
+    def _exists(self, link: Link, key: str, deadline: Deadline) -> bool:
+        asked, _ = link.run([messages.open_to_ask(link.path(self._root, key)), messages.close()], deadline.half())
+        return asked.ok
+
+    def _ensure_root(self, link: Link, found: Reply, deadline: Deadline) -> None:
+        """Tells a missing document from a store whose folder is gone."""
+        if found.status in PATH_MISSING and not self._create and not self._exists(link, "", deadline):
+            raise _root_is_gone()
+
+    def _walk(self, link: Link, folder: str, deadline: Deadline) -> Iterator[str]:
+        try:
+            entries = self._file_system.ls("/" + "/".join(filter(None, (self._share, self._root, folder))))
+        except SMBOSError as error:
+            if error.ntstatus in MISSING or error.ntstatus == NOT_A_DIRECTORY:
+                if not folder and not self._create:
+                    raise _root_is_gone() from error
+                return
+            raise translated(error.ntstatus, "list the folder") from error
+        except (SMBException, OSError, ValueError) as error:
+            link.end()
+            raise LinkLost(str(error), sent=True) from error
+        for entry in entries:
+            name = entry["name"].rpartition("/")[2]
+            key = f"{folder}/{name}" if folder else name
+            if not is_key(key):
+                continue
+            if entry["type"] == "directory":
+                yield from self._walk(link, key, deadline)
+            elif entry["type"] == "file":
+                yield key
+
+    def _probe(self) -> bool:
+        """Asks the server what it can do: whether it takes compounds, and flushes directories."""
+        deadline = Deadline(self._timeout)
+        try:
+            link = self._links.current(deadline)
+            replies = self._ask_root(link, deadline)
+            if replies[0].ok and not replies[-1].ok and replies[-1].status in REFUSED_REQUEST:
+                link.compounds = self._compounds = False
+                replies = self._ask_root(link, deadline)
+                if replies[-1].ok:
+                    _log.warning("%s takes no compound requests: more round trips", self._file_system.host)
+            opened, flushed, room, _ = replies
+            if opened.status in MISSING and self._create:
+                return True
+            asked = link.run([messages.open_to_ask(link.path(self._root)), messages.close()], deadline.half())[0]
+        except LinkLost as lost:
+            raise _unavailable(lost, exhausted=deadline.over) from lost
+        if asked.status in MISSING:
+            raise LocationError("there is no such folder on the share", hint="Create it, or check how it is spelt.")
+        if not asked.ok:
+            raise translated(asked.status, "open the folder")
+        if not messages.is_directory(asked):
+            raise LocationError("the location is not a folder", hint="Give the folder that holds the documents.")
+        if room.ok:
+            self._room.note(messages.room_of(room))
+        if opened.ok and not flushed.ok:
+            _log.warning("%s does not flush directories: writes are not claimed to be durable", self._file_system.host)
+            return False
+        return True
+
+    def _ask_root(self, link: Link, deadline: Deadline) -> list[Reply]:
+        return link.run(
+            [
+                messages.open_directory(link.path(self._root)),
+                messages.flush(),
+                messages.query_room(),
+                messages.close(),
+            ],
+            deadline.half(),
+        )
+
+
+def _ours(lock: HeldLock | None) -> SmbLock | None:
+    if lock is None or isinstance(lock, SmbLock):
+        return lock
+    raise LockLost("the lock that was given is not one of this store")
+
+
+def _unavailable(lost: LinkLost, *, exhausted: bool) -> BackendUnavailable:
+    return BackendUnavailable(
+        f"the connection to the server was lost: {lost}",
+        exhausted=exhausted,
+        hint="Look at the network and the server; trying again may succeed.",
+    )
+
+
+def _root_is_gone() -> BackendUnavailable:
+    return BackendUnavailable("the store's folder is gone", hint="Restore it on the share, or find what removed it.")

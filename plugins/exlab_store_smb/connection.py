@@ -1,0 +1,230 @@
+"""One SMB2 connection on which every wait ends.
+
+smbprotocol does the protocol: negotiation, authentication, signing, encryption. What is added: waits with exact
+deadlines, credits that are waited for instead of failing, replies that must be signed (or encrypted) when it was
+agreed that they are, and the identifier of the session that this one replaces.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from smbprotocol.connection import Connection
+from smbprotocol.exceptions import SMBConnectionClosed, SMBException, SMBResponseException
+from smbprotocol.header import Commands, NtStatus, Smb2Flags
+
+from exlab_store_smb.deadline import Deadline
+from exlab_store_smb.transport import DeadlineTcp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+    from uuid import UUID
+
+__all__ = ["SmbConnection"]
+
+_SLICE = 0.05  # how soon a wait notices that its caller has given up, or that the connection has ended
+_CREDITS = 2000  # 64 threads of compounds fail with the 64 credits that a server grants at first
+_CREDIT_SIZE = 65536
+_UNSIGNED_BY_NATURE = {Commands.SMB2_NEGOTIATE, Commands.SMB2_SESSION_SETUP}
+# A server that knows the session no more cannot sign; all that comes of these is a new connection.
+_SESSION_IS_GONE = {NtStatus.STATUS_USER_SESSION_DELETED, 0xC000035C}
+
+
+class SmbConnection(Connection):  # type: ignore[misc]
+    """A connection to one server.
+
+    Args:
+        guid: The client's identifier [MS-SMB2 2.2.3 ClientGuid].
+        server: The server's name or address.
+        port: Its port.
+        require_signing: Refuse what is not signed.
+        timeout: Seconds that a reply may take where no deadline is given.
+        previous_session: The session that a new one replaces, or 0 [MS-SMB2 2.2.5 PreviousSessionId]: the server
+            ends it, with its locks and whatever it had not carried out yet, before it answers.
+    """
+
+    def __init__(
+        self,
+        guid: UUID,
+        server: str,
+        port: int,
+        *,
+        require_signing: bool,
+        timeout: float,
+        previous_session: int = 0,
+    ) -> None:
+        self._transport: DeadlineTcp | None = None
+        self._timeout = timeout
+        self.deadline: Deadline | None = None
+        self._previous_session = previous_session
+        self._order = threading.Lock()
+        super().__init__(guid, server, port, require_signing=require_signing)
+
+    @property
+    def transport(self) -> Any:
+        """What carries the messages: always a `DeadlineTcp`."""
+        return self._transport
+
+    @transport.setter
+    def transport(self, tcp: Any) -> None:
+        # connect() makes one of smbprotocol's own and assigns it here.
+        if tcp is None:
+            self._transport = None
+            return
+        self._transport = DeadlineTcp(tcp.server, tcp.port, tcp.timeout)
+
+    def _patience(self) -> Deadline:
+        # While connecting, smbprotocol's own exchanges share one deadline.
+        return self.deadline or Deadline(self._timeout)
+
+    @property
+    def alive(self) -> bool:
+        """Whether nothing has ended the connection, as far as is known on this side."""
+        return self._transport is not None and self._transport.connected
+
+    def send(
+        self,
+        message: Any,
+        sid: int | None = None,
+        tid: int | None = None,
+        credit_request: int | None = None,
+        message_id: int | None = None,
+        async_id: bytes | None = None,
+        force_signature: bool = False,
+    ) -> Any:
+        """As smbprotocol's; a session setup names the session that it replaces [MS-SMB2 3.2.4.2.3]."""
+        if message.COMMAND == Commands.SMB2_SESSION_SETUP:
+            message["previous_session_id"] = self._previous_session
+        with self._credits([message], self._patience()):
+            return super().send(message, sid, tid, credit_request, message_id, async_id, force_signature)
+
+    def send_compound(
+        self, messages: Sequence[Any], sid: int, tid: int, related: bool = False, deadline: Deadline | None = None
+    ) -> list[Any]:
+        """As smbprotocol's, when there are credits for all of it.
+
+        Args:
+            messages: The requests.
+            sid: The session's identifier.
+            tid: The tree's identifier.
+            related: Whether each works on the file of the one before it.
+            deadline: Until when to wait for credits.
+        """
+        with self._credits(messages, deadline or self._patience()):
+            requests: list[Any] = super().send_compound(messages, sid, tid, related=related)
+            return requests
+
+    def receive(
+        self,
+        request: Any,
+        wait: bool = True,  # noqa: ARG002  # always
+        timeout: float | None = None,
+        resolve_symlinks: bool = True,  # noqa: ARG002  # never
+    ) -> Any:
+        """As smbprotocol's, with a deadline where none is given; links are not followed.
+
+        Raises:
+            SMBResponseException: The server answers with an error.
+            SMBConnectionClosed: The connection has ended, or has been ended because no answer came in time.
+        """
+        response = self.answer(request, self._patience() if timeout is None else Deadline(timeout))
+        if response is None:
+            self.end()
+            raise SMBConnectionClosed("the server did not answer in time")
+        if response["status"].get_value() != NtStatus.STATUS_SUCCESS:
+            raise SMBResponseException(response)
+        return response
+
+    def answer(self, request: Any, deadline: Deadline, cancelled: Callable[[], bool] | None = None) -> Any:
+        """Waits for the final answer to a request.
+
+        Args:
+            request: What `send` or `send_compound` has returned.
+            deadline: Until when.
+            cancelled: Asked about every 50 ms; True ends the wait.
+
+        Returns:
+            The header of the answer, or None when the time was over or the wait was cancelled: the request is
+            still under way then.
+
+        Raises:
+            SMBConnectionClosed: The connection has ended without an answer.
+        """
+        while True:
+            if request.response_event.wait(min(deadline.remaining(), _SLICE)):
+                with request.response_event_lock:
+                    response = request.response
+                    pending = response is not None and response["status"].get_value() == NtStatus.STATUS_PENDING
+                    if pending:
+                        request.response_event.clear()
+                if response is not None and not pending:
+                    self.outstanding_requests.pop(request.message["message_id"].get_value(), None)
+                    return response
+            if not self.alive:
+                raise SMBConnectionClosed("the connection has ended")
+            if deadline.over or (cancelled is not None and cancelled()):
+                return None
+
+    def verify_signature(self, header: Any, session_id: int, force: bool = False) -> None:
+        """As smbprotocol's, which takes an answer without a signature for a good one [MS-SMB2 3.2.5.1.3]."""
+        session = self.session_table.get(session_id)
+        status = header["status"].get_value()
+        exempt = (
+            force
+            or session is None
+            or status == NtStatus.STATUS_PENDING
+            or status in _SESSION_IS_GONE
+            or header["message_id"].get_value() == 0xFFFFFFFFFFFFFFFF
+            or header["command"].get_value() in _UNSIGNED_BY_NATURE
+        )
+        # This is asked about answers that came in clear.
+        if not exempt and session.encrypt_data:
+            raise SMBException("the server's answer is not encrypted, and it was agreed that it is")
+        if not exempt and session.signing_required and not header["flags"].has_flag(Smb2Flags.SMB2_FLAGS_SIGNED):
+            raise SMBException("the server's answer is not signed, and it was agreed that it is")
+        if status not in _SESSION_IS_GONE:
+            super().verify_signature(header, session_id, force)
+
+    def ask_for_credits(self, session_id: int, deadline: Deadline) -> None:
+        """Asks for enough credits for many threads; an echo is answered with as many as the server likes."""
+        self.echo(sid=session_id, timeout=deadline.remaining(), credit_request=_CREDITS)
+
+    def end(self) -> None:
+        """Ends the connection at once, without a word to the server."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def abandon(self) -> None:
+        """Lets go of the connection in a forked child; it is the parent's."""
+        if self._transport is not None:
+            self._transport.abandon()
+
+    @contextmanager
+    def _credits(self, messages: Sequence[Any], deadline: Deadline) -> Generator[None]:
+        """One sender at a time, when the server has granted enough credits [MS-SMB2 3.2.4.1.2]."""
+        if self._transport is not None and self._transport.receiver == threading.get_ident():
+            yield  # the keep-alive of the thread that receives: it is that thread which brings new credits
+            return
+        if not self._order.acquire(timeout=max(0.001, deadline.remaining())):
+            self.end()
+            raise SMBConnectionClosed("the connection was busy for too long")
+        try:
+            needed = sum(self._charge(message) for message in messages)
+            while self.sequence_window["high"] - self.sequence_window["low"] < needed:
+                if deadline.over or not self.alive:
+                    self.end()
+                    raise SMBConnectionClosed("the server granted too few credits")
+                time.sleep(0.001)
+            yield
+        finally:
+            self._order.release()
+
+    def _charge(self, message: Any) -> int:
+        if message.COMMAND == Commands.SMB2_CANCEL:
+            return 0
+        if not self.supports_multi_credit or message.COMMAND not in {Commands.SMB2_READ, Commands.SMB2_WRITE}:
+            return 1
+        return 1 + max(0, int(message["length"].get_value()) - 1) // _CREDIT_SIZE

@@ -1,0 +1,110 @@
+"""fsspec's ``smb:`` filesystem, over the connection of a store instead of smbclient's pool.
+
+It takes what ``fsspec.filesystem("smb", ...)`` takes: the same URLs, the same options, the same configuration
+(``FSSPEC_SMB_HOST``, ``FSSPEC_SMB_USERNAME``, ..., or a file). It lists folders; everything else it can do goes
+through smbclient's pool as ever, which it keeps away from: that pool forgets its passwords after a dropped connection.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import smbclient
+from fsspec.implementations.smb import SMBFileSystem
+
+from exlab_store import LocationError
+from exlab_store_smb.options import SmbOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from exlab_store_smb.link import Link
+
+__all__ = ["SmbFileSystem"]
+
+_OWN = frozenset(SmbOptions.__struct_fields__)
+# Options of fsspec that say how its pool and its file objects behave: accepted, and without an effect here.
+_OF_FSSPEC = frozenset(
+    {
+        "share_access",
+        "register_session_retries",
+        "register_session_retry_wait",
+        "register_session_retry_factor",
+        "auto_mkdir",
+        "temppath",
+    }
+)
+
+
+class SmbFileSystem(SMBFileSystem):  # type: ignore[misc]
+    """The folders of a server.
+
+    Args:
+        host: The server's name or address.
+        kwargs: The fields of `SmbOptions`, and the options of fsspec's own class.
+    """
+
+    protocol = ("smb", "cifs")
+    cachable = False  # fsspec would keep it, with its password, for the life of the process
+
+    def __init__(self, host: str = "", **kwargs: Any) -> None:
+        unknown = sorted(set(kwargs) - _OWN - _OF_FSSPEC)
+        if unknown:
+            raise LocationError(
+                f"an SMB location has no option {', '.join(map(repr, unknown))}",
+                hint=f"Known are {', '.join(sorted(_OWN - {'host'}))}.",
+            )
+        self.options = _options({"host": host, **{name: kwargs[name] for name in kwargs if name in _OWN}})
+        super().__init__(
+            host,
+            port=self.options.port,
+            username=self.options.account,
+            timeout=self.options.timeout,
+            encrypt=self.options.encrypt,
+            register_session_retries=-1,
+        )
+        self.link: Link | None = None
+        self.storage_options: dict[str, Any] = {}  # fsspec has put the password into it
+
+    def _connect(self) -> None:
+        """Does nothing: the store has a connection of its own."""
+
+    def ls(self, path: str, detail: bool = True, **kwargs: Any) -> list[Any]:  # noqa: ARG002  # fsspec passes what it likes
+        """Lists a folder in one go, where fsspec asks for each entry.
+
+        Args:
+            path: ``/share/folder``.
+            detail: Dictionaries with name, type and size; otherwise names.
+            kwargs: Not used.
+
+        Raises:
+            SMBException: From smbprotocol.
+        """
+        folder = path.rstrip("/")
+        unc = f"\\\\{self.host}{folder}".replace("/", "\\")
+        entries = [
+            {
+                "name": f"{folder}/{entry.name}",
+                "type": "link" if entry.is_symlink() else "directory" if entry.is_dir() else "file",
+                "size": entry.smb_info.end_of_file,
+            }
+            for entry in smbclient.scandir(unc, port=self.options.port, connection_cache=self._connections())
+        ]
+        return entries if detail else [entry["name"] for entry in entries]
+
+    def _connections(self) -> dict[str, Any]:
+        if self.link is None:
+            raise RuntimeError("the store has not connected yet")
+        return {f"{self.options.host.lower()}:{self.options.port}": self.link.connection}
+
+
+def _options(values: Mapping[str, Any]) -> SmbOptions:
+    """Typed options; those of fsspec's environment variables are text."""
+    try:
+        return msgspec.convert(
+            {name: value for name, value in values.items() if value is not None}, SmbOptions, strict=False
+        )
+    except msgspec.ValidationError as error:
+        # The text says what was expected and of which option, and never the value.
+        raise LocationError(f"an option of the SMB location is wrong: {error}") from None

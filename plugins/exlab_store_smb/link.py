@@ -1,0 +1,332 @@
+"""One authenticated connection to one share, and the exchange of compounds over it."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from smbprotocol import exceptions as smb
+from smbprotocol.session import Session
+from smbprotocol.tree import TreeConnect
+
+from exlab_store import AccessDenied, BackendUnavailable, LocationError, NotSupported, StoreError
+from exlab_store_smb.connection import SmbConnection
+from exlab_store_smb.messages import RELATED, Reply, file_id_of
+from exlab_store_smb.statuses import SESSION_GONE
+
+if TYPE_CHECKING:
+    import uuid
+    from collections.abc import Callable, Sequence
+
+    from exlab_store_smb.deadline import Deadline
+    from exlab_store_smb.options import SmbOptions
+
+__all__ = ["Link", "LinkLost", "connect"]
+
+_SKIPPED = Reply(0xC0000120, b"")  # STATUS_CANCELLED: not sent, as something before it has failed
+
+
+class LinkLost(Exception):
+    """The connection has ended, or was ended because no answer came in time.
+
+    Args:
+        reason: Why.
+        sent: Whether the server may have carried out the request.
+    """
+
+    def __init__(self, reason: str, *, sent: bool) -> None:
+        super().__init__(reason)
+        self.sent = sent
+
+
+class Link:
+    """A connection with its session and its share. `connect` makes one. Threads share it.
+
+    Args:
+        connection: The connection.
+        session: Of the user.
+        tree: Of the share.
+    """
+
+    def __init__(self, connection: SmbConnection, session: Any, tree: Any) -> None:
+        self.connection = connection
+        self.compounds = True
+        self._session = session
+        self._tree = tree
+        self._pid = os.getpid()
+        self.session_id: int = session.session_id
+
+    @property
+    def alive(self) -> bool:
+        """Whether the connection can be used, as far as is known on this side, and belongs to this process."""
+        return self.connection.alive and self._pid == os.getpid()
+
+    @property
+    def is_of_this_process(self) -> bool:
+        """False in a forked child."""
+        return self._pid == os.getpid()
+
+    def path(self, *segments: str) -> str:
+        """The name of a file as CREATE wants it.
+
+        Args:
+            segments: ``/``-separated names below the share; empty ones are left out.
+        """
+        parts = [part for segment in segments for part in segment.split("/") if part]
+        if self._tree.is_dfs_share:  # [MS-SMB2 3.2.4.3]: with the server and the share
+            parts = [*self._tree.share_name.strip("\\").split("\\"), *parts]
+        return "\\".join(parts)
+
+    def run(self, messages: Sequence[Any], deadline: Deadline) -> list[Reply]:
+        """Sends a related compound and waits for all its answers: one round trip.
+
+        A server goes on after a request of the compound that has failed, unless that was a CREATE: measured on
+        Samba, a rename is carried out after a WRITE that was not.
+
+        Args:
+            messages: What to do, in order.
+            deadline: Until when; a server that has not answered then is taken for gone, and the connection is ended.
+
+        Returns:
+            An answer to each.
+
+        Raises:
+            LinkLost: The connection has ended.
+        """
+        if not self.compounds:
+            return self._one_by_one(messages, deadline)
+        return [self.wait(request, deadline) for request in self.start(messages, deadline)]
+
+    def start(self, messages: Sequence[Any], deadline: Deadline) -> list[Any]:
+        """Sends a related compound; `wait` waits for the answers.
+
+        Args:
+            messages: What to do, in order.
+            deadline: Until when to wait for credits.
+
+        Raises:
+            LinkLost: It could not be sent.
+        """
+        if not self.alive:
+            raise LinkLost("the connection has ended", sent=False)
+        try:
+            return self.connection.send_compound(
+                messages, self.session_id, self._tree.tree_connect_id, related=len(messages) > 1, deadline=deadline
+            )
+        except Exception as error:  # what ended the connection may be anything
+            self.end()
+            raise LinkLost(str(error), sent=False) from error
+
+    def wait(self, request: Any, deadline: Deadline) -> Reply:
+        """Waits for an answer.
+
+        Args:
+            request: From `start`.
+            deadline: Until when; then the connection is ended.
+
+        Raises:
+            LinkLost: The connection has ended.
+        """
+        reply = self.poll(request, deadline)
+        if reply is None:
+            self.end()
+            raise LinkLost("the server did not answer in time", sent=True)
+        return reply
+
+    def poll(self, request: Any, deadline: Deadline, cancelled: Callable[[], bool] | None = None) -> Reply | None:
+        """Waits for an answer that may take its time.
+
+        Args:
+            request: From `start`.
+            deadline: Until when.
+            cancelled: Asked about every 50 ms; True ends the wait.
+
+        Returns:
+            The answer, or None when the wait has ended without.
+
+        Raises:
+            LinkLost: The connection has ended, or the session is gone.
+        """
+        try:
+            header = self.connection.answer(request, deadline, cancelled)
+        except smb.SMBException as error:
+            self.end()
+            raise LinkLost(str(error), sent=True) from error
+        if header is None:
+            return None
+        status = int(header["status"].get_value())
+        if status in SESSION_GONE:
+            self.end()
+            raise LinkLost(f"the server has ended the session ({status:#010x})", sent=True)
+        return Reply(status, header["data"].get_value())
+
+    def cancel(self, request: Any) -> None:
+        """Asks the server to give a request up [MS-SMB2 3.2.4.24]; the answer says whether it has.
+
+        Args:
+            request: From `start`.
+
+        Raises:
+            LinkLost: It could not be sent.
+        """
+        try:
+            request.cancel()
+        except Exception as error:
+            self.end()
+            raise LinkLost(str(error), sent=False) from error
+
+    def end(self) -> None:
+        """Ends the connection at once; who waits for an answer is told."""
+        if self.is_of_this_process:
+            self.connection.end()
+        else:
+            self.connection.abandon()
+
+    def close(self, deadline: Deadline) -> None:
+        """Ends the session in peace, so that the server frees everything at once, then the connection.
+
+        Args:
+            deadline: Until when to wait for the server.
+        """
+        if self.alive:
+            with suppress(Exception):  # it ends all the same
+                self._session.disconnect(close=False, timeout=deadline.remaining())
+        self.end()
+
+    def _one_by_one(self, messages: Sequence[Any], deadline: Deadline) -> list[Reply]:
+        """What `run` does, for a server that refuses compounds: a failure skips all that depends on it."""
+        replies: list[Reply] = []
+        file_id, failed = b"", False
+        for message in messages:
+            command = type(message).__name__
+            if command == "SMB2CreateRequest":
+                if failed:
+                    replies.append(_SKIPPED)
+                    continue
+            elif message["file_id"].get_value() != RELATED:
+                file_id = message["file_id"].get_value()
+            else:
+                if not file_id or (failed and command != "SMB2CloseRequest"):
+                    replies.append(_SKIPPED)
+                    continue
+                message["file_id"] = file_id
+            try:
+                (request,) = self.start([message], deadline)
+            except LinkLost as lost:
+                raise LinkLost(str(lost), sent=lost.sent or bool(replies)) from lost
+            reply = self.wait(request, deadline)
+            failed = failed or not reply.ok
+            if command == "SMB2CreateRequest":
+                file_id = file_id_of(reply) if reply.ok else b""
+            elif command == "SMB2CloseRequest":
+                file_id = b""
+            replies.append(reply)
+        return replies
+
+
+def connect(options: SmbOptions, share: str, client: uuid.UUID, previous_session: int, deadline: Deadline) -> Link:
+    """Connects, authenticates, and opens the share.
+
+    Args:
+        options: The server and the account.
+        share: The share's name.
+        client: The client's identifier, the same for all connections of a store.
+        previous_session: The session that this one replaces, or 0; when this returns, nothing of it is left.
+        deadline: Until when.
+
+    Raises:
+        AccessDenied: The server refuses the account or the password, or the account may not use the share.
+        LocationError: The server has no such share.
+        NotSupported: What was asked for (encryption, signing) is not in force.
+        BackendUnavailable: The server cannot be reached, or does not speak SMB 2 or 3.
+    """
+    limit = deadline.within(options.connect_timeout)
+    connection = SmbConnection(
+        client,
+        options.host,
+        options.port,
+        require_signing=options.require_signing,
+        timeout=options.timeout,
+        previous_session=previous_session,
+    )
+    connection.deadline = limit
+    try:
+        connection.connect(timeout=max(0.001, limit.remaining()))
+        session = Session(
+            connection,
+            username=options.account,
+            password=options.password,
+            require_encryption=options.encrypt is True,
+            auth_protocol=options.auth_protocol,
+        )
+        session.connect()
+        _ensure_protected(session, options)
+        tree = TreeConnect(session, rf"\\{options.host}\{share}")
+        tree.connect(require_secure_negotiate=session.signing_key is not None)
+        connection.ask_for_credits(session.session_id, limit)
+    except Exception as error:
+        connection.end()
+        raise _explained(error, options, share) from error
+    except BaseException:
+        connection.end()
+        raise
+    connection.deadline = None
+    return Link(connection, session, tree)
+
+
+def _ensure_protected(session: Any, options: SmbOptions) -> None:
+    if options.encrypt and not session.encrypt_data:
+        raise NotSupported("the server does not encrypt the session", hint="Ask for encryption on the server first.")
+    if options.require_signing and not (session.signing_required or session.encrypt_data):
+        raise NotSupported("the server does not sign the session", hint="Use an account of its own, not a guest's.")
+
+
+def _explained(error: Exception, options: SmbOptions, share: str) -> StoreError:
+    if isinstance(error, StoreError):
+        return error
+    account = f"the account {options.account!r}" if options.account else "an anonymous user"
+    if isinstance(error, (smb.SMBAuthenticationError, smb.LogonFailure)):
+        return AccessDenied(
+            f"the server refuses {account} or its password", hint="Check the user name, the domain and the password."
+        )
+    if isinstance(error, smb.BadNetworkName):
+        return LocationError(f"the server has no share {share!r}", hint="Check how the share's name is spelt.")
+    if isinstance(error, smb.SMBResponseException):
+        status = int(error.status)
+        if status in _ACCOUNT:
+            return AccessDenied(f"the server refuses {account}: {_ACCOUNT[status]}", hint="Ask the server's keeper.")
+        if isinstance(error, smb.AccessDenied):
+            return AccessDenied(
+                f"{account} may not use the share {share!r}", hint="Ask the server's keeper for the right to use it."
+            )
+    text = str(error)
+    if "guest" in text and ("signing" in text or "encryption" in text):
+        return NotSupported(
+            "the server takes the user for a guest, whose session can be neither signed nor encrypted",
+            hint="Use an account of its own, or give require_signing=False where that is acceptable.",
+        )
+    if "encryption is required" in text:
+        return NotSupported(
+            "the server does not support encryption, and encrypt=True asks for it",
+            hint="Allow encryption on the server (SMB 3), or leave encrypt out.",
+        )
+    server = f"{options.host}:{options.port}"
+    return BackendUnavailable(
+        f"cannot connect to {server}: {text}", hint="Check the server's name, the port and the network."
+    )
+
+
+_ACCOUNT = {
+    0xC000006A: "the password is wrong",
+    0xC000006E: "the account is restricted",
+    0xC000006F: "not at this hour",
+    0xC0000070: "not from this host",
+    0xC0000071: "its password has expired",
+    0xC0000072: "it is disabled",
+    0xC0000193: "it has expired",
+    0xC0000224: "its password must be changed first",
+    0xC0000234: "it is locked out",
+    0xC000015B: "it may not log on over the network",
+    0xC0000064: "it does not exist",
+}

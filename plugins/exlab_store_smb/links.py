@@ -1,0 +1,83 @@
+"""The one connection of a store: made on first use, shared by its threads, made again after a drop."""
+
+from __future__ import annotations
+
+import os
+import threading
+import uuid
+from typing import TYPE_CHECKING
+
+from exlab_store import BackendUnavailable
+from exlab_store_smb.link import Link, connect
+
+if TYPE_CHECKING:
+    from exlab_store_smb.deadline import Deadline
+    from exlab_store_smb.options import SmbOptions
+
+__all__ = ["Links"]
+
+
+class Links:
+    """Keeps the connection to one share.
+
+    A new connection names the session of the one before it. The server then ends that session first: its locks are
+    free, and nothing that it had been asked for can happen any more.
+
+    Args:
+        options: The server and the account.
+        share: The share's name.
+    """
+
+    def __init__(self, options: SmbOptions, share: str) -> None:
+        self._options = options
+        self._share = share
+        self._reset()
+
+    def _reset(self) -> None:
+        self._pid = os.getpid()
+        self._client = uuid.uuid4()
+        self._previous_session = 0
+        self._link: Link | None = None
+        self._making = threading.Lock()
+
+    def current(self, deadline: Deadline) -> Link:
+        """The connection, made now if there is none that works.
+
+        Args:
+            deadline: Until when.
+
+        Raises:
+            StoreError: As `connect` does.
+        """
+        if self._pid != os.getpid():
+            inherited = self._link
+            self._reset()
+            if inherited is not None:
+                inherited.end()
+        link = self._link
+        if link is not None and link.alive:
+            return link
+        if not self._making.acquire(timeout=deadline.remaining()):
+            raise BackendUnavailable("connecting takes too long", hint="Look at the network and the server.")
+        try:
+            link = self._link
+            if link is None or not link.alive:
+                link = self._link = connect(self._options, self._share, self._client, self._previous_session, deadline)
+                self._previous_session = link.session_id
+            return link
+        finally:
+            self._making.release()
+
+    def close(self, deadline: Deadline) -> None:
+        """Ends the connection in peace, if there is one.
+
+        Args:
+            deadline: Until when to wait for the server.
+        """
+        link, self._link = self._link, None
+        if link is None:
+            return
+        if link.is_of_this_process:
+            link.close(deadline)
+        else:
+            link.end()

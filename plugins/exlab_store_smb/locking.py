@@ -1,0 +1,275 @@
+"""The lock of a document: byte 0 of ``<name>.lock`` beside it, granted by the server.
+
+It is the byte that filelock locks on Windows, that a Linux cifs mount locks with the rest of the file, and that the
+posix backend locks on the file server itself. Waiting happens on the server. The lock belongs to the handle, and the
+handle to the connection: it is lost with that, and only with that.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import random
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from exlab_store import AccessDenied, LockLost, LockOwner, LockTimeout
+from exlab_store_smb import messages
+from exlab_store_smb.deadline import Deadline
+from exlab_store_smb.link import LinkLost
+from exlab_store_smb.statuses import (
+    CANCELLED,
+    DELETE_PENDING,
+    FILE_IS_A_DIRECTORY,
+    LOCKED,
+    PATH_MISSING,
+    SHARING_VIOLATION,
+    translated,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Self
+
+    from exlab_store_smb.directories import Directories
+    from exlab_store_smb.link import Link
+    from exlab_store_smb.replacing import Place
+
+__all__ = ["Asker", "SmbLock"]
+
+# The record begins behind byte 0: who does not hold the lock can neither read nor write that byte.
+_RECORD_AT = 1
+_RECORD_SIZE = 4096
+_VOID = b"-"
+_GRACE = 5.0  # seconds that a server may take to answer CANCEL; Samba takes 1 ms
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(LockOwner).decode
+
+
+class SmbLock:
+    """A held lock. `Asker.ask` makes one.
+
+    Args:
+        key: The document's key.
+        owner: Who holds it.
+        link: The connection that it belongs to.
+        file_id: The handle that it belongs to.
+        timeout: Seconds that the release may take.
+        forget: Called when it is released.
+    """
+
+    __slots__ = ("_file_id", "_forget", "_released", "_timeout", "key", "link", "owner", "seen")
+
+    def __init__(
+        self,
+        key: str,
+        owner: LockOwner,
+        link: Link,
+        file_id: bytes,
+        timeout: float,
+        forget: Callable[[SmbLock], None],
+    ) -> None:
+        self.key = key
+        self.owner = owner
+        self.link = link
+        self.seen: bytes | _Unseen | None = UNSEEN
+        """The document as it was last read or written under this lock."""
+        self._file_id = file_id
+        self._timeout = timeout
+        self._forget = forget
+        self._released = False
+
+    def ensure_held(self) -> None:
+        """Checks that the lock was not released and that its connection stands, as far as is known on this side.
+
+        Raises:
+            LockLost: It was released, or its connection has ended, and with that the server has freed it.
+        """
+        if self._released:
+            raise LockLost("the lock was released")
+        if not self.link.is_of_this_process:
+            raise LockLost("the lock belongs to the process that this one was forked from")
+        if not self.link.alive:
+            raise LockLost("the connection that held the lock has ended")
+
+    def release(self) -> None:
+        """Releases the lock and waits until it is free; a second call does nothing."""
+        if self._released:
+            return
+        self._released = True
+        self._forget(self)
+        if not self.link.alive:
+            return
+        try:
+            compound = [messages.write(_RECORD_AT, _VOID, self._file_id), messages.close()]
+            self.link.run(compound, Deadline(self._timeout))
+        except LinkLost:
+            pass  # the server frees the locks of a connection that has ended
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None:
+        self.release()
+
+
+class _Unseen:
+    """Stands for a document that was not read under the lock."""
+
+
+UNSEEN = _Unseen()
+
+
+class Asker:
+    """Asks for locks.
+
+    Args:
+        directories: Of the store.
+        timeout: Seconds that an exchange with the server may take.
+    """
+
+    def __init__(self, directories: Directories, timeout: float) -> None:
+        self._directories = directories
+        self._timeout = timeout
+
+    def ask(
+        self,
+        link: Link,
+        place: Place,
+        key: str,
+        owner: LockOwner,
+        limit: Deadline,
+        cancelled: Callable[[], bool],
+        forget: Callable[[SmbLock], None],
+    ) -> SmbLock:
+        """Waits for a lock.
+
+        Args:
+            link: The connection that is to hold it.
+            place: Of the lock file.
+            key: The document's key.
+            owner: Who asks; written into the lock file for others who wait.
+            limit: Until when to wait for the holder.
+            cancelled: Asked about every 50 ms; True ends the wait.
+            forget: Called when the lock is released.
+
+        Raises:
+            LockTimeout: Somebody else holds it, or the wait was cancelled; nothing is left behind.
+            AccessDenied: This user may not lock the document.
+            LinkLost: The connection has ended; if the server had granted the lock, it is free again.
+        """
+        record = b"\n" + _encode(owner) + b"\n"
+        while True:
+            # The record covers byte 0, so that it is refused, like the lock, while somebody else holds that.
+            opened, locked, _ = link.run(
+                [
+                    messages.open_lock_file(place.path),
+                    messages.lock_byte_0(wait=False),
+                    messages.write(0, record),
+                ],
+                Deadline(self._timeout).half(),
+            )
+            if opened.status in PATH_MISSING:
+                self._directories.make(link, place.folder, Deadline(self._timeout))
+                continue
+            if not opened.ok and opened.status not in {DELETE_PENDING, SHARING_VIOLATION}:
+                raise _cannot_open(opened.status)
+            if opened.ok:
+                lock = SmbLock(key, owner, link, messages.file_id_of(opened), self._timeout, forget)
+                if locked.ok:
+                    return lock
+                if self._granted(link, lock, messages.file_id_of(opened), locked.status, record, limit, cancelled):
+                    return lock
+            if limit.over or cancelled():
+                raise LockTimeout("the lock is held by somebody else", holder=self._holder(link, place))
+            time.sleep(random.uniform(0.001, 0.01))  # noqa: S311  # no secret
+
+    def _granted(
+        self,
+        link: Link,
+        lock: SmbLock,
+        file_id: bytes,
+        status: int,
+        record: bytes,
+        limit: Deadline,
+        cancelled: Callable[[], bool],
+    ) -> bool:
+        """Waits on the server; leaves no handle behind where the answer is no."""
+        if status in LOCKED and not limit.over and not cancelled():
+            status = self._wait(link, file_id, limit, cancelled)
+            if status == 0:
+                replies = link.run(
+                    [messages.write(0, record, file_id), messages.query_links()], Deadline(self._timeout).half()
+                )
+                # Without a name, the file was removed while we waited, and guards nothing any more. That the record
+                # could not be written does not matter: a full disk must not keep anybody from locking.
+                if not cancelled() and not (replies[1].ok and messages.links_of(replies[1]) == 0):
+                    return True
+                lock.release()
+                return False
+        link.run([messages.close(file_id)], Deadline(self._timeout).half())
+        if status not in LOCKED and status != CANCELLED:
+            raise translated(status, "lock the document")
+        return False
+
+    def _wait(self, link: Link, file_id: bytes, limit: Deadline, cancelled: Callable[[], bool]) -> int:
+        (request,) = link.start([messages.lock_byte_0(file_id, wait=True)], Deadline(self._timeout))
+        reply = link.poll(request, limit, cancelled)
+        if reply is None:
+            # Without CANCEL, the server would give the lock to nobody one day (measured: a ghost lock).
+            link.cancel(request)
+            reply = link.poll(request, Deadline(min(self._timeout, _GRACE)))
+        if reply is None:
+            link.end()
+            raise LinkLost("the server does not answer", sent=True)
+        return reply.status  # of success: it was granted at the last moment
+
+    def _holder(self, link: Link, place: Place) -> LockOwner | None:
+        """Who holds the lock, if its file says so; other programs write nothing into it."""
+        opened, answered, _ = link.run(
+            [
+                messages.open_lock_file_to_read(place.path),
+                messages.read(_RECORD_AT, _RECORD_SIZE),
+                messages.close(),
+            ],
+            Deadline(self._timeout).half(),
+        )
+        if not opened.ok or not answered.ok:
+            return None
+        try:
+            owner = _decode(messages.read_bytes(answered).partition(b"\n")[0])
+        except msgspec.DecodeError:  # void, absent, or in the middle of being written
+            return None
+        return owner if _may_be_alive(owner) else None
+
+
+def _cannot_open(status: int) -> Exception:
+    if status == FILE_IS_A_DIRECTORY:
+        return AccessDenied(
+            "what stands at the lock's name is not a file",
+            hint="Remove what stands at the name of the document with .lock behind it, and find out who put it there.",
+        )
+    return translated(status, "lock the document")
+
+
+def _may_be_alive(owner: LockOwner) -> bool:
+    # A killed holder leaves its record; the one who has the lock now may be a program that writes none.
+    if os.name == "nt" or owner.host != platform.node():
+        return True
+    try:
+        os.kill(owner.pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True

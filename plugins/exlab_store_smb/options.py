@@ -1,0 +1,59 @@
+"""How to reach a share: the options of the location, of fsspec's configuration, and their defaults."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+__all__ = ["SmbOptions"]
+
+
+class SmbOptions(msgspec.Struct, frozen=True, kw_only=True):
+    r"""The options of an SMB location.
+
+    Attributes:
+        host: The server's name or address.
+        port: Its port, 445 unless given.
+        username: ``user``, ``DOMAIN\user``, ``user@realm`` or fsspec's ``workgroup;user``; None for the ticket or the
+            account that the operating system has, or anonymous.
+        password: None for Kerberos with a ticket, and for guests.
+        domain: The account's domain or workgroup, where the user name has none.
+        encrypt: True: everything is encrypted, or nothing is done. False and None: only if the server demands it.
+        require_signing: Refuse a server that does not sign, as guests' sessions cannot be signed.
+        auth_protocol: ``negotiate`` takes Kerberos where there is a ticket, otherwise NTLM.
+        timeout: Seconds in which an operation comes back, whatever the network does.
+        connect_timeout: Seconds in which a connection must be made.
+    """
+
+    host: str
+    port: int = 445
+    username: str | None = None
+    password: str | None = None
+    domain: str | None = None
+    encrypt: bool | None = None
+    require_signing: bool = True
+    auth_protocol: Literal["negotiate", "kerberos", "ntlm"] = "negotiate"
+    timeout: float = 30.0
+    connect_timeout: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.port < 65536:
+            raise ValueError("`port` must be between 1 and 65535")
+        for name in ("timeout", "connect_timeout"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(f"`{name}` must be a positive number of seconds")
+
+    @property
+    def account(self) -> str | None:
+        """The user name as NTLM and Kerberos want it."""
+        if self.username is None:
+            return None
+        workgroup, semicolon, user = self.username.rpartition(";")
+        domain = workgroup if semicolon else self.domain
+        if domain and "\\" not in user and "@" not in user:
+            return f"{domain}\\{user}"
+        return user
+
+    def __repr__(self) -> str:
+        return f"SmbOptions(host={self.host!r}, port={self.port}, username={self.username!r})"

@@ -1,0 +1,114 @@
+"""A whole document from one open handle, in one round trip where its size is known."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING, Any
+
+from exlab_store import BackendUnavailable
+from exlab_store_smb import messages
+from exlab_store_smb.statuses import END_OF_FILE, MISSING, SHARING_VIOLATION, translated
+
+if TYPE_CHECKING:
+    from exlab_store_smb.deadline import Deadline
+    from exlab_store_smb.link import Link
+    from exlab_store_smb.messages import Reply
+
+__all__ = ["Reader"]
+
+_AT_LEAST = 64 << 10
+_ONE_ANSWER = 8 << 20  # an answer has at most 16 MiB [MS-SMB2 2.1], a READ at most what the server allows
+_CHUNK = 1 << 20
+_IN_FLIGHT = 8
+_REMEMBERED = 1024
+
+
+class Reader:
+    """Reads documents, and remembers how large they were."""
+
+    def __init__(self) -> None:
+        self._sizes: dict[str, int] = {}
+
+    def read(self, link: Link, path: str, deadline: Deadline) -> bytes | Reply:
+        """Reads a document.
+
+        Args:
+            link: The connection.
+            path: The file's name on the share.
+            deadline: Until when.
+
+        Returns:
+            The bytes; or, where there is no document, the server's answer to that effect.
+
+        Raises:
+            StoreError: The server refuses.
+            LinkLost: The connection has ended.
+        """
+        # A credit pays for 64 KiB whether they are used or not, and a document that has grown a little still fits.
+        expected = _rounded_up(self._sizes.get(path, 0) + 1)
+        most = min(_ONE_ANSWER, int(link.connection.max_read_size))
+        while expected <= most:
+            opened, answered, _ = link.run(
+                [messages.open_to_read(path), messages.read(0, expected), messages.close()], deadline.half()
+            )
+            if opened.status == SHARING_VIOLATION and not deadline.over:
+                # fsspec and smbclient share a file with nobody while they have it open.
+                time.sleep(random.uniform(0.002, 0.02))  # noqa: S311  # no secret
+                continue
+            if not opened.ok:
+                return _missing(opened)
+            data = _data(answered)
+            size = max(messages.size_of(opened), len(data))
+            self._remember(path, size)
+            if len(data) < expected or size == len(data) == messages.size_of(opened):
+                return data
+            expected = _rounded_up(size + 1)
+        return self._in_chunks(link, path, deadline)
+
+    def _in_chunks(self, link: Link, path: str, deadline: Deadline) -> bytes | Reply:
+        """A large document: many READs on one handle, several of them under way at a time."""
+        (opened,) = link.run([messages.open_to_read(path)], deadline.half())
+        if not opened.ok:
+            return _missing(opened)
+        size, file_id = messages.size_of(opened), messages.file_id_of(opened)
+        length = min(_CHUNK, int(link.connection.max_read_size))
+        offsets = range(0, size, length)
+        requests: list[Any] = []
+        replies: list[Reply] = []
+        for offset in offsets:
+            requests += link.start([messages.read(offset, min(length, size - offset), file_id)], deadline)
+            if len(requests) - len(replies) == _IN_FLIGHT:
+                replies.append(link.wait(requests[len(replies)], deadline.half()))
+        replies += [link.wait(request, deadline.half()) for request in requests[len(replies) :]]
+        link.run([messages.close(file_id)], deadline.half())
+        data = b"".join(_data(reply) for reply in replies)
+        if len(data) != size:
+            raise BackendUnavailable(
+                "the document was changed in place while it was read", hint="Find out which program does that."
+            )
+        self._remember(path, size)
+        return data
+
+    def _remember(self, path: str, size: int) -> None:
+        if len(self._sizes) >= _REMEMBERED:
+            self._sizes.clear()
+        self._sizes[path] = size
+
+
+def _rounded_up(size: int) -> int:
+    return -(-size // _AT_LEAST) * _AT_LEAST
+
+
+def _missing(opened: Reply) -> Reply:
+    if opened.status in MISSING:
+        return opened
+    raise translated(opened.status, "read the document")
+
+
+def _data(answered: Reply) -> bytes:
+    if answered.status == END_OF_FILE:
+        return b""
+    if not answered.ok:
+        raise translated(answered.status, "read the document")
+    return messages.read_bytes(answered)

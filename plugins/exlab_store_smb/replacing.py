@@ -1,0 +1,366 @@
+"""A document replaced as a whole: temporary file, data, flush, rename, and the flush of the folder.
+
+With room on the share this is one compound, one round trip. A large document, or a share that may be full, takes
+more: the rename is asked for when the data is known to be there.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from exlab_store import BackendUnavailable, StoreError, WriteOutcomeUnknown, shortened, version_of
+from exlab_store_smb import messages
+from exlab_store_smb.link import LinkLost
+from exlab_store_smb.statuses import (
+    ACCESS_DENIED,
+    BUSY_TARGET,
+    FILE_IS_A_DIRECTORY,
+    NAME_COLLISION,
+    PATH_MISSING,
+    translated,
+)
+
+if TYPE_CHECKING:
+    from exlab_store_smb.deadline import Deadline
+    from exlab_store_smb.directories import Directories
+    from exlab_store_smb.link import Link
+    from exlab_store_smb.messages import Reply
+    from exlab_store_smb.room import Room
+
+__all__ = ["Place", "Progress", "Replacer"]
+
+_AT_ONCE = 1 << 20
+_CHUNK = 1 << 20
+_IN_FLIGHT = 8
+_WRITE = "write the document"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a document is.
+
+    Attributes:
+        folder: Its folder, ``/``-separated below the store's root.
+        directory: The folder's name on the share.
+        path: The document's name on the share.
+    """
+
+    folder: str
+    directory: str
+    path: str
+
+    def beside(self, name: str) -> str:
+        """The name on the share of another file in the same folder.
+
+        Args:
+            name: Its name.
+        """
+        return f"{self.directory}\\{name}" if self.directory else name
+
+    @property
+    def name(self) -> str:
+        """The document's own name."""
+        return self.path.rpartition("\\")[2]
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a write has come, for finding out what became of it when the connection is lost.
+
+    Attributes:
+        temporary: The temporary file's name on the share, once there may be one.
+        renaming: The rename may have been asked for.
+    """
+
+    temporary: str = ""
+    renaming: bool = False
+
+
+class Replacer:
+    """Replaces documents of one store.
+
+    Args:
+        directories: Of the store.
+        room: What is known about the room on the share.
+        flush: The server flushes directories.
+    """
+
+    def __init__(self, directories: Directories, room: Room, *, flush: bool) -> None:
+        self._directories = directories
+        self._room = room
+        self._flush = flush
+
+    def replace(self, link: Link, place: Place, data: bytes, deadline: Deadline, progress: Progress) -> None:
+        """Replaces a document, or makes it with the folders that are missing.
+
+        Args:
+            link: The connection.
+            place: Where the document is.
+            data: The whole document.
+            deadline: Until when.
+            progress: Kept up to date.
+
+        Raises:
+            StoreError: It was not written; or `WriteOutcomeUnknown`.
+            LinkLost: The connection has ended; what has happened is to be found out.
+        """
+        settling = self._directories.start_settling(link, place.folder, deadline)
+        try:
+            created = self._write(link, place, data, deadline, progress)
+            if created.status in PATH_MISSING:
+                self._directories.make(link, place.folder, deadline)
+                created = self._write(link, place, data, deadline, progress)
+            if not created.ok:
+                raise translated(created.status, _WRITE)
+        except StoreError:
+            self._directories.settle(link, place.folder, settling, deadline)
+            raise
+        failed = self._directories.settle(link, place.folder, settling, deadline)
+        if failed is not None:
+            raise _not_durable(failed, data)
+
+    def confirm(self, link: Link, place: Place, deadline: Deadline) -> bool:
+        """Makes a document durable that was found as it was to be written, after the connection was lost.
+
+        Args:
+            link: The new connection.
+            place: Where the document is.
+            deadline: Until when.
+
+        Returns:
+            Whether the server has flushed the file and its folder.
+        """
+        compound = [messages.open_for_flush(place.path), messages.flush(), messages.close(), *self._settled(place)]
+        replies = link.run(compound, deadline.half())
+        return replies[1].ok and (not self._flush or replies[4].ok)
+
+    def discard(self, link: Link, path: str, deadline: Deadline) -> bool:
+        """Deletes a temporary file.
+
+        Args:
+            link: The connection.
+            path: Its name on the share.
+            deadline: Until when.
+
+        Returns:
+            Whether there was one.
+        """
+        return link.run([messages.open_to_delete(path), messages.close()], deadline.half())[0].ok
+
+    def delete(self, link: Link, place: Place, deadline: Deadline, progress: Progress) -> Reply:
+        """Deletes a document and flushes its folder.
+
+        Args:
+            link: The connection.
+            place: Where the document is.
+            deadline: Until when.
+            progress: Kept up to date: ``renaming`` stands for the deletion.
+
+        Returns:
+            The server's answer to the deletion.
+
+        Raises:
+            WriteOutcomeUnknown: It is deleted, and the folder could not be flushed.
+            LinkLost: The connection has ended.
+        """
+        compound = [messages.open_to_delete(place.path), messages.close(), *self._settled(place)]
+        opened, closed, *settled = self._run_change(link, compound, deadline, progress)
+        if opened.ok and not closed.ok:
+            raise WriteOutcomeUnknown(translated(closed.status, "delete the document").message, intended=None)
+        if opened.ok:
+            self._finish(link, place, None, settled, deadline)
+        return opened
+
+    def _run_change(self, link: Link, compound: list[Any], deadline: Deadline, progress: Progress) -> list[Reply]:
+        """Sends what changes the document, and keeps the progress true when it cannot be sent."""
+        before, progress.renaming = progress.renaming, True
+        try:
+            return link.run(compound, deadline.half())
+        except LinkLost as lost:
+            progress.renaming = before or lost.sent
+            raise
+
+    def _settled(self, place: Place) -> list[Any]:
+        """Flushes a folder and asks for the room that is left; the last part of every compound that changes it."""
+        if not self._flush:
+            return []
+        return [messages.open_directory(place.directory), messages.flush(), messages.query_room(), messages.close()]
+
+    def _write(self, link: Link, place: Place, data: bytes, deadline: Deadline, progress: Progress) -> Reply:
+        progress.temporary = _temporary(place)
+        progress.renaming = False
+        at_once = len(data) <= min(_AT_ONCE, int(link.connection.max_write_size))
+        if at_once and self._room.suffices_for(len(data)):
+            return self._at_once(link, place, data, deadline, progress)
+        return self._step_by_step(link, place, data, deadline, progress)
+
+    def _at_once(self, link: Link, place: Place, data: bytes, deadline: Deadline, progress: Progress) -> Reply:
+        writing = [messages.write(0, data)] if data else []
+        compound = [
+            messages.create_document(progress.temporary),
+            *writing,
+            messages.flush(),
+            messages.rename(place.path),
+            messages.close(),
+        ]
+        replies = self._run_change(link, [*compound, *self._settled(place)], deadline, progress)
+        created, *written, flushed, renamed, _ = replies[: len(compound)]
+        settled = replies[len(compound) :]
+        if not created.ok:
+            progress.renaming = False
+            return created
+        failed = _failure([*written, flushed], len(data))
+        if failed is None:
+            self._complete(link, place, data, renamed, settled, deadline, progress)
+            return created
+        self._room.forget()
+        if not renamed.ok:
+            self._discard_quietly(link, progress.temporary, deadline)
+            raise translated(failed.status, _WRITE)
+        # The old document is gone, and what stands in its place may be short. Its room is free now: write it again.
+        return self._again(link, place, data, deadline, progress, failed)
+
+    def _again(
+        self, link: Link, place: Place, data: bytes, deadline: Deadline, progress: Progress, failed: Reply
+    ) -> Reply:
+        progress.temporary = _temporary(place)
+        cause: StoreError = translated(failed.status, _WRITE)
+        try:
+            created = self._step_by_step(link, place, data, deadline, progress)
+        except StoreError as error:
+            cause = error
+        else:
+            if created.ok:
+                return created
+        raise WriteOutcomeUnknown(
+            "the server has replaced the document, and it is not whole, as the data could not be stored",
+            intended=version_of(data),
+        ) from cause
+
+    def _step_by_step(self, link: Link, place: Place, data: bytes, deadline: Deadline, progress: Progress) -> Reply:
+        length = min(_CHUNK, int(link.connection.max_write_size))
+        (created,) = link.run([messages.create_document(progress.temporary)], deadline.half())
+        if not created.ok:
+            return created
+        file_id = messages.file_id_of(created)
+        failed = self._write_all(link, file_id, data, length, deadline)
+        if failed is not None:
+            link.run([messages.close(file_id)], deadline.half())
+            self._discard_quietly(link, progress.temporary, deadline)
+            raise translated(failed.status, _WRITE)
+        compound = [messages.rename(place.path, file_id), messages.close(), *self._settled(place)]
+        renamed, _, *settled = self._run_change(link, compound, deadline, progress)
+        self._complete(link, place, data, renamed, settled, deadline, progress)
+        return created
+
+    def _write_all(self, link: Link, file_id: bytes, data: bytes, length: int, deadline: Deadline) -> Reply | None:
+        """Writes and flushes the data; returns the answer that says that it failed, if one does."""
+        requests: list[Any] = []
+        replies: list[Reply] = []
+        for offset in range(0, len(data), length):
+            requests += link.start([messages.write(offset, data[offset : offset + length], file_id)], deadline)
+            if len(requests) - len(replies) == _IN_FLIGHT:
+                replies.append(link.wait(requests[len(replies)], deadline.half()))
+        replies += [link.wait(request, deadline.half()) for request in requests[len(replies) :]]
+        replies += link.run([messages.flush(file_id)], deadline.half())
+        return _failure(replies, len(data))
+
+    def _complete(
+        self,
+        link: Link,
+        place: Place,
+        data: bytes,
+        renamed: Reply,
+        settled: list[Reply],
+        deadline: Deadline,
+        progress: Progress,
+    ) -> None:
+        """Repeats a rename that was refused because somebody had the document open, and sees to the folder."""
+        pause = 0.001
+        while not renamed.ok:
+            if renamed.status not in BUSY_TARGET or deadline.over:
+                raise self._not_renamed(link, data, renamed, deadline, progress)
+            self._ensure_permitted(link, place, deadline, progress)
+            time.sleep(min(deadline.remaining(), random.uniform(0.5, 1.5) * pause))  # noqa: S311  # no secret
+            pause = min(0.05, pause * 2)
+            compound = [messages.open_for_rename(progress.temporary), messages.rename(place.path), messages.close()]
+            _, renamed, _, *settled = self._run_change(link, [*compound, *self._settled(place)], deadline, progress)
+        self._finish(link, place, data, settled, deadline)
+
+    def _ensure_permitted(self, link: Link, place: Place, deadline: Deadline, progress: Progress) -> None:
+        """Tells a document that somebody has open from one that this user may not replace.
+
+        The same status stands for both; opening the document with the right to delete it is refused for the latter.
+        """
+        asked, _ = link.run([messages.open_for_deletion(place.path), messages.close()], deadline.half())
+        refusal = (
+            ACCESS_DENIED
+            if asked.status == ACCESS_DENIED
+            else FILE_IS_A_DIRECTORY
+            if asked.ok and messages.is_directory(asked)
+            else None
+        )
+        if refusal is not None:
+            self._discard_quietly(link, progress.temporary, deadline)
+            raise translated(refusal, _WRITE)
+
+    def _finish(self, link: Link, place: Place, data: bytes | None, settled: list[Reply], deadline: Deadline) -> None:
+        if not self._flush:
+            return
+        _, flushed, room, _ = settled
+        if room.ok:
+            self._room.note(messages.room_of(room))
+        if not flushed.ok:
+            _, flushed, *_ = link.run(self._settled(place), deadline.half())
+        if not flushed.ok:
+            raise _not_durable(flushed, data)
+
+    def _discard_quietly(self, link: Link, path: str, deadline: Deadline) -> None:
+        try:
+            self.discard(link, path, deadline)
+        except LinkLost:
+            pass  # a leftover, which is swept one day; the error that is on its way says more
+
+    def _not_renamed(
+        self, link: Link, data: bytes, renamed: Reply, deadline: Deadline, progress: Progress
+    ) -> StoreError:
+        if not self.discard(link, progress.temporary, deadline):  # the rename was refused, and yet it is gone
+            cause = translated(renamed.status, _WRITE)
+            return WriteOutcomeUnknown(cause.message, intended=version_of(data))
+        if renamed.status == NAME_COLLISION:  # Samba's answer when a folder has the name
+            return translated(FILE_IS_A_DIRECTORY, _WRITE)
+        if renamed.status in BUSY_TARGET:
+            return BackendUnavailable(
+                "somebody has had the document open for too long",
+                exhausted=True,
+                hint="Find the program that keeps it open; readers of this package hold it for an instant only.",
+            )
+        return translated(renamed.status, _WRITE)
+
+
+def _temporary(place: Place) -> str:
+    """A name beside the document that no other writer uses: ``<name>.tmp.<pid>.<16 hex digits>``."""
+    return place.beside(shortened(place.name, f".tmp.{os.getpid()}.{os.urandom(8).hex()}"))
+
+
+def _not_durable(failed: Reply, data: bytes | None) -> WriteOutcomeUnknown:
+    cause = translated(failed.status, "flush the folder")
+    return WriteOutcomeUnknown(
+        f"the change is visible, and may not survive a power cut: {cause.message}",
+        intended=None if data is None else version_of(data),
+    )
+
+
+def _failure(replies: list[Reply], length: int) -> Reply | None:
+    """The answer that says that the data is not there; replies to WRITEs, then one to a FLUSH."""
+    for reply in replies:
+        if not reply.ok:
+            return reply
+    *writes, flushed = replies
+    if sum(messages.written_count(reply) for reply in writes) != length:
+        return messages.Reply(0xC000007F, flushed.body)  # less than asked for was written: the disk is full
+    return None

@@ -1,0 +1,136 @@
+"""From NTSTATUS to the errors of a store [MS-ERREF 2.3]."""
+
+from __future__ import annotations
+
+import errno
+from typing import Final
+
+from exlab_store import AccessDenied, BackendUnavailable, InvalidKey, StorageFull, StoreError
+
+__all__ = [
+    "ACCESS_DENIED",
+    "BUSY_TARGET",
+    "CANCELLED",
+    "DELETE_PENDING",
+    "END_OF_FILE",
+    "FILE_IS_A_DIRECTORY",
+    "LOCKED",
+    "MISSING",
+    "NAME_COLLISION",
+    "NOT_A_DIRECTORY",
+    "PATH_MISSING",
+    "REFUSED_REQUEST",
+    "SESSION_GONE",
+    "SHARING_VIOLATION",
+    "translated",
+]
+
+END_OF_FILE: Final = 0xC0000011
+ACCESS_DENIED: Final = 0xC0000022
+NAME_COLLISION: Final = 0xC0000035
+SHARING_VIOLATION: Final = 0xC0000043
+DELETE_PENDING: Final = 0xC0000056
+FILE_IS_A_DIRECTORY: Final = 0xC00000BA
+NOT_A_DIRECTORY: Final = 0xC0000103
+CANCELLED: Final = 0xC0000120
+
+_PATH_NOT_FOUND: Final = 0xC000003A
+_NAME_NOT_FOUND: Final = 0xC0000034
+_NO_SUCH_FILE: Final = 0xC000000F
+_OBJECT_NAME_INVALID: Final = 0xC0000033
+_STOPPED_ON_SYMLINK: Final = 0x8000002D
+
+PATH_MISSING: Final = frozenset({_PATH_NOT_FOUND})
+"""A folder on the way is missing, or is none."""
+
+MISSING: Final = frozenset({_NAME_NOT_FOUND, _NO_SUCH_FILE, _PATH_NOT_FOUND, DELETE_PENDING})
+"""There is no such file, or there will be none in a moment."""
+
+LOCKED: Final = frozenset({0xC0000054, 0xC0000055})
+"""FILE_LOCK_CONFLICT, LOCK_NOT_GRANTED: somebody else holds it."""
+
+BUSY_TARGET: Final = frozenset({ACCESS_DENIED, SHARING_VIOLATION, DELETE_PENDING})
+"""What a rename may be answered with while somebody has the target open [MS-FSA 2.1.5.15.11]."""
+
+SESSION_GONE: Final = frozenset({0xC0000203, 0xC000035C, 0xC00000C9})
+"""USER_SESSION_DELETED, NETWORK_SESSION_EXPIRED, NETWORK_NAME_DELETED: a new session is needed."""
+
+REFUSED_REQUEST: Final = frozenset({0xC000000D, 0xC0000008, 0xC00000BB, 0xC0000010, 0xC0000002, 0xC0000128})
+"""INVALID_PARAMETER, INVALID_HANDLE, NOT_SUPPORTED, INVALID_DEVICE_REQUEST, NOT_IMPLEMENTED, FILE_CLOSED."""
+
+_NAMES: Final = {
+    0xC0000001: "UNSUCCESSFUL",
+    0xC0000002: "NOT_IMPLEMENTED",
+    0xC0000008: "INVALID_HANDLE",
+    0xC000000D: "INVALID_PARAMETER",
+    _NO_SUCH_FILE: "NO_SUCH_FILE",
+    0xC0000010: "INVALID_DEVICE_REQUEST",
+    ACCESS_DENIED: "ACCESS_DENIED",
+    _OBJECT_NAME_INVALID: "OBJECT_NAME_INVALID",
+    _NAME_NOT_FOUND: "OBJECT_NAME_NOT_FOUND",
+    NAME_COLLISION: "OBJECT_NAME_COLLISION",
+    _PATH_NOT_FOUND: "OBJECT_PATH_NOT_FOUND",
+    SHARING_VIOLATION: "SHARING_VIOLATION",
+    0xC0000044: "QUOTA_EXCEEDED",
+    0xC0000054: "FILE_LOCK_CONFLICT",
+    0xC0000055: "LOCK_NOT_GRANTED",
+    DELETE_PENDING: "DELETE_PENDING",
+    0xC000007F: "DISK_FULL",
+    0xC000009A: "INSUFFICIENT_RESOURCES",
+    0xC00000A2: "MEDIA_WRITE_PROTECTED",
+    FILE_IS_A_DIRECTORY: "FILE_IS_A_DIRECTORY",
+    0xC00000BB: "NOT_SUPPORTED",
+    NOT_A_DIRECTORY: "NOT_A_DIRECTORY",
+    CANCELLED: "CANCELLED",
+    0xC0000121: "CANNOT_DELETE",
+    0xC0000185: "IO_DEVICE_ERROR",
+    0xC0000257: "PATH_NOT_COVERED",
+    _STOPPED_ON_SYMLINK: "STOPPED_ON_SYMLINK",
+}
+
+_DENIED: Final = {
+    ACCESS_DENIED: "Ask for the right to {action} on this share, and see that the share is not read-only.",
+    0xC00000A2: "The share or its disk is read-only.",
+    0xC0000121: "The document is marked read-only.",
+    SHARING_VIOLATION: "Another program has it open and shares it with nobody: close it there.",
+    NAME_COLLISION: "Something stands where the store makes its temporary file: remove it.",
+    _STOPPED_ON_SYMLINK: "A symbolic link stands there that the server does not follow: remove it.",
+    0xC0000257: "The folder is on another server of a DFS namespace: give that server and share as the location.",
+}
+_FULL: Final = {
+    0xC000007F: (errno.ENOSPC, "Free some space; the stored document is as it was."),
+    0xC0000044: (
+        getattr(errno, "EDQUOT", errno.ENOSPC),
+        "The quota of this account is used up; the stored document is as it was.",
+    ),
+}
+_NAME: Final = {
+    _OBJECT_NAME_INVALID: "The server cannot hold this name, or it is too long.",
+    0xC0000039: "The server cannot hold this name, or it is too long.",
+    0xC000003B: "The server cannot hold this name, or it is too long.",
+    0xC0000106: "The server allows only shorter names.",
+    FILE_IS_A_DIRECTORY: "The key names a folder; choose another for the document.",
+    NOT_A_DIRECTORY: "A part of the key that should be a folder is a document.",
+    _PATH_NOT_FOUND: "A part of the key that should be a folder is missing, or is a document.",
+}
+
+
+def translated(status: int, action: str) -> StoreError:
+    """The error of a store that says the same.
+
+    Args:
+        status: What the server has answered, other than for a missing document.
+        action: What was tried, a verb with its object: "write the document".
+
+    Returns:
+        `AccessDenied`, `StorageFull`, `InvalidKey`, or for everything else `BackendUnavailable`.
+    """
+    message = f"cannot {action}: the server answers {_NAMES.get(status, f'{status:#010x}')}"
+    if status in _DENIED:
+        return AccessDenied(message, hint=_DENIED[status].format(action=action))
+    if status in _FULL:
+        number, hint = _FULL[status]
+        return StorageFull(message, errno=number, hint=hint)
+    if status in _NAME:
+        return InvalidKey(message, hint=_NAME[status])
+    return BackendUnavailable(message, hint="Look at the server and its logs; trying again may succeed.")
