@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from samba_server import SambaServer
+    from wire_proxy import WireProxy
 
 
 def lacking(what: str) -> None:
@@ -66,3 +67,12 @@ def samba() -> Iterator[SambaServer]:
         Path(directory).chmod(0o755)
         with SambaServer(Path(directory, "server")) as server:
             yield server
+
+
+@pytest.fixture
+def wire(samba: SambaServer) -> Iterator[WireProxy]:
+    """The network before the server, which counts, delays and fails: ``samba.url(port=wire.port)``."""
+    from wire_proxy import WireProxy
+
+    with WireProxy("127.0.0.1", samba.port) as proxy:
+        yield proxy
