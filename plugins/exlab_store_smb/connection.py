@@ -28,7 +28,6 @@ __all__ = ["SmbConnection"]
 _SLICE = 0.05  # how soon a wait notices that its caller has given up, or that the connection has ended
 _CREDITS = 2000  # 64 threads of compounds fail with the 64 credits that a server grants at first
 _CREDIT_SIZE = 65536
-_UNSIGNED_BY_NATURE = {Commands.SMB2_NEGOTIATE, Commands.SMB2_SESSION_SETUP}
 # A server that knows the session no more cannot sign; all that comes of these is a new connection.
 _SESSION_IS_GONE = {NtStatus.STATUS_USER_SESSION_DELETED, 0xC000035C}
 
@@ -170,27 +169,22 @@ class SmbConnection(Connection):  # type: ignore[misc]
 
     def verify_signature(self, header: Any, session_id: int, force: bool = False) -> None:
         """As smbprotocol's, which takes an answer without a signature for a good one [MS-SMB2 3.2.5.1.3]."""
-        session = self.session_table.get(session_id)
         status = header["status"].get_value()
-        exempt = (
-            force
-            or session is None
-            or status == NtStatus.STATUS_PENDING
-            or status in _SESSION_IS_GONE
-            or header["message_id"].get_value() == 0xFFFFFFFFFFFFFFFF
-            or header["command"].get_value() in _UNSIGNED_BY_NATURE
-        )
-        # This is asked about answers that came in clear.
-        if not exempt and session.encrypt_data:
-            raise SMBException("the server's answer is not encrypted, and it was agreed that it is")
-        if not exempt and session.signing_required and not header["flags"].has_flag(Smb2Flags.SMB2_FLAGS_SIGNED):
-            raise SMBException("the server's answer is not signed, and it was agreed that it is")
-        if status not in _SESSION_IS_GONE:
-            super().verify_signature(header, session_id, force)
+        if status in _SESSION_IS_GONE:
+            return
+        session: Any = self.session_table.get(session_id)
+        if session is not None and not force and not _unsigned_by_nature(header):
+            # This is asked about answers that came in clear.
+            if session.encrypt_data:
+                raise SMBException("the server's answer is not encrypted, and it was agreed that it is")
+            if session.signing_required and not header["flags"].has_flag(Smb2Flags.SMB2_FLAGS_SIGNED):
+                raise SMBException("the server's answer is not signed, and it was agreed that it is")
+        super().verify_signature(header, session_id, force)
 
     def ask_for_credits(self, session_id: int, deadline: Deadline) -> None:
         """Asks for enough credits for many threads; an echo is answered with as many as the server likes."""
-        self.echo(sid=session_id, timeout=deadline.remaining(), credit_request=_CREDITS)
+        timeout: Any = deadline.remaining()  # it takes parts of a second too
+        self.echo(sid=session_id, timeout=timeout, credit_request=_CREDITS)
 
     def end(self) -> None:
         """Ends the connection at once, without a word to the server."""
@@ -228,3 +222,12 @@ class SmbConnection(Connection):  # type: ignore[misc]
         if not self.supports_multi_credit or message.COMMAND not in {Commands.SMB2_READ, Commands.SMB2_WRITE}:
             return 1
         return 1 + max(0, int(message["length"].get_value()) - 1) // _CREDIT_SIZE
+
+
+def _unsigned_by_nature(header: Any) -> bool:
+    """Interim answers, oplock breaks, and what comes before there are keys [MS-SMB2 3.2.5.1.3]."""
+    return (
+        header["status"].get_value() == NtStatus.STATUS_PENDING
+        or header["message_id"].get_value() == 0xFFFFFFFFFFFFFFFF
+        or header["command"].get_value() in {Commands.SMB2_NEGOTIATE, Commands.SMB2_SESSION_SETUP}
+    )

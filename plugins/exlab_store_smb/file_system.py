@@ -60,7 +60,7 @@ class SmbFileSystem(SMBFileSystem):  # type: ignore[misc]
             host,
             port=self.options.port,
             username=self.options.account,
-            timeout=self.options.timeout,
+            timeout=int(self.options.timeout),
             encrypt=self.options.encrypt,
             register_session_retries=-1,
         )

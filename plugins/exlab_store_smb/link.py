@@ -56,6 +56,8 @@ class Link:
         self._tree = tree
         self._pid = os.getpid()
         self.session_id: int = session.session_id
+        self.most_read: int = connection.max_read_size or 0
+        self.most_written: int = connection.max_write_size or 0
 
     @property
     def alive(self) -> bool:
@@ -252,8 +254,9 @@ def connect(options: SmbOptions, share: str, client: uuid.UUID, previous_session
     )
     connection.deadline = limit
     try:
-        connection.connect(timeout=max(0.001, limit.remaining()))
-        session = Session(
+        timeout: Any = max(0.001, limit.remaining())  # it takes parts of a second too
+        connection.connect(timeout=timeout)
+        session: Any = Session(
             connection,
             username=options.account,
             password=options.password,

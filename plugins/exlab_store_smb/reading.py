@@ -47,7 +47,7 @@ class Reader:
         """
         # A credit pays for 64 KiB whether they are used or not, and a document that has grown a little still fits.
         expected = _rounded_up(self._sizes.get(path, 0) + 1)
-        most = min(_ONE_ANSWER, int(link.connection.max_read_size))
+        most = min(_ONE_ANSWER, link.most_read)
         while expected <= most:
             opened, answered, _ = link.run(
                 [messages.open_to_read(path), messages.read(0, expected), messages.close()], deadline.half()
@@ -72,7 +72,7 @@ class Reader:
         if not opened.ok:
             return _missing(opened)
         size, file_id = messages.size_of(opened), messages.file_id_of(opened)
-        length = min(_CHUNK, int(link.connection.max_read_size))
+        length = min(_CHUNK, link.most_read)
         offsets = range(0, size, length)
         requests: list[Any] = []
         replies: list[Reply] = []

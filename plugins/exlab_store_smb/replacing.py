@@ -193,7 +193,7 @@ class Replacer:
     def _write(self, link: Link, place: Place, data: bytes, deadline: Deadline, progress: Progress) -> Reply:
         progress.temporary = _temporary(place)
         progress.renaming = False
-        at_once = len(data) <= min(_AT_ONCE, int(link.connection.max_write_size))
+        at_once = len(data) <= min(_AT_ONCE, link.most_written)
         if at_once and self._room.suffices_for(len(data)):
             return self._at_once(link, place, data, deadline, progress)
         return self._step_by_step(link, place, data, deadline, progress)
@@ -242,7 +242,7 @@ class Replacer:
         ) from cause
 
     def _step_by_step(self, link: Link, place: Place, data: bytes, deadline: Deadline, progress: Progress) -> Reply:
-        length = min(_CHUNK, int(link.connection.max_write_size))
+        length = min(_CHUNK, link.most_written)
         (created,) = link.run([messages.create_document(progress.temporary)], deadline.half())
         if not created.ok:
             return created
