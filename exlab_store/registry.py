@@ -5,7 +5,7 @@ Only the backend that is asked for is imported, so a broken one never disturbs a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -34,12 +34,14 @@ class InstalledBackend(msgspec.Struct, frozen=True):
         distribution: The distribution's name.
         version: The distribution's version.
         fault: Why it cannot be used, or None.
+        missing_extra: What to install for it, ``distribution[extra]``, or None if nothing is missing.
     """
 
     scheme: str
     distribution: str
     version: str
     fault: str | None = None
+    missing_extra: str | None = None
 
 
 def open_backend(location: Location, options: Mapping[str, object], secrets: Sequence[str] = ()) -> Backend:
@@ -51,7 +53,8 @@ def open_backend(location: Location, options: Mapping[str, object], secrets: Seq
         secrets: What must not be in the text of an error.
 
     Raises:
-        UnknownScheme: No backend for the scheme is installed; the message names those that are.
+        UnknownScheme: No backend for the scheme is installed, and the message names those that are; or the extra
+            that it needs is not.
         PluginError: Two distributions offer the scheme, or the backend cannot be imported, or fails.
         StoreError: Whatever the backend says of the location and the options.
     """
@@ -99,15 +102,27 @@ def _load(entry: EntryPoint) -> Callable[[Location, Mapping[str, object]], Any]:
     try:
         opener = entry.load()
     except Exception as error:
-        extra = f" Or install what it needs: pip install '{distribution}[{entry.extras[0]}]'." if entry.extras else ""
+        extra = _missing_extra(entry, error)
+        if extra is not None:
+            raise UnknownScheme(
+                f"the backend for {entry.name!r} needs what is not installed", hint=f"pip install '{extra}'"
+            ) from error
         raise PluginError(
             f"the backend {entry.name!r} of the distribution {distribution} cannot be imported: "
             f"{type(error).__name__}: {error}",
-            hint=f"Repair or uninstall {distribution}.{extra}",
+            hint=f"Repair or uninstall {distribution}.",
         ) from error
     if not callable(opener):
         raise PluginError(f"the entry point {entry.name!r} of the distribution {distribution} is not callable")
     return opener  # type: ignore[no-any-return]  # its result is checked by BackendHooks
+
+
+def _missing_extra(entry: EntryPoint, error: Exception) -> str | None:
+    """``distribution[extra]`` where the import failed for want of a package that an extra brings."""
+    own = entry.module.partition(".")[0]
+    if not entry.extras or not isinstance(error, ModuleNotFoundError) or (error.name or own).partition(".")[0] == own:
+        return None
+    return f"{_distribution(entry)}[{entry.extras[0]}]"
 
 
 def installed_backends() -> list[InstalledBackend]:
@@ -120,13 +135,15 @@ def installed_backends() -> list[InstalledBackend]:
     schemes = [scheme for scheme, _, _ in found]
     backends: list[InstalledBackend] = []
     for (scheme, distribution, _), entry in sorted(found.items()):
-        fault = None
+        fault, missing = None, None
         try:
             _load(entry)
+        except UnknownScheme as error:
+            missing = _missing_extra(entry, cast("Exception", error.__cause__))
         except PluginError as error:
             fault = error.message
         if schemes.count(scheme) > 1:
             fault = f"more than one distribution serves {scheme!r}"
         version = entry.dist.version if entry.dist is not None else ""
-        backends.append(InstalledBackend(scheme, distribution, version, fault))
+        backends.append(InstalledBackend(scheme, distribution, version, fault, missing))
     return backends

@@ -28,6 +28,7 @@ class _Listed(msgspec.Struct, frozen=True):
     distribution: str
     version: str
     fault: str | None
+    missing_extra: str | None
     guarantees: Guarantees | None
     guarantees_at: str | None
 
@@ -55,9 +56,11 @@ def show_plugins(places: Sequence[str], *, as_json: bool) -> None:
 
 def _listed(backend: InstalledBackend, asked: Mapping[str, tuple[str, Guarantees]]) -> _Listed:
     at, guarantees = None, None
-    if backend.fault is None:
+    if backend.fault is None and backend.missing_extra is None:
         at, guarantees = asked.get(backend.scheme) or _representative(backend.scheme)
-    return _Listed(backend.scheme, backend.distribution, backend.version, backend.fault, guarantees, at)
+    return _Listed(
+        backend.scheme, backend.distribution, backend.version, backend.fault, backend.missing_extra, guarantees, at
+    )
 
 
 def _guarantees_at(location: str) -> Guarantees:
@@ -105,6 +108,8 @@ def _described(backend: _Listed) -> Text:
 
     if backend.fault is not None:
         return Text(f"broken: {one_line(backend.fault)}", style="red")
+    if backend.missing_extra is not None:
+        return Text(f"not installed: pip install '{one_line(backend.missing_extra)}'", style="dim")
     if backend.guarantees is None:
         return Text("depends on the location: give one with --at")
     text = Text(f"at {one_line(backend.guarantees_at or '')}", style="dim")

@@ -155,3 +155,17 @@ def test_a_lock_without_time_left_is_not_asked_for_again() -> None:
     with pytest.raises(BackendUnavailable):
         open_store(backend=backend, retry=QUICK).lock("a", timeout=0)
     assert backend.calls == 1
+
+
+def test_what_the_backend_has_repeated_itself_is_not_repeated_again() -> None:
+    backend = Flaky(BackendUnavailable("gone", exhausted=True))
+    with open_store(backend=backend, retry=QUICK) as store, pytest.raises(BackendUnavailable):
+        store.read_snapshot("a")
+    assert backend.calls == 1
+
+
+def test_a_repetition_ends_when_the_backend_says_that_it_has_tried_long_enough() -> None:
+    backend = Flaky(BackendUnavailable("gone"), BackendUnavailable("gone", exhausted=True))
+    with open_store(backend=backend, retry=QUICK) as store, pytest.raises(BackendUnavailable):
+        store.read_snapshot("a")
+    assert backend.calls == 2

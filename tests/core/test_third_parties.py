@@ -92,7 +92,7 @@ def test_a_broken_backend_does_not_disturb_another_scheme(site: Path) -> None:
 def test_an_unknown_scheme_names_the_installed_ones(site: Path) -> None:
     error = _error_of(site, "tape://x")
     assert error["code"] == "unknown_scheme"
-    assert "broken, file, memory, toy" in error["text"]
+    assert "broken, cifs, file, memory, smb, toy" in error["text"]
 
 
 def test_two_distributions_with_one_scheme_are_an_error_that_names_both(crowded_site: Path) -> None:
@@ -115,3 +115,22 @@ def test_the_list_of_backends_has_the_broken_one_with_its_fault(site: Path) -> N
 def test_the_list_of_backends_says_that_two_serve_one_scheme(crowded_site: Path) -> None:
     program = "found['toy'] = ' '.join(str(b.fault) for b in installed_backends() if b.scheme == 'toy')"
     assert _run(crowded_site, program)["toy"].count("more than one distribution") == 2
+
+
+WITHOUT_FSSPEC = "import sys; sys.modules['fsspec'] = None\n"
+
+
+def test_a_scheme_whose_extra_is_not_installed_names_the_extra(site: Path) -> None:
+    program = WITHOUT_FSSPEC + (
+        "try: open_store('smb://nas/lab')\nexcept StoreError as error: found.update(code=error.code, text=str(error))"
+    )
+    error = _run(site, program)
+    assert error["code"] == "unknown_scheme"
+    assert "pip install 'exlab-store[smb]'" in error["text"]
+
+
+def test_the_list_of_backends_tells_a_missing_extra_from_a_fault(site: Path) -> None:
+    program = WITHOUT_FSSPEC + (
+        "for backend in installed_backends():\n    found[backend.scheme] = f'{backend.fault} {backend.missing_extra}'"
+    )
+    assert _run(site, program)["smb"] == "None exlab-store[smb]"
