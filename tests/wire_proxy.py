@@ -195,6 +195,9 @@ class WireProxy:
 
             self._call(closing)
             self._thread.join(_PATIENCE)
+        # Only now: until it has ended, the thread may be woken.
+        self._waker.close()
+        self._wake.close()
 
     # Counting
 
@@ -309,9 +312,9 @@ class WireProxy:
                         done.set_exception(failure)
         finally:
             self._each(_Connection.drop)
-            for own in (self._listener, self._reservation, self._wake, self._waker):
-                if own is not None:
-                    own.close()
+            if self._listener is not None:
+                self._listener.close()
+            self._reservation.close()
             self._selector.close()
 
     def _handle(self, events: list[tuple[selectors.SelectorKey, int]]) -> None:
@@ -402,12 +405,12 @@ class WireProxy:
 
     def happens(self, plan: _Plan, connection: _Connection) -> None:
         """A planned fault happens."""
+        self.fired.set()  # first, for who meets the fault may look
         for each in list(self._connections) if plan.everything else [connection]:
             if plan.action == "cut":
                 each.cut(reset=plan.reset)
             else:
                 each.silence()
-        self.fired.set()
 
 
 class _Connection:
