@@ -98,6 +98,7 @@ class SambaServer:
         self._global = dict(_GLOBAL)
         for name in ("private dir", "lock directory", "state directory", "cache directory", "pid directory"):
             self._global[name] = str(directory / name.split()[0])
+        self._global["log file"] = str(directory / "log.smbd")  # for its folder of core dumps; it logs to ours
         self._global["ncalrpc dir"] = str(directory / "ncalrpc")
         self._global["passdb backend"] = f"tdbsam:{directory / 'private' / 'passdb.tdb'}"
         self._global["username map"] = str(directory / "users")
@@ -250,11 +251,11 @@ class SambaServer:
     def _store_account(self, user: str, unix_user: str, password: str) -> None:
         with (self.directory / "users").open("a") as users:
             users.write(f"!{unix_user} = {user}\n")
-        program = shutil.which("smbpasswd", path=_PLACES)
+        program = shutil.which("pdbedit", path=_PLACES)  # smbpasswd does the same, for root alone
         if program is None:
-            raise RuntimeError("smbpasswd is not installed; Debian's package is samba-common-bin")
+            raise RuntimeError("pdbedit is not installed; Debian's package is samba-common-bin")
         result = subprocess.run(
-            [program, "-c", str(self._conf), "-s", "-a", unix_user],
+            [program, "-s", str(self._conf), "-a", "-t", "-u", unix_user],
             input=f"{password}\n{password}\n",
             capture_output=True,
             text=True,
@@ -262,7 +263,7 @@ class SambaServer:
             check=False,
         )
         if result.returncode:
-            raise RuntimeError(f"smbpasswd: {result.stdout}{result.stderr}")
+            raise RuntimeError(f"pdbedit: {result.stdout}{result.stderr}")
 
     # What a client is given
 
@@ -297,14 +298,17 @@ class SambaServer:
     # Its processes
 
     def client_pids(self) -> list[int]:
-        """The processes that serve a client now: the children that have an established connection."""
+        """The processes that serve a client now: the children that have an established connection.
+
+        Samba lets one process serve all connections that have the same client GUID.
+        """
         if self._process is None:
             return []
         established = {inode for state, inode in _sockets(self.port) if state == _ESTABLISHED}
         return [pid for pid in self._children() if established & _socket_inodes(pid)]
 
     def kill_client(self, pid: int) -> None:
-        """Kills one process that serves a client, and returns when it is gone: the client's connection is lost."""
+        """Kills one process that serves a client, and returns when it is gone: the client's connections are lost."""
         if pid not in self._children():
             raise ValueError(f"{pid} is not a process that serves a client")
         os.kill(pid, signal.SIGKILL)
