@@ -1,0 +1,685 @@
+"""The network to an SMB server fails at every message of every operation.
+
+Nothing is ever torn, no failure is claimed of what was written, no call outstays its deadline, and the same `Store`
+works again when the network does.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from exlab_store import (
+    ABSENT,
+    BackendUnavailable,
+    LockLost,
+    LockTimeout,
+    Store,
+    StoreError,
+    WriteOutcomeUnknown,
+    open_store,
+    version_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from samba_server import SambaServer
+    from wire_proxy import Direction, When, WireProxy
+
+TIMEOUT = 1.0
+ALLOWED = 2 * TIMEOUT  # generous: the machine may be busy, and what is to be found are waits without an end
+
+OLD = b"old " * 512
+NEW = b"new " * 512
+LARGE_OLD = b"old " * (3 << 18)  # 3 MiB
+LARGE_NEW = b"new " * (5 << 18)  # 5 MiB
+HUGE = b"huge" * (9 << 18)  # 9 MiB: read in chunks
+
+
+def opened(samba: SambaServer, port: int, timeout: float = TIMEOUT) -> Store:
+    return open_store(samba.url(user=False, port=port), **samba.options, timeout=timeout)
+
+
+class Client(NamedTuple):
+    """A network of its own, and a store behind it."""
+
+    wire: WireProxy
+    store: Store
+
+
+@contextmanager
+def client(samba: SambaServer, timeout: float = TIMEOUT) -> Iterator[Client]:
+    from wire_proxy import WireProxy
+
+    with WireProxy("127.0.0.1", samba.port) as wire, opened(samba, wire.port, timeout) as store:
+        yield Client(wire, store)
+
+
+@pytest.fixture
+def lab(samba: SambaServer, wire: WireProxy) -> Iterator[Client]:
+    """A client whose network can fail."""
+    with opened(samba, wire.port) as store:
+        yield Client(wire, store)
+
+
+@pytest.fixture
+def other(samba: SambaServer) -> Iterator[Store]:
+    """A client whose network does not fail."""
+    with opened(samba, samba.port, 30.0) as store:
+        yield store
+
+
+def eventually(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def found_at(path: Path) -> bytes | None:
+    """What the exported directory has, looked at directly."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+# One operation at which the network fails
+
+
+class Case:
+    """One operation on one document of its own.
+
+    Attributes:
+        old: The document before; None where there is none.
+        new: The document after.
+        may_raise: What one failure of the network may lead to; all else is repeated unnoticed.
+    """
+
+    old: bytes | None = OLD
+    new: bytes | None = NEW
+    may_raise: tuple[type[StoreError], ...] = ()
+
+    def __init__(self, samba: SambaServer, store: Store, key: str) -> None:
+        self.store, self.key = store, key
+        self.path = samba.root / key
+        self.prepare()
+
+    def prepare(self) -> None:
+        if self.old is not None:
+            self.path.write_bytes(self.old)
+
+    @property
+    def intended(self) -> str | None:
+        return None if self.new is None else version_of(self.new)
+
+    def run(self) -> None:
+        """The operation."""
+        raise NotImplementedError
+
+    def afterwards(self) -> None:
+        """What is tidied up when the outcome is known."""
+
+
+class Read(Case):
+    new = OLD
+
+    def run(self) -> None:
+        assert self.store.read_snapshot(self.key).data == self.old
+
+
+class ReadHuge(Read):
+    old = new = HUGE
+
+
+class Write(Case):
+    def run(self) -> None:
+        assert self.store.atomic_write(self.key, NEW) == version_of(NEW)
+
+
+class WriteAnew(Write):
+    old = None
+
+
+class WriteIntoNewFolders(Write):
+    old = None
+
+    def prepare(self) -> None:
+        self.key = f"{self.key}.d/inner/document.json"
+        self.path = self.path.with_name(self.path.name + ".d") / "inner" / "document.json"
+
+
+class WriteLarge(Case):
+    old, new = LARGE_OLD, LARGE_NEW
+
+    def run(self) -> None:
+        assert self.store.atomic_write(self.key, LARGE_NEW) == version_of(LARGE_NEW)
+
+
+class WriteUnderLock(Case):
+    may_raise = (LockLost, WriteOutcomeUnknown)
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.held = self.store.lock(self.key, timeout=5)
+
+    def run(self) -> None:
+        assert self.store.atomic_write(self.key, NEW, lock=self.held) == version_of(NEW)
+
+    def afterwards(self) -> None:
+        self.held.release()
+
+
+class WriteLargeUnderLock(WriteUnderLock):
+    old, new = LARGE_OLD, LARGE_NEW
+
+    def run(self) -> None:
+        assert self.store.atomic_write(self.key, LARGE_NEW, lock=self.held) == version_of(LARGE_NEW)
+
+
+class CompareAndSwap(Case):
+    may_raise = (LockLost, WriteOutcomeUnknown)
+
+    def run(self) -> None:
+        assert self.store.atomic_write(self.key, NEW, expect=version_of(OLD)) == version_of(NEW)
+
+
+class Update(Case):
+    may_raise = (LockLost, WriteOutcomeUnknown)
+
+    def run(self) -> None:
+        def change(current: bytes | None) -> bytes:
+            assert current == OLD
+            return NEW
+
+        assert self.store.update(self.key, change, timeout=TIMEOUT) == version_of(NEW)
+
+
+class Delete(Case):
+    new = None
+
+    def run(self) -> None:
+        self.store.delete(self.key)
+
+
+class Lock(Case):
+    old = new = None
+
+    def run(self) -> None:
+        with self.store.lock(self.key, timeout=TIMEOUT):
+            pass
+
+
+class Release(Case):
+    old = new = None
+
+    def prepare(self) -> None:
+        self.held = self.store.lock(self.key, timeout=5)
+
+    def run(self) -> None:
+        self.held.release()
+
+
+WHENS: tuple[When, ...] = ("before_request", "after_request", "reply_lost")
+DIRECTIONS: tuple[Direction, ...] = ("request", "reply")
+
+OPERATIONS = [
+    Read,
+    ReadHuge,
+    Write,
+    WriteAnew,
+    WriteIntoNewFolders,
+    WriteLarge,
+    WriteUnderLock,
+    WriteLargeUnderLock,
+    CompareAndSwap,
+    Update,
+    Delete,
+    Lock,
+    Release,
+]
+
+
+@dataclass
+class Outcome:
+    """What was said of an operation at which the network failed, and what was found then.
+
+    Attributes:
+        path: Of the document.
+        allowed: What the document may be, after what was said.
+        error: What was raised.
+        seconds: How long it took.
+        fired: Whether the operation got as far as the message at which the network was to fail.
+        wrong: What should not be, in words.
+        left: Temporary files that are still there though the network is back, in words.
+    """
+
+    path: Path
+    allowed: list[bytes | None]
+    error: StoreError | None
+    seconds: float
+    fired: bool
+    wrong: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+
+    def check_document(self, when: str) -> None:
+        found = found_at(self.path)
+        if found not in self.allowed:
+            self.wrong.append(f"said {self.error!r}, and the document is {(found or b'missing')[:7]!r} {when}")
+
+
+def outcome_of(lab: Client, other: Store, case: Case, plan: Callable[[], None]) -> Outcome:
+    """Runs an operation at which the network fails, and compares what it says with what is there."""
+    plan()
+    error: StoreError | None = None
+    began = time.monotonic()
+    try:
+        case.run()
+    except StoreError as raised:
+        error = raised
+    seconds = time.monotonic() - began
+    unknown = isinstance(error, WriteOutcomeUnknown)
+    allowed = [case.old, case.new] if unknown else [case.new if error is None else case.old]
+    outcome = Outcome(case.path, allowed, error, seconds, lab.wire.fired.is_set())
+    outcome.check_document("right away")
+    if error is not None and not isinstance(error, case.may_raise):
+        outcome.wrong.append(f"said {error!r}")
+    if isinstance(error, WriteOutcomeUnknown) and error.intended != case.intended:
+        outcome.wrong.append(f"intended is {error.intended!r}")
+    if seconds > ALLOWED:
+        outcome.wrong.append(f"said {error!r} after {seconds:.1f} s")
+    lab.wire.heal()
+    try:
+        lab.store.atomic_write(f"{case.key}.probe", NEW)
+        assert lab.store.read_snapshot(f"{case.key}.probe").data == NEW
+    except StoreError as broken:
+        outcome.wrong.append(f"said {error!r}, and then the store does not work again: {broken!r}")
+    case.afterwards()
+    outcome.check_document("when the store works again")
+    try:
+        other.lock(case.key, timeout=0).release()
+    except LockTimeout as kept:
+        outcome.wrong.append(f"said {error!r}, and then the lock is not free: {kept!r}")
+    if not unknown:
+        left = case.path.parent.glob(f"{case.path.name}.tmp.*")
+        outcome.left += [f"said {error!r} and left {path.name}" for path in left]
+    return outcome
+
+
+def what_is_wrong(samba: SambaServer, outcomes: dict[str, Outcome]) -> list[str]:
+    """What is wrong with any of the outcomes, when the server has carried out all that it was ever sent."""
+    eventually(lambda: len(samba.client_pids()) <= 1)  # that of the client whose network does not fail
+    for outcome in outcomes.values():
+        outcome.check_document("in the end")
+    return [f"{name}: {each}" for name, outcome in outcomes.items() for each in outcome.wrong]
+
+
+def what_is_left(outcomes: dict[str, Outcome]) -> list[str]:
+    """The temporary files that are left of outcomes that are known."""
+    return [f"{name}: {each}" for name, outcome in outcomes.items() for each in outcome.left]
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda kind: kind.__name__)
+def test_the_connection_is_cut_at_any_message(
+    samba: SambaServer, wire: WireProxy, other: Store, operation: type[Case]
+) -> None:
+    outcomes: dict[str, Outcome] = {}
+    with opened(samba, wire.port) as store:
+        for when in WHENS:
+            for number in count():
+                case = operation(samba, store, f"{when}{number}.json")
+                reset = number % 2 == 1
+                outcome = outcome_of(
+                    Client(wire, store),
+                    other,
+                    case,
+                    lambda: wire.cut_at(number, when, reset=reset),  # noqa: B023
+                )
+                outcomes[f"cut {when} {number}"] = outcome
+                if not outcome.fired:
+                    break
+            assert number > 0
+    wire.cut()
+    assert what_is_wrong(samba, outcomes) + what_is_left(outcomes) == []
+
+
+# Silence
+
+
+def requests_of(samba: SambaServer, operation: type[Case]) -> int:
+    """How many messages an operation takes while the network is well."""
+    with client(samba) as lab:
+        case = operation(samba, lab.store, "counted.json")
+        with lab.wire.counting() as counted:
+            case.run()
+        case.afterwards()
+    return counted.requests
+
+
+def silence(samba: SambaServer, other: Store, operation: type[Case], cases: list[tuple[int, Direction]]) -> list[str]:
+    """What is wrong after a silence at each of the messages: each in a network of its own, as each takes its time."""
+
+    def outcome(number: int, direction: Direction) -> Outcome:
+        with client(samba) as lab:
+            case = operation(samba, lab.store, f"{direction}{number}.json")
+            return outcome_of(lab, other, case, lambda: lab.wire.black_hole_at(number, direction))
+
+    with ThreadPoolExecutor(6) as pool:
+        futures = {f"silence at {which} {number}": pool.submit(outcome, number, which) for number, which in cases}
+        outcomes = {name: future.result() for name, future in futures.items()}
+    assert all(each.fired for each in outcomes.values())
+    return what_is_wrong(samba, outcomes) + what_is_left(outcomes)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda kind: kind.__name__)
+def test_the_connection_falls_silent_at_any_message(samba: SambaServer, other: Store, operation: type[Case]) -> None:
+    numbers = range(requests_of(samba, operation))
+    cases = [(number, direction) for number in numbers for direction in DIRECTIONS]
+    assert silence(samba, other, operation, cases) == []
+
+
+@contextmanager
+def once_fired(wire: WireProxy, then: Callable[[], None]) -> Iterator[Callable[[Callable[[], None]], None]]:
+    """Does something as soon as a planned fault has happened; what is yielded takes the plan."""
+    over = threading.Event()
+    threads: list[threading.Thread] = []
+
+    def wait() -> None:
+        while not over.is_set():
+            if wire.fired.wait(0.01):
+                then()
+                return
+
+    def plan(planning: Callable[[], None]) -> None:
+        planning()
+        threads.append(threading.Thread(target=wait))
+        threads[0].start()
+
+    try:
+        yield plan
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+
+
+# The network goes, and stays away
+
+
+def away(samba: SambaServer, other: Store, operation: type[Case]) -> dict[str, Outcome]:
+    """What becomes of an operation when the network goes at one of its messages, and is back when it has given up."""
+
+    class Lonely(operation):  # type: ignore[misc, valid-type]
+        may_raise = (BackendUnavailable, LockLost, LockTimeout, WriteOutcomeUnknown)
+
+    def outcome(number: int, direction: Direction) -> Outcome:
+        with client(samba) as lab, once_fired(lab.wire, lab.wire.black_hole) as plan:
+            case = Lonely(samba, lab.store, f"{direction}{number}.json")
+            return outcome_of(lab, other, case, lambda: plan(lambda: lab.wire.black_hole_at(number, direction)))
+
+    cases = [(number, direction) for number in range(requests_of(samba, operation)) for direction in DIRECTIONS]
+    with ThreadPoolExecutor(8) as pool:
+        futures = {f"gone at {which} {number}": pool.submit(outcome, number, which) for number, which in cases}
+        return {name: future.result() for name, future in futures.items()}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda kind: kind.__name__)
+def test_the_network_goes_at_any_message_for_longer_than_the_deadline(
+    samba: SambaServer, other: Store, operation: type[Case]
+) -> None:
+    assert what_is_wrong(samba, away(samba, other, operation)) == []
+
+
+@pytest.mark.parametrize("operation", [WriteLarge, WriteLargeUnderLock], ids=lambda kind: kind.__name__)
+def test_the_temporary_files_of_writes_that_were_given_up_go_when_the_network_is_back(
+    samba: SambaServer, other: Store, operation: type[Case]
+) -> None:
+    assert what_is_left(away(samba, other, operation)) == []
+
+
+def refused(lab: Client, call: Callable[[], object]) -> float:
+    """How long an operation takes to say that there is no network."""
+    began = time.monotonic()
+    with pytest.raises(BackendUnavailable):
+        call()
+    return time.monotonic() - began
+
+
+@pytest.mark.parametrize("way", ["refused", "silent"])
+def test_a_store_without_a_network_says_so_in_time_and_changes_nothing(
+    samba: SambaServer, lab: Client, way: str
+) -> None:
+    (samba.root / "a.json").write_bytes(OLD)
+    if way == "refused":
+        lab.wire.refuse()
+    else:
+        lab.wire.black_hole()
+    lab.wire.cut()
+    calls: list[Callable[[], object]] = [
+        lambda: lab.store.read_snapshot("a.json"),
+        lambda: lab.store.atomic_write("a.json", NEW),
+        lambda: lab.store.delete("a.json"),
+        lambda: lab.store.lock("a.json", timeout=0),
+        lambda: lab.store.list_keys(),
+    ]
+    with ThreadPoolExecutor(len(calls)) as pool:
+        seconds = [future.result() for future in [pool.submit(refused, lab, call) for call in calls]]
+    assert max(seconds) < ALLOWED
+    lab.wire.heal()
+    assert lab.store.read_snapshot("a.json").data == OLD
+
+
+def test_a_server_that_is_stopped_and_started_again_is_found_by_the_same_store(samba: SambaServer, lab: Client) -> None:
+    lab.store.atomic_write("a.json", OLD)
+    samba.stop()
+    with pytest.raises(BackendUnavailable):
+        lab.store.atomic_write("a.json", NEW)
+    samba.start()
+    assert lab.store.read_snapshot("a.json").data == OLD
+    lab.store.atomic_write("a.json", NEW)
+    assert found_at(samba.root / "a.json") == NEW
+
+
+# A connection that ended while nobody used it
+
+
+ENDS: dict[str, Callable[[SambaServer, WireProxy], object]] = {
+    "closed": lambda samba, wire: wire.cut(),
+    "reset": lambda samba, wire: wire.cut(reset=True),
+    "silent": lambda samba, wire: (wire.black_hole(), wire.heal()),
+    "server restarted": lambda samba, wire: samba.restart(),
+    "server killed": lambda samba, wire: (samba.kill(), samba.start()),
+}
+WITHOUT_A_LOCK = [Read, Write, WriteIntoNewFolders, WriteLarge, CompareAndSwap, Update, Delete, Lock]
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_an_idle_connection_that_has_gone_is_replaced_unnoticed(samba: SambaServer, lab: Client, end: str) -> None:
+    seconds: dict[str, float] = {}
+    for operation in WITHOUT_A_LOCK:
+        case = operation(samba, lab.store, f"{operation.__name__}.json")
+        ENDS[end](samba, lab.wire)
+        began = time.monotonic()
+        case.run()
+        seconds[operation.__name__] = time.monotonic() - began
+        assert found_at(case.path) == case.new
+    assert max(seconds.values()) < ALLOWED, seconds
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_lock_whose_connection_has_gone_is_lost_and_writes_nothing(samba: SambaServer, lab: Client, end: str) -> None:
+    case = WriteUnderLock(samba, lab.store, "a.json")
+    ENDS[end](samba, lab.wire)
+    with pytest.raises((LockLost, WriteOutcomeUnknown)):
+        case.run()
+    assert found_at(case.path) == OLD
+    case.afterwards()
+    lab.store.lock("a.json", timeout=TIMEOUT).release()
+
+
+# What others do meanwhile
+
+
+def add_one(current: bytes | None) -> bytes:
+    return str(int(current or b"0") + 1).encode()
+
+
+def test_an_update_that_was_cut_off_is_not_taken_for_done_when_another_wrote_the_same_bytes(
+    samba: SambaServer, wire: WireProxy, other: Store
+) -> None:
+    done = 0
+    with opened(samba, wire.port, 10.0) as store, once_fired(wire, lambda: other.update("a.json", add_one)) as plan:
+        wire.delay = 0.05  # coming back takes long enough for the other one to get the lock, and to count as well
+        plan(lambda: wire.cut_at(2, "before_request"))  # lock, read, write
+        try:
+            store.update("a.json", add_one)
+            done = 1
+        except (LockLost, WriteOutcomeUnknown):
+            pass
+    assert found_at(samba.root / "a.json") == str(1 + done).encode()
+
+
+def test_a_write_whose_reply_was_lost_is_not_made_again_over_what_others_made_of_it(
+    samba: SambaServer, lab: Client, other: Store
+) -> None:
+    def others() -> None:
+        other.update("a.json", lambda current: (current or b"") + b" and more")
+
+    with once_fired(lab.wire, others) as plan:
+        plan(lambda: lab.wire.black_hole_at(0, "reply"))
+        try:
+            lab.store.atomic_write("a.json", b"first")
+        except WriteOutcomeUnknown:
+            pass
+    assert found_at(samba.root / "a.json") == b"first and more"
+
+
+def test_a_deletion_whose_reply_was_lost_does_not_delete_what_others_made_since(
+    samba: SambaServer, lab: Client, other: Store
+) -> None:
+    (samba.root / "a.json").write_bytes(OLD)
+    with once_fired(lab.wire, lambda: other.atomic_write("a.json", NEW, expect=ABSENT)) as plan:
+        plan(lambda: lab.wire.black_hole_at(0, "reply"))
+        try:
+            lab.store.delete("a.json")
+        except WriteOutcomeUnknown:
+            pass
+    assert found_at(samba.root / "a.json") == NEW
+
+
+@pytest.mark.parametrize("operation", [Write, WriteUnderLock, Update, Delete], ids=lambda kind: kind.__name__)
+def test_a_request_that_arrives_when_its_client_has_given_it_up_changes_nothing(
+    samba: SambaServer, lab: Client, other: Store, operation: type[Case]
+) -> None:
+    case = operation(samba, lab.store, "a.json")
+    with lab.wire.counting() as counted, ThreadPoolExecutor(1) as pool:
+        lab.wire.delay = 0.95 * TIMEOUT  # each way; the client waits for half of its time, and tries again
+        running = pool.submit(case.run)
+        eventually(lambda: counted.requests == 1)
+        lab.wire.delay = 0.0
+        try:
+            running.result()
+        except (LockLost, WriteOutcomeUnknown):
+            pass
+    case.afterwards()
+    with other.lock("a.json", timeout=TIMEOUT) as held:
+        other.atomic_write("a.json", b"since", lock=held)
+        eventually(lambda: len(samba.client_pids()) == 2)
+        assert found_at(case.path) == b"since"
+
+
+# Many failures
+
+
+@dataclass
+class Tally:
+    """What a counter was told, by one client.
+
+    Attributes:
+        said: How often each outcome was reported.
+    """
+
+    said: Counter[str] = field(default_factory=Counter)
+
+    def add_one(self, store: Store, key: str) -> None:
+        try:
+            store.update(key, add_one, timeout=3)
+        except StoreError as error:
+            self.said[type(error).__name__] += 1
+        else:
+            self.said["done"] += 1
+
+    def allows(self, found: int) -> bool:
+        return self.said["done"] <= found <= self.said["done"] + self.said["WriteOutcomeUnknown"]
+
+    def __add__(self, more: Tally) -> Tally:
+        return Tally(self.said + more.said)
+
+
+KNOWN = {"done", "WriteOutcomeUnknown", "LockLost", "LockTimeout", "BackendUnavailable"}
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_counter_of_two_clients_is_right_whatever_the_network_does(samba: SambaServer, seed: int) -> None:
+    def count_on(number: int) -> Tally:
+        chance = random.Random(seed * 10 + number)
+        tally = Tally()
+        with client(samba) as lab:
+            for _ in range(40):
+                kind = chance.random()
+                if kind < 0.7:
+                    lab.wire.cut_at(chance.randrange(12), chance.choice(WHENS), reset=chance.random() < 0.5)
+                elif kind < 0.8:
+                    lab.wire.black_hole_at(chance.randrange(6), chance.choice(DIRECTIONS))
+                tally.add_one(lab.store, "counter.json")
+        return tally
+
+    with ThreadPoolExecutor(2) as pool:
+        tally = sum(pool.map(count_on, range(2)), Tally())
+    found = int(found_at(samba.root / "counter.json") or b"0")
+    assert tally.allows(found), f"{tally} and the counter is {found}"
+    assert set(tally.said) <= KNOWN
+    assert tally.said["done"] >= 40
+
+
+@pytest.mark.parametrize("trouble", ["connections are cut", "the server is restarted"])
+def test_eight_threads_of_one_store_count_each_for_itself_whatever_happens(
+    samba: SambaServer, wire: WireProxy, trouble: str
+) -> None:
+    over = threading.Event()
+    chance = random.Random(4)
+
+    def make_trouble() -> None:
+        while not over.wait(chance.uniform(0.005, 0.15)):
+            if trouble == "connections are cut":
+                wire.cut(reset=chance.random() < 0.5)
+            else:
+                samba.restart()
+
+    def count_on(number: int) -> Tally:
+        tally = Tally()
+        for _ in range(30):
+            tally.add_one(store, f"{number}.json")
+        return tally
+
+    with opened(samba, wire.port, 10.0) as store, ThreadPoolExecutor(9) as pool:
+        troubles = pool.submit(make_trouble)
+        try:
+            tallies = list(pool.map(count_on, range(8)))
+        finally:
+            over.set()
+        troubles.result()
+    found = [int(found_at(samba.root / f"{number}.json") or b"0") for number in range(8)]
+    assert all(tally.allows(number) for tally, number in zip(tallies, found, strict=True)), (tallies, found)
+    assert set(sum(tallies, Tally()).said) <= KNOWN
