@@ -40,7 +40,7 @@ from exlab_store_smb.directories import Directories
 from exlab_store_smb.file_system import SmbFileSystem
 from exlab_store_smb.link import LinkLost
 from exlab_store_smb.links import Links
-from exlab_store_smb.locking import Asker, SmbLock
+from exlab_store_smb.locking import Asker, SmbLock, Wish
 from exlab_store_smb.reading import Reader
 from exlab_store_smb.replacing import Place, Progress, Replacer
 from exlab_store_smb.room import Room
@@ -169,19 +169,19 @@ class SmbBackend:
     @hookimpl
     def lock(self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]) -> HeldLock:
         """Takes byte 0 of ``<key>.lock``; the server queues those who wait. Missing folders are made."""
-        limit = Deadline(timeout)
+        limit, deadline = Deadline(timeout), Deadline(timeout + self._timeout)
         again = False
         while True:
-            link = self._current(Deadline(self._timeout))
+            link = self._current(deadline.within(self._timeout))
             try:
-                held = self._asker.ask(
-                    link, self._place(link, lock_key(key)), key, owner, limit, cancelled, self._released
-                )
+                place = self._place(link, lock_key(key))
+                wish = Wish(key, place, owner, limit, deadline, cancelled, self._released)
+                held = self._asker.ask(link, wish)
             except LinkLost as lost:
                 # The lock is free again, if we had it: the next connection ends this one's session first.
                 if cancelled():
                     raise LockTimeout("the wait for the lock was cancelled") from lost
-                if again and limit.over:
+                if (again and limit.over) or deadline.over:
                     raise _unavailable(lost, exhausted=True) from lost
                 again = True
                 time.sleep(random.uniform(0.001, 0.05))  # noqa: S311  # no secret

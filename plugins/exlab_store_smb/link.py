@@ -194,6 +194,7 @@ class Link:
         if self.alive:
             with suppress(Exception):  # it ends all the same
                 self._session.disconnect(close=False, timeout=deadline.remaining())
+            self.connection.disconnect(False)  # waits for the thread that receives
         self.end()
 
     def _one_by_one(self, messages: Sequence[Any], deadline: Deadline) -> list[Reply]:

@@ -7,7 +7,7 @@ import threading
 import uuid
 from typing import TYPE_CHECKING
 
-from exlab_store import BackendUnavailable
+from exlab_store import BackendUnavailable, NotSupported
 from exlab_store_smb.link import Link, connect
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class Links:
         self._previous_session = 0
         self._link: Link | None = None
         self._making = threading.Lock()
+        self._closed = False
 
     def current(self, deadline: Deadline) -> Link:
         """The connection, made now if there is none that works.
@@ -47,6 +48,7 @@ class Links:
             deadline: Until when.
 
         Raises:
+            NotSupported: The store was closed meanwhile.
             StoreError: As `connect` does.
         """
         if self._pid != os.getpid():
@@ -60,6 +62,8 @@ class Links:
         if not self._making.acquire(timeout=deadline.remaining()):
             raise BackendUnavailable("connecting takes too long", hint="Look at the network and the server.")
         try:
+            if self._closed:
+                raise NotSupported("the store is closed", hint="Open it again.")
             link = self._link
             if link is None or not link.alive:
                 link = self._link = connect(self._options, self._share, self._client, self._previous_session, deadline)
@@ -74,7 +78,14 @@ class Links:
         Args:
             deadline: Until when to wait for the server.
         """
-        link, self._link = self._link, None
+        if not self._making.acquire(timeout=deadline.remaining()):
+            self._closed = True  # whoever is connecting now ends with an error of its own
+            return
+        try:
+            self._closed = True
+            link, self._link = self._link, None
+        finally:
+            self._making.release()
         if link is None:
             return
         if link.is_of_this_process:

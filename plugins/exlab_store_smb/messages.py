@@ -54,6 +54,7 @@ __all__ = [
     "rename",
     "room_of",
     "size_of",
+    "unlock_byte_0",
     "write",
     "written_count",
 ]
@@ -224,6 +225,18 @@ def lock_byte_0(file_id: bytes = RELATED, *, wait: bool) -> Any:
     element["length"] = 1
     flags = LockFlags.SMB2_LOCKFLAG_EXCLUSIVE_LOCK
     element["flags"] = flags if wait else flags | LockFlags.SMB2_LOCKFLAG_FAIL_IMMEDIATELY
+    message = SMB2LockRequest()
+    message["file_id"] = file_id
+    message["locks"] = [element]
+    return message
+
+
+def unlock_byte_0(file_id: bytes = RELATED) -> Any:
+    """LOCK that gives byte 0 back."""
+    element = SMB2LockElement()
+    element["offset"] = 0
+    element["length"] = 1
+    element["flags"] = LockFlags.SMB2_LOCKFLAG_UNLOCK
     message = SMB2LockRequest()
     message["file_id"] = file_id
     message["locks"] = [element]

@@ -6,10 +6,12 @@ above 1,023 cannot be used (select); Nagle's algorithm holds a small request bac
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 import threading
 import time
+import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,19 @@ __all__ = ["DeadlineTcp"]
 
 # A server that has vanished is noticed after about 25 s even when nothing is sent, as while waiting for a lock.
 _KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
+
+
+_open: weakref.WeakSet[DeadlineTcp] = weakref.WeakSet()
+
+
+def _abandon_in_child() -> None:
+    # A forked child's copy of a socket would keep the connection, and its locks, alive when the parent is killed.
+    for transport in list(_open):
+        transport.abandon()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_abandon_in_child)
 
 
 class DeadlineTcp:
@@ -65,6 +80,7 @@ class DeadlineTcp:
                 raise
             self._socket = candidate
             self.connected = True
+            _open.add(self)
             return
         raise failure
 
