@@ -196,19 +196,20 @@ class Asker:
             LinkLost: The connection has ended; if the server had granted the lock, it is free again.
         """
         try:
-            while True:
-                lock = self._attempt(link, wish)
-                if lock is not None:
-                    return lock
-                if wish.given_up:
-                    raise self._in_vain(link, wish)
-                time.sleep(random.uniform(0.001, 0.01))  # noqa: S311  # no secret
+            while (lock := self._attempt(link, wish)) is None:
+                self._pause(link, wish)
         except (StoreError, LinkLost):
             raise
         except BaseException:
             # An interruption. The server may have granted, or grant one day, what nobody here knows of.
             link.end()
             raise
+        return lock
+
+    def _pause(self, link: Link, wish: Wish) -> None:
+        if wish.given_up:
+            raise LockTimeout("the lock is held by somebody else", holder=self._holder(link, wish))
+        time.sleep(random.uniform(0.001, 0.01))  # noqa: S311  # no secret
 
     def _attempt(self, link: Link, wish: Wish) -> SmbLock | None:
         """Asks once, and waits on the server; leaves no handle behind where the answer is no."""
@@ -270,9 +271,6 @@ class Asker:
         _, asked = link.run([messages.write(0, wish.record, file_id), messages.query_links()], self._soon(wish))
         removed = asked.ok and messages.links_of(asked) == 0  # somebody has taken the file away while we waited
         return not removed and not wish.cancelled()
-
-    def _in_vain(self, link: Link, wish: Wish) -> LockTimeout:
-        return LockTimeout("the lock is held by somebody else", holder=self._holder(link, wish))
 
     def _holder(self, link: Link, wish: Wish) -> LockOwner | None:
         """Who holds the lock, if its file says so; other programs write nothing into it."""
