@@ -17,8 +17,8 @@ _HELP_NAMES: Final = {"help_option_names": ["-h", "--help"]}
 # "\b" keeps the line breaks of a paragraph.
 _HELP = """Atomic, durable, locked JSON documents on whatever storage a site has.
 
-A LOCATION is a URL (file:///data/lab, memory://name) or a local path;
-a relative path means the working directory.
+A LOCATION is a URL (file:///data/lab, smb://nas01/lab, memory://name) or a
+local path; a relative path means the working directory.
 
 \b
 Exit codes:
@@ -54,7 +54,7 @@ Examples:
 _PLUGINS_EXAMPLES = """\b
 Examples:
   exlab-store plugins
-  exlab-store plugins --at /mnt/nas --at memory://
+  exlab-store plugins --at /mnt/nas --at smb://nas01/lab
 """
 
 _DEMO_EXAMPLES = """\b

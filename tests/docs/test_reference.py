@@ -6,6 +6,7 @@ import inspect
 import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import exlab_store_memory
 import exlab_store_posix.backend as posix_backend
@@ -20,6 +21,9 @@ from exlab_store import Guarantees, errors, hookspecs
 from exlab_store.cli.app import app
 from exlab_store.cli.exit_codes import exit_code_of
 from exlab_store.hookspecs import OPTIONAL_HOOKS, REQUIRED_HOOKS
+
+if TYPE_CHECKING:
+    from samba_server import SambaServer
 
 DOCS = Path(__file__).parents[2] / "docs"
 REFERENCE = "".join(page.read_text(encoding="utf-8") for page in sorted((DOCS / "reference").glob("*.md")))
@@ -123,6 +127,7 @@ _COLUMNS = {
     "FUSE, other": ("linux", FileSystem.UNKNOWN),
     "macOS": ("darwin", FileSystem.UNKNOWN),
     "Windows": ("win32", FileSystem.UNKNOWN),
+    "`smb:`": None,
     "`memory:`": None,
 }
 
@@ -134,9 +139,15 @@ def test_the_table_of_guarantees_has_every_guarantee_and_every_place() -> None:
 
 
 @pytest.mark.parametrize("column", _COLUMNS)
-def test_the_table_of_guarantees_says_what_the_backends_say(column: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_table_of_guarantees_says_what_the_backends_say(
+    column: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place = _COLUMNS[column]
-    if place is None:
+    if column == "`smb:`":
+        samba: SambaServer = request.getfixturevalue("samba")
+        with exlab_store.open_store(samba.url(), password=samba.password) as store:
+            guarantees = store.guarantees
+    elif place is None:
         guarantees = exlab_store_memory.MemoryBackend.guarantees
     else:
         platform, kind = place

@@ -7,9 +7,13 @@ The blocks of a page run in order, in one namespace and one directory:
   what is printed with the lines below, where ``...`` stands for anything;
 - ``{code-block}`` with a ``:caption:`` is a file of that name.
 
-``/data/lab`` stands for a directory of the reader's; here it is a temporary one. A block that cannot run has a
-comment ``<!-- not run: why -->`` above it. A page that names an example of ``docs/examples`` finds a copy of it in its
-directory, and may install it. The examples' own READMEs belong to ``tests/testing``.
+``/data/lab`` stands for a directory of the reader's; here it is a temporary one. ``smb://nas01`` stands for the site's
+file server; here it is a real one, with the smb.conf of the page about it. Blocks that name it are left out where there
+is no smbd, so no other block may depend on one.
+
+A block that cannot run has a comment ``<!-- not run: why -->`` above it. A page that names an example of
+``docs/examples`` finds a copy of it in its directory, and may install it. The examples' own READMEs belong to
+``tests/testing``.
 """
 
 from __future__ import annotations
@@ -21,17 +25,20 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import nas
 import pytest
 from conftest import lacking
+from samba_server import find_smbd
 
 from exlab_store import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "docs" / "examples"
@@ -104,13 +111,22 @@ def lab(tmp_path: Path) -> Iterator[Path]:
 class Reader:
     """Somebody who follows one page."""
 
-    def __init__(self, directory: Path, lab: Path) -> None:
+    def __init__(self, directory: Path, lab: Path, site: nas.Nas | None = None) -> None:
         self._directory = directory
         self._lab = str(lab)
+        self._site = site
         self._namespace: dict[str, Any] = {"__name__": "__main__"}
 
+    def _real(self, text: str) -> str:
+        text = text.replace("/data/lab", self._lab)
+        return text if self._site is None else self._site.real(text)
+
+    def _shown(self, text: str) -> str:
+        text = text.replace(self._lab, "/data/lab")
+        return text if self._site is None else self._site.shown(text)
+
     def follow(self, block: Block) -> None:
-        text = block.text.replace("/data/lab", self._lab)
+        text = self._real(block.text)
         place = f"{block.page}:{block.line}"
         if block.file is not None:
             (self._directory / block.file).write_text(text, encoding="utf-8")
@@ -126,9 +142,9 @@ class Reader:
     def _compare_session(self, text: str, place: str) -> None:
         test = doctest.DocTestParser().get_doctest(text, self._namespace, place, place, 0)
         for example in test.examples:
-            example.source = example.source.replace("/data/lab", self._lab)
+            example.source = self._real(example.source)
         report: list[str] = []
-        runner = doctest.DocTestRunner(_Checker(self._lab), verbose=False, optionflags=doctest.ELLIPSIS)
+        runner = doctest.DocTestRunner(_Checker(self._shown), verbose=False, optionflags=doctest.ELLIPSIS)
         runner.run(test, out=report.append, clear_globs=False)
         self._namespace.update(test.globs)
         assert not runner.failures, "".join(report)
@@ -155,15 +171,17 @@ class Reader:
                 encoding="utf-8",
                 timeout=60,
             )
+            if self._site is not None:
+                expected, done.stdout = self._site.shown(expected), self._site.shown(done.stdout)
             assert _agrees(expected, done.stdout), f"{place}: $ {command}\nexpected:\n{expected}\ngot:\n{done.stdout}"
 
 
 class _Checker(doctest.OutputChecker):
-    def __init__(self, lab: str) -> None:
-        self._lab = lab
+    def __init__(self, shown: Callable[[str], str]) -> None:
+        self._shown = shown
 
     def check_output(self, want: str, got: str, optionflags: int) -> bool:
-        return super().check_output(want, got.replace(self._lab, "/data/lab"), optionflags)
+        return super().check_output(want, self._shown(got), optionflags)
 
 
 def _agrees(expected: str, got: str) -> bool:
@@ -201,9 +219,20 @@ def test_a_page_does_what_it_says(
     monkeypatch.chdir(directory)
     monkeypatch.syspath_prepend(str(directory))
     _provide_examples(page, directory, tmp_path / "site", monkeypatch)
-    reader = Reader(directory, lab)
-    for block in blocks:
-        reader.follow(block)
+    with ExitStack() as running:
+        site = None
+        if any(nas.needed_by(block.text) for block in blocks) and find_smbd() is not None:
+            site = running.enter_context(nas.running())
+            site.sign_in(monkeypatch)
+        reader = Reader(directory, lab, site)
+        left_out = False
+        for block in blocks:
+            if nas.needed_by(block.text) and site is None:
+                left_out = True
+            else:
+                reader.follow(block)
+    if left_out:
+        lacking("install Debian's package samba: its smbd is the server that the page talks to")
 
 
 def test_only_the_set_up_commands_are_not_run_and_ci_runs_those() -> None:
