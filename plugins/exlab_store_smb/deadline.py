@@ -6,6 +6,8 @@ import time
 
 __all__ = ["Deadline"]
 
+_MOMENT = 0.1
+
 
 class Deadline:
     """A moment after which an operation must have come back.
@@ -37,5 +39,8 @@ class Deadline:
         return Deadline(min(self.remaining(), seconds))
 
     def half(self) -> Deadline:
-        """Half of what is left, so that there is time for a second attempt, and for finding out about the first."""
-        return Deadline(self.remaining() / 2)
+        """Half of what is left, so that there is time for a second attempt, and for finding out about the first.
+
+        It is never less than a moment in which a server can answer: a connection is ended for want of an answer.
+        """
+        return Deadline(max(_MOMENT, self.remaining() / 2))

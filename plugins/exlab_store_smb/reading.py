@@ -47,12 +47,13 @@ class Reader:
         """
         # A credit pays for 64 KiB whether they are used or not, and a document that has grown a little still fits.
         expected = _rounded_up(self._sizes.get(path, 0) + 1)
+        patience = deadline.half()
         most = min(_ONE_ANSWER, link.most_read)
         while expected <= most:
             opened, answered, _ = link.run(
                 [messages.open_to_read(path), messages.read(0, expected), messages.close()], deadline.half()
             )
-            if opened.status == SHARING_VIOLATION and not deadline.over:
+            if opened.status == SHARING_VIOLATION and not patience.over:
                 # fsspec and smbclient share a file with nobody while they have it open.
                 time.sleep(random.uniform(0.002, 0.02))  # noqa: S311  # no secret
                 continue

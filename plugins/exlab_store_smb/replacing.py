@@ -280,12 +280,12 @@ class Replacer:
         progress: Progress,
     ) -> None:
         """Repeats a rename that was refused because somebody had the document open, and sees to the folder."""
-        pause = 0.001
+        pause, patience = 0.001, deadline.half()  # the other half is for clearing up
         while not renamed.ok:
-            if renamed.status not in BUSY_TARGET or deadline.over:
+            if renamed.status not in BUSY_TARGET or patience.over:
                 raise self._not_renamed(link, data, renamed, deadline, progress)
             self._ensure_permitted(link, place, deadline, progress)
-            time.sleep(min(deadline.remaining(), random.uniform(0.5, 1.5) * pause))  # noqa: S311  # no secret
+            time.sleep(min(patience.remaining(), random.uniform(0.5, 1.5) * pause))  # noqa: S311  # no secret
             pause = min(0.05, pause * 2)
             compound = [messages.open_for_rename(progress.temporary), messages.rename(place.path), messages.close()]
             _, renamed, _, *settled = self._run_change(link, [*compound, *self._settled(place)], deadline, progress)
