@@ -245,7 +245,7 @@ def test_the_table_of_encryption_is_what_goes_over_the_wire(row: str, settings: 
         assert _table("Server")[row] == [_on_the_wire(server), _on_the_wire(server, encrypt=True)]
 
 
-def test_who_has_no_account_is_refused_or_is_a_guest_who_must_be_allowed() -> None:
+def test_who_has_no_account_is_refused_or_is_a_guest_who_must_be_allowed(needs_root: None) -> None:
     refused, unsafe = AccessDenied.__name__, NotSupported.__name__
     with _server(map_to_guest="bad user", share={"guest ok": "yes"}) as server:
         server.root.chmod(0o777)
