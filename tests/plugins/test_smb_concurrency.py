@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import math
 import multiprocessing
 import os
@@ -13,7 +14,7 @@ import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from exlab_store_smb import SmbBackend, open_backend
@@ -294,57 +295,83 @@ def _comes_to(condition: Callable[[], bool], seconds: float = 2) -> bool:
     return True
 
 
-def _until_it_ends(work: Callable[[], object], started: threading.Barrier) -> BaseException:
-    """Repeats an operation until it fails, and returns what ended it."""
+class End(NamedTuple):
+    """What became of a thread that repeated an operation until it failed."""
+
+    error: BaseException
+    at: float
+
+
+def _until_it_ends(work: Callable[[], object], started: threading.Barrier) -> End:
     started.wait(_PATIENCE)
     try:
         while True:
             work()
     except BaseException as error:
-        return error
+        return End(error, time.monotonic())
 
 
-@pytest.fixture
-def closed_in_the_middle(samba: SambaServer) -> list[BaseException]:
-    """What twelve threads were told that were in the middle of their operations when their store was closed."""
-    store = open_store(samba.url(), password=samba.password)
-    store.atomic_write("d.json", b"{}")
-    large = bytes(8 << 20)
-    works: list[Callable[[], object]] = [
-        lambda: store.read_snapshot("d.json"),
-        lambda: store.atomic_write("d.json", b"{}"),
-        lambda: store.atomic_write("large.bin", large),
-        lambda: store.update("counter.json", _one_more),
-        lambda: store.lock("e.json").release(),
-        lambda: list(store.list_keys()),
-    ] * 2
+def _closed_in_the_middle(store: Store, works: list[Callable[[], object]]) -> tuple[list[BaseException], float]:
+    """What threads were told whose store was closed in the middle of their work, and how long the last one took."""
     started = threading.Barrier(len(works) + 1)
     with ThreadPoolExecutor(len(works)) as threads:
         ends = [threads.submit(_until_it_ends, work, started) for work in works]
         started.wait(_PATIENCE)
         store.read_snapshot("d.json")  # by now they are all in the middle of something
         store.close()
-        return [end.result(_PATIENCE) for end in ends]
+        closed = time.monotonic()
+        found = [end.result() for end in ends]
+    return [end.error for end in found], max(end.at for end in found) - closed
 
 
+@pytest.fixture
+def to_be_closed(samba: SambaServer) -> Store:
+    store = open_store(samba.url(), password=samba.password, timeout=8)
+    store.atomic_write("d.json", b"{}")
+    return store
+
+
+_WORKS = pytest.mark.parametrize(
+    "work",
+    [
+        lambda store: store.read_snapshot("d.json"),
+        lambda store: store.atomic_write("d.json", b"{}"),
+        lambda store: store.atomic_write("large.bin", bytes(8 << 20)),
+        lambda store: store.update("counter.json", _one_more),
+        lambda store: store.lock("e.json").release(),
+        lambda store: store.list_keys(),
+    ],
+    ids="read write write-large update lock list".split(),
+)
+
+
+@_WORKS
 def test_closing_ends_what_other_threads_are_doing_with_an_error_of_the_store(
-    closed_in_the_middle: list[BaseException],
+    to_be_closed: Store, work: Callable[[Store], object]
 ) -> None:
-    assert [error for error in closed_in_the_middle if not isinstance(error, StoreError)] == []
+    errors, _ = _closed_in_the_middle(to_be_closed, [lambda: work(to_be_closed)] * 4)
+    assert [error for error in errors if not isinstance(error, StoreError)] == []
+
+
+@_WORKS
+def test_closing_ends_what_other_threads_are_doing_soon(to_be_closed: Store, work: Callable[[Store], object]) -> None:
+    _, took = _closed_in_the_middle(to_be_closed, [lambda: work(to_be_closed)] * 4)
+    assert took < 2
 
 
 def test_no_operation_connects_again_when_its_store_was_closed_meanwhile(
-    samba: SambaServer, closed_in_the_middle: list[BaseException]
-) -> None:
-    assert _comes_to(lambda: samba.client_pids() == [])
-
-
-def test_no_thread_outlives_a_store_that_was_closed_in_the_middle_of_operations(
-    request: pytest.FixtureRequest,
+    samba: SambaServer, to_be_closed: Store
 ) -> None:
     before = set(threading.enumerate())
-    request.getfixturevalue("closed_in_the_middle")
-    assert _comes_to(lambda: set(threading.enumerate()) <= before)
+    _closed_in_the_middle(to_be_closed, [lambda: to_be_closed.read_snapshot("d.json")] * 8)
+    assert _comes_to(lambda: samba.client_pids() == [] and set(threading.enumerate()) <= before)
+
+
+def test_closing_in_the_middle_of_operations_is_no_error_in_the_log(
+    to_be_closed: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    _closed_in_the_middle(to_be_closed, [lambda: to_be_closed.read_snapshot("d.json")] * 8)
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 def test_closing_ends_the_wait_for_a_lock(samba: SambaServer) -> None:
@@ -394,7 +421,7 @@ def test_closing_ends_what_waits_for_a_server_that_has_fallen_silent(samba: Samb
         started.wait(_PATIENCE)
         assert wire.fired.wait(_PATIENCE)
         store.close()
-        assert isinstance(ended.result(_PATIENCE), StoreError)
+        assert isinstance(ended.result(_PATIENCE).error, StoreError)
 
 
 def test_no_thread_is_left_when_a_store_is_closed(samba: SambaServer) -> None:
