@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from smbprotocol.exceptions import SMBException, SMBOSError
@@ -47,7 +47,7 @@ from exlab_store_smb.room import Room
 from exlab_store_smb.statuses import MISSING, NOT_A_DIRECTORY, PATH_MISSING, REFUSED_REQUEST, translated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterator, Mapping
 
     from exlab_store_smb.link import Link
     from exlab_store_smb.messages import Reply
@@ -207,7 +207,8 @@ class SmbBackend:
         """Repeats what may be repeated until it is done or the time is over."""
         deadline = Deadline(self._timeout)
         while True:
-            link = self._current(deadline)
+            with self._last_chance(deadline):
+                link = self._current(deadline)
             try:
                 return call(link, deadline)
             except LinkLost as lost:
@@ -238,7 +239,8 @@ class SmbBackend:
             progress = Progress()
             if held is not None:
                 held.ensure_held()
-            link = self._current(deadline) if held is None else held.link
+            with self._last_chance(deadline):
+                link = self._current(deadline) if held is None else held.link
             place = self._place(link, key)
             try:
                 if expect is not ANY:
@@ -304,6 +306,15 @@ class SmbBackend:
         if progress.temporary:
             with suppress(LinkLost, StoreError):
                 self._replacer.discard(self._links.current(deadline), progress.temporary, deadline)
+
+    @contextmanager
+    def _last_chance(self, deadline: Deadline) -> Generator[None]:
+        """Keeps the store from repeating an operation that has had most of its time already."""
+        try:
+            yield
+        except BackendUnavailable as error:
+            error.exhausted = error.exhausted or deadline.remaining() < self._timeout / 2
+            raise
 
     def _current(self, deadline: Deadline) -> Link:
         link = self._links.current(deadline)

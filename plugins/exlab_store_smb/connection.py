@@ -97,6 +97,10 @@ class SmbConnection(Connection):  # type: ignore[misc]
         """As smbprotocol's; a session setup names the session that it replaces [MS-SMB2 3.2.4.2.3]."""
         if message.COMMAND == Commands.SMB2_SESSION_SETUP:
             message["previous_session_id"] = self._previous_session
+        if message.COMMAND == Commands.SMB2_TREE_CONNECT:
+            # SMB 3.1.1 wants it signed even where nothing else is [MS-SMB2 3.2.4.1.1]; guests have no key.
+            session: Any = self.session_table.get(sid)
+            force_signature = session is not None and session.signing_key is not None and not session.encrypt_data
         with self._credits([message], self._patience()):
             return super().send(message, sid, tid, credit_request, message_id, async_id, force_signature)
 

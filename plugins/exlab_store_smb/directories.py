@@ -96,12 +96,12 @@ class Directories:
         self._durable = {""}  # something was removed, or is there for the first time
         levels = [*_levels(self._root)] if self._create else []
         levels += [f"{self._root}/{level}" for level in _levels(folder)]
+        if not levels:
+            raise _root_is_gone()
         for level in levels:
             made = link.run([messages.make_directory(link.path(level)), messages.close()], deadline.half())[0]
             if made.status in PATH_MISSING:
-                raise BackendUnavailable(
-                    "the store's folder is gone", hint="Restore it on the share, or look at what removed it."
-                )
+                raise _root_is_gone()
             if not made.ok:
                 raise translated(made.status, "make the folder")
             if self._flush:
@@ -114,6 +114,10 @@ class Directories:
         )
         if not flushed.ok and opened.status != ACCESS_DENIED:
             raise translated(flushed.status, "flush the new folder")
+
+
+def _root_is_gone() -> BackendUnavailable:
+    return BackendUnavailable("the store's folder is gone", hint="Restore it on the share, or find what removed it.")
 
 
 def _levels(folder: str) -> list[str]:

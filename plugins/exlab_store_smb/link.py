@@ -271,7 +271,7 @@ def connect(options: SmbOptions, share: str, client: uuid.UUID, previous_session
         connection.ask_for_credits(session.session_id, limit)
     except Exception as error:
         connection.end()
-        raise _explained(error, options, share) from error
+        raise _explained(error, options, share, limit) from error
     except BaseException:
         connection.end()
         raise
@@ -286,18 +286,29 @@ def _ensure_protected(session: Any, options: SmbOptions) -> None:
         raise NotSupported("the server does not sign the session", hint="Use an account of its own, not a guest's.")
 
 
-def _explained(error: Exception, options: SmbOptions, share: str) -> StoreError:
+def _explained(error: Exception, options: SmbOptions, share: str, limit: Deadline) -> StoreError:
     if isinstance(error, StoreError):
         return error
     account = f"the account {options.account!r}" if options.account else "an anonymous user"
-    if isinstance(error, (smb.SMBAuthenticationError, smb.LogonFailure)):
+    if isinstance(error, smb.LogonFailure):
         return AccessDenied(
             f"the server refuses {account} or its password", hint="Check the user name, the domain and the password."
         )
+    if isinstance(error, smb.SMBAuthenticationError):
+        return AccessDenied(
+            f"there is nothing to log {account} on with",
+            hint="Give username and password, or get a Kerberos ticket (kinit) for auth_protocol 'kerberos'.",
+        )
+    if isinstance(error, ImportError):
+        return NotSupported(f"Kerberos cannot be used: {error}", hint="pip install 'smbprotocol[kerberos]'")
     if isinstance(error, smb.BadNetworkName):
         return LocationError(f"the server has no share {share!r}", hint="Check how the share's name is spelt.")
     if isinstance(error, smb.SMBResponseException):
         status = int(error.status)
+        if status == 0xC000000D and options.password == "":
+            return AccessDenied(
+                f"{account} has an empty password, with which nobody can log on", hint="Give the account a password."
+            )
         if status in _ACCOUNT:
             return AccessDenied(f"the server refuses {account}: {_ACCOUNT[status]}", hint="Ask the server's keeper.")
         if isinstance(error, smb.AccessDenied):
@@ -317,7 +328,9 @@ def _explained(error: Exception, options: SmbOptions, share: str) -> StoreError:
         )
     server = f"{options.host}:{options.port}"
     return BackendUnavailable(
-        f"cannot connect to {server}: {text}", hint="Check the server's name, the port and the network."
+        f"cannot connect to {server}: {text}",
+        exhausted=limit.over,
+        hint="Check the server's name, the port and the network.",
     )
 
 

@@ -243,11 +243,15 @@ class Replacer:
 
     def _step_by_step(self, link: Link, place: Place, data: bytes, deadline: Deadline, progress: Progress) -> Reply:
         length = min(_CHUNK, link.most_written)
-        (created,) = link.run([messages.create_document(progress.temporary)], deadline.half())
+        small = len(data) <= length
+        writing = [*([messages.write(0, data)] if data else []), messages.flush()] if small else []
+        created, *replies = link.run([messages.create_document(progress.temporary), *writing], deadline.half())
         if not created.ok:
             return created
         file_id = messages.file_id_of(created)
-        failed = self._write_all(link, file_id, data, length, deadline)
+        if not small:
+            replies = self._write_all(link, file_id, data, length, deadline)
+        failed = _failure(replies, len(data))
         if failed is not None:
             link.run([messages.close(file_id)], deadline.half())
             self._discard_quietly(link, progress.temporary, deadline)
@@ -257,8 +261,8 @@ class Replacer:
         self._complete(link, place, data, renamed, settled, deadline, progress)
         return created
 
-    def _write_all(self, link: Link, file_id: bytes, data: bytes, length: int, deadline: Deadline) -> Reply | None:
-        """Writes and flushes the data; returns the answer that says that it failed, if one does."""
+    def _write_all(self, link: Link, file_id: bytes, data: bytes, length: int, deadline: Deadline) -> list[Reply]:
+        """Writes the data in pieces, several of them under way at a time, and flushes it."""
         requests: list[Any] = []
         replies: list[Reply] = []
         for offset in range(0, len(data), length):
@@ -266,8 +270,7 @@ class Replacer:
             if len(requests) - len(replies) == _IN_FLIGHT:
                 replies.append(link.wait(requests[len(replies)], deadline.half()))
         replies += [link.wait(request, deadline.half()) for request in requests[len(replies) :]]
-        replies += link.run([messages.flush(file_id)], deadline.half())
-        return _failure(replies, len(data))
+        return [*replies, *link.run([messages.flush(file_id)], deadline.half())]
 
     def _complete(
         self,

@@ -550,6 +550,22 @@ def test_an_update_that_was_cut_off_is_not_taken_for_done_when_another_wrote_the
     assert found_at(samba.root / "a.json") == str(1 + done).encode()
 
 
+def test_a_write_under_a_lock_that_others_have_undone_is_not_said_to_have_failed(
+    samba: SambaServer, wire: WireProxy, other: Store
+) -> None:
+    (samba.root / "a.json").write_bytes(OLD)
+    with (
+        opened(samba, wire.port, 10.0) as store,
+        once_fired(wire, lambda: other.update("a.json", lambda _: OLD)) as plan,
+    ):
+        wire.delay = 0.05
+        plan(lambda: wire.cut_at(2, "reply_lost"))  # lock, read, write
+        try:
+            store.update("a.json", lambda _: NEW)
+        except WriteOutcomeUnknown:
+            pass
+
+
 def test_a_write_whose_reply_was_lost_is_not_made_again_over_what_others_made_of_it(
     samba: SambaServer, lab: Client, other: Store
 ) -> None:
