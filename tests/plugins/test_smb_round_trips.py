@@ -1,0 +1,170 @@
+"""How often an SMB client waits for the network, counted on the wire; and nothing is sent that need not be."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exlab_store import Store, open_store, version_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from samba_server import SambaServer
+    from wire_proxy import WireProxy
+
+KEY = "a.json"
+SMALL = b"x" * 2048
+
+
+@pytest.fixture
+def store(samba: SambaServer, wire: WireProxy) -> Iterator[Store]:
+    """A client that is counted, and that has connected."""
+    with open_store(samba.url(user=False, port=wire.port), **samba.options) as opened:
+        yield opened
+
+
+@contextmanager
+def costs(wire: WireProxy, round_trips: int, requests: int | None = None) -> Iterator[None]:
+    """What is done costs so many round trips, and so many messages of the client: as many unless given."""
+    with wire.counting() as count:
+        yield
+    assert (count.round_trips, count.requests) == (round_trips, requests or round_trips), count.log
+
+
+@pytest.mark.parametrize("size", [0, 1, 2048, (64 << 10) - 1, 64 << 10])
+def test_a_document_of_up_to_64_kib_is_read_in_one(
+    samba: SambaServer, wire: WireProxy, store: Store, size: int
+) -> None:
+    (samba.root / KEY).write_bytes(b"x" * size)
+    with costs(wire, 1):
+        assert len(store.read_snapshot(KEY)) == size
+
+
+@pytest.mark.parametrize("size", [(64 << 10) + 1, 1 << 20, 5 << 20])
+def test_a_larger_document_is_read_in_two_and_again_in_one(
+    samba: SambaServer, wire: WireProxy, store: Store, size: int
+) -> None:
+    (samba.root / KEY).write_bytes(b"x" * size)
+    with costs(wire, 2):
+        assert len(store.read_snapshot(KEY)) == size
+    with costs(wire, 1):
+        assert len(store.read_snapshot(KEY)) == size
+
+
+def test_a_larger_document_that_this_store_has_written_is_read_in_two_at_most(wire: WireProxy, store: Store) -> None:
+    store.atomic_write(KEY, b"x" * 500_000)
+    with wire.counting() as count:
+        store.read_snapshot(KEY)
+    assert count.round_trips <= 2
+
+
+def test_a_document_that_is_missing_is_missed_in_one(wire: WireProxy, store: Store) -> None:
+    with costs(wire, 1), pytest.raises(FileNotFoundError):
+        store.read_snapshot(KEY)
+
+
+@pytest.mark.parametrize("size", [0, 2048, 64 << 10, 1 << 20])
+def test_a_durable_write_takes_one(wire: WireProxy, store: Store, size: int) -> None:
+    assert store.guarantees.durable
+    with costs(wire, 1):
+        store.atomic_write(KEY, b"x" * size)
+    with costs(wire, 1):
+        store.atomic_write(KEY, b"y" * size)
+
+
+def test_the_data_and_the_folder_are_flushed_in_that_one(wire: WireProxy, store: Store) -> None:
+    with wire.counting() as count:
+        store.atomic_write(KEY, SMALL)
+    ((_, request), _) = count.log
+    data, folder = (index for index, command in enumerate(request) if command == "FLUSH")
+    assert request.index("WRITE") < data < request.index("SET_INFO") < folder
+
+
+def test_the_first_write_into_a_folder_takes_one_too(samba: SambaServer, wire: WireProxy, store: Store) -> None:
+    (samba.root / "day" / "run").mkdir(parents=True)
+    with wire.counting() as count:
+        store.atomic_write(f"day/run/{KEY}", SMALL)
+    assert count.round_trips == 1, count.log
+    with costs(wire, 1):
+        store.atomic_write(f"day/run/{KEY}", SMALL)
+
+
+def test_the_first_write_into_folders_that_are_made_costs_more_once(wire: WireProxy, store: Store) -> None:
+    store.atomic_write(f"day/run/{KEY}", SMALL)
+    with wire.counting() as count:
+        store.atomic_write(f"day/run/other-{KEY}", SMALL)
+    assert count.round_trips == 1, count.log
+
+
+def test_a_free_lock_is_taken_in_one_and_released_in_one(wire: WireProxy, store: Store) -> None:
+    with costs(wire, 1):
+        held = store.lock(KEY)
+    with wire.counting() as count:
+        held.release()
+    assert count.round_trips <= 1, count.log
+    with costs(wire, 2), store.lock(KEY):
+        pass
+
+
+def test_a_write_under_a_lock_takes_one(wire: WireProxy, store: Store) -> None:
+    with store.lock(KEY) as held:
+        with costs(wire, 1):
+            store.atomic_write(KEY, SMALL, lock=held)
+        with costs(wire, 1):
+            store.atomic_write(KEY, SMALL, lock=held)
+
+
+def test_an_update_takes_four_at_most(wire: WireProxy, store: Store) -> None:
+    for number in range(3):
+        with wire.counting() as count:
+            store.update(KEY, lambda current: (current or b"") + b"x")
+        assert count.round_trips <= 4, count.log
+        assert count.requests <= 4, (number, count.log)
+
+
+def test_a_compare_and_swap_under_a_lock_takes_two_at_most(wire: WireProxy, store: Store) -> None:
+    store.atomic_write(KEY, SMALL)
+    with store.lock(KEY) as held, wire.counting() as count:
+        store.atomic_write(KEY, b"new", expect=version_of(SMALL), lock=held)
+    assert count.round_trips <= 2, count.log
+
+
+def test_a_compare_and_swap_takes_its_lock_and_four_at_most(wire: WireProxy, store: Store) -> None:
+    store.atomic_write(KEY, SMALL)
+    with wire.counting() as count:
+        store.atomic_write(KEY, b"new", expect=version_of(SMALL))
+    assert count.round_trips <= 4, count.log
+
+
+def test_a_deletion_takes_one(wire: WireProxy, store: Store) -> None:
+    store.atomic_write(KEY, SMALL)
+    with costs(wire, 1):
+        store.delete(KEY)
+
+
+def test_nothing_is_sent_but_what_an_operation_needs(wire: WireProxy, store: Store) -> None:
+    with wire.counting() as count:
+        for number in range(20):
+            store.atomic_write(KEY, str(number).encode())
+            store.read_snapshot(KEY)
+    assert count.requests == 40, count.log
+    sent = {command for direction, commands in count.log if direction == "request" for command in commands}
+    assert sent == {"CREATE", "WRITE", "FLUSH", "SET_INFO", "QUERY_INFO", "READ", "CLOSE"}
+    assert wire.accepted == 1
+
+
+def test_the_benchmark_runs_and_prints_its_table(samba: SambaServer) -> None:
+    script = Path(__file__).parents[1] / "benchmarks" / "smb.py"
+    result = subprocess.run(
+        [sys.executable, script, "--quick"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    rows = [line for line in result.stdout.splitlines() if line.startswith("|")]
+    assert any("hand-over" in row for row in rows)
+    assert sum("durable write of 2 KiB" in row for row in rows) == 2
