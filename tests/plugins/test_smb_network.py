@@ -250,6 +250,12 @@ OPERATIONS = [
     Release,
 ]
 
+# Each silence costs its deadline.
+SAMPLE = {Read, Write, WriteIntoNewFolders, Update, Release}
+SAMPLED = [
+    pytest.param(kind, marks=[] if kind in SAMPLE else [pytest.mark.slow], id=kind.__name__) for kind in OPERATIONS
+]
+
 
 @dataclass
 class Outcome:
@@ -382,7 +388,7 @@ def silence(samba: SambaServer, other: Store, operation: type[Case], cases: list
     return what_is_wrong(samba, outcomes) + what_is_left(outcomes)
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("operation", SAMPLED)
 def test_the_connection_falls_silent_at_any_message(samba: SambaServer, other: Store, operation: type[Case]) -> None:
     numbers = range(requests_of(samba, operation))
     cases = [(number, direction) for number in numbers for direction in DIRECTIONS]
@@ -434,7 +440,7 @@ def away(samba: SambaServer, other: Store, operation: type[Case]) -> dict[str, O
         return {name: future.result() for name, future in futures.items()}
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("operation", SAMPLED)
 def test_the_network_goes_at_any_message_for_longer_than_the_deadline(
     samba: SambaServer, other: Store, operation: type[Case]
 ) -> None:
@@ -646,7 +652,7 @@ class Tally:
 KNOWN = {"done", "WriteOutcomeUnknown", "LockLost", "LockTimeout", "BackendUnavailable"}
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 7))])
 def test_a_counter_of_two_clients_is_right_whatever_the_network_does(samba: SambaServer, seed: int) -> None:
     def count_on(number: int) -> Tally:
         chance = random.Random(seed * 10 + number)
