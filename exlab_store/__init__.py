@@ -38,6 +38,7 @@ from exlab_store.hookspecs import hookimpl, hookspec
 from exlab_store.keys import check_key, is_key, lock_key, shortened
 from exlab_store.location import Location
 from exlab_store.model import ABSENT, ANY, Expectation, HeldLock, LockOwner, Snapshot, Version, version_of
+from exlab_store.observing import Observation, Observer
 from exlab_store.registry import InstalledBackend, installed_backends
 from exlab_store.resolving import DocumentLocation, as_document
 from exlab_store.retrying import Retry
@@ -72,6 +73,8 @@ __all__ = [
     "LockOwner",
     "LockTimeout",
     "NotSupported",
+    "Observation",
+    "Observer",
     "PluginError",
     "Retry",
     "SchemaMajorMismatchError",

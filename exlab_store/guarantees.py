@@ -37,7 +37,7 @@ class Shortfall(msgspec.Struct, frozen=True):
         return f"{self.guarantee} must be {self.required!r} and is {self.offered!r}"
 
 
-class Guarantees(msgspec.Struct, frozen=True, kw_only=True):
+class Guarantees(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a backend promises for one store. Every default is the weakest value.
 
     What is not claimed raises `NotSupported` when it is used.
@@ -107,6 +107,18 @@ class Guarantees(msgspec.Struct, frozen=True, kw_only=True):
         if flaw is not None:
             raise ValueError(flaw)
         return required
+
+    def stricter(self, other: Guarantees) -> Guarantees:
+        """The requirement that holds when both do: of each guarantee the stronger value.
+
+        Args:
+            other: Another requirement.
+        """
+        stronger = {
+            name: max(getattr(self, name), getattr(other, name), key=_ORDER.get(name, (False, True)).index)
+            for name in self.__struct_fields__
+        }
+        return Guarantees(**stronger)
 
     def flaw(self) -> str | None:
         """What is wrong with the values, or None: a frozen struct does not check what it is given."""

@@ -116,7 +116,7 @@ def _local_path(text: str) -> str:
         absolute = text.startswith("/")
     if text.startswith("@"):
         raise LocationError(
-            "names of a site configuration are not supported by this version",
+            "this is the name of a store in a site's configuration, which has no path of its own",
             location=_redacted(text),
             hint="Give a URL or a path.",
         )

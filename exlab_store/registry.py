@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from exlab_store.errors import PluginError, StoreError, UnknownScheme, escaped, shown
+from exlab_store.errors import ConfigError, PluginError, StoreError, UnknownScheme, escaped, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from exlab_store.backend_hooks import Backend
     from exlab_store.location import Location
 
-__all__ = ["GROUP", "InstalledBackend", "installed_backends", "open_backend"]
+__all__ = ["GROUP", "OBSERVERS", "InstalledBackend", "installed_backends", "open_backend", "open_observer"]
 
 GROUP = "exlab_store.backends"
+OBSERVERS = "exlab_store.observers"
 
 # Asking importlib.metadata takes 2.3 ms, so a scheme that was resolved is remembered.
 _openers: dict[str, Callable[[Location, Mapping[str, object]], Any]] = {}
@@ -68,6 +69,46 @@ def open_backend(location: Location, options: Mapping[str, object], secrets: Seq
     except Exception as error:
         what = f"the backend for {location.scheme}: raised {type(error).__name__} when opened"
         raise escaped(what, error, secrets, hint="Report it to the author of the plugin.") from shown(error, secrets)
+
+
+def open_observer(name: str, location: Location | None) -> object:
+    """Makes an observer.
+
+    Args:
+        name: The entry point's name: ``log``, ``otel``, or one that a third party offers.
+        location: The location of the store that it is to watch, or None.
+
+    Raises:
+        ConfigError: No observer of that name is installed, or the extra that it needs is not.
+        PluginError: It cannot be imported, or fails, or two distributions offer it.
+    """
+    from importlib.metadata import entry_points
+
+    found = {(_distribution(entry), entry.value): entry for entry in entry_points(group=OBSERVERS, name=name)}
+    if not found:
+        names = ", ".join(sorted({entry.name for entry in entry_points(group=OBSERVERS)})) or "none"
+        raise ConfigError(f"no installed observer is called {name!r}", field="observers", hint=f"Installed: {names}.")
+    if len(found) > 1:
+        distributions = " and ".join(sorted(distribution for distribution, _ in found))
+        raise PluginError(f"two observers are called {name!r}: {distributions}", hint="Uninstall one of them.")
+    (entry,) = found.values()
+    try:
+        return entry.load()(location)
+    except StoreError:
+        raise
+    except Exception as error:
+        extra = _missing_extra(entry, error)
+        if extra is not None:
+            raise ConfigError(
+                f"the observer {name!r} needs what is not installed",
+                field="observers",
+                hint=f"pip install '{extra}'",
+            ) from error
+        raise PluginError(
+            f"the observer {name!r} of the distribution {_distribution(entry)} cannot be used: "
+            f"{type(error).__name__}: {error}",
+            hint="Report it to the author of the plugin.",
+        ) from error
 
 
 def _entry_point(location: Location) -> EntryPoint:

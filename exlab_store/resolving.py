@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from exlab_store.errors import LocationError
 from exlab_store.location import Location
-from exlab_store.store import StorePath, open_store_at
+from exlab_store.store import StorePath, open_store, open_store_at
 
 __all__ = ["DocumentLocation", "as_document", "known_document"]
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from exlab_store.store import Store
 
 DocumentLocation: TypeAlias = "StorePath | str | os.PathLike[str]"
-"""A `StorePath`, a URL, or the absolute path of a local file."""
+"""A `StorePath`, a URL, the absolute path of a local file, or ``@name/document``."""
 
 _LIMIT = 4096
 
 _mutex = threading.Lock()
 _documents: dict[tuple[bool, str], StorePath] = {}
-_stores: dict[Location, Store] = {}
+_stores: dict[Location | str, Store] = {}
 
 
 def _forget() -> None:
@@ -58,7 +58,8 @@ def as_document(location: DocumentLocation) -> StorePath:
     folders that do not exist yet. Stores that were opened here stay open and serve all documents of the folder.
 
     Args:
-        location: A `StorePath`, which is returned as it is; a URL; or the absolute path of a local file.
+        location: A `StorePath`, which is returned as it is; a URL; the absolute path of a local file; or
+            ``@name/document``, in a store of the site's configuration.
 
     Raises:
         LocationError: The location is relative or malformed, or names no document.
@@ -70,15 +71,12 @@ def as_document(location: DocumentLocation) -> StorePath:
         return known
     if isinstance(location, StorePath):  # known_document has returned it; this tells the type checker
         return location
-    parsed = Location.parse(location)
-    if not parsed.name:
-        raise LocationError(
-            "the location names no document",
-            location=str(parsed),
-            hint="Add the document's name to the location.",
-        )
-    folder = replace(parsed.parent, create=True)
-    path = _store_at(folder) / parsed.name
+    if isinstance(location, str) and location.startswith("@"):
+        folder, _, name = location.rpartition("/")
+        path = _store_at(folder or location, name if folder else "") / name
+    else:
+        parsed = Location.parse(location)
+        path = _store_at(replace(parsed.parent, create=True), parsed.name) / parsed.name
     with _mutex:
         if len(_documents) >= _LIMIT:
             _documents.clear()
@@ -86,13 +84,19 @@ def as_document(location: DocumentLocation) -> StorePath:
     return path
 
 
-def _store_at(folder: Location) -> Store:
+def _store_at(folder: Location | str, name: str) -> Store:
+    if not name:
+        raise LocationError(
+            "the location names no document",
+            location=str(folder),
+            hint="Add the document's name to the location.",
+        )
     with _mutex:
         store = _stores.get(folder)
     if store is not None:
         return store
     # Not under the mutex: one share that does not answer must not keep others from being opened.
-    opened = open_store_at(folder)
+    opened = open_store(folder, create=True) if isinstance(folder, str) else open_store_at(folder)
     with _mutex:
         if len(_stores) >= _LIMIT:
             _stores.clear()  # those in use stay open: whoever holds a document of one holds the store

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
+from exlab_store.attempts import current_attempt
 from exlab_store.errors import BackendUnavailable
 
 if TYPE_CHECKING:
@@ -133,5 +134,9 @@ class RetryingHooks:
             with attempt:
                 if failed:
                     raise failed.pop()
-                return call()
+                token = current_attempt.set(attempt.num)
+                try:
+                    return call()
+                finally:
+                    current_attempt.reset(token)
         raise first

@@ -6,6 +6,7 @@ import math
 import os
 import threading
 import time
+from dataclasses import replace
 from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, cast, final, overload
@@ -45,6 +46,7 @@ def open_store(
     observers: Sequence[object] = ...,
     retry: Retry | None = ...,
     create: bool = ...,
+    config: str | os.PathLike[str] | None = ...,
     **options: object,
 ) -> Store: ...
 @overload
@@ -64,18 +66,21 @@ def open_store(
     observers: Sequence[object] = (),
     retry: Retry | None = _DEFAULT_RETRY,
     create: bool = False,
+    config: str | os.PathLike[str] | None = None,
     **options: Any,
 ) -> Store:
     """Opens a store.
 
     Args:
         location: A URL (``file:///data/lab``, ``memory://``, or of any scheme that an installed backend serves) or
-            the absolute path of a local directory.
+            the absolute path of a local directory; or ``@name`` or ``@name/folder``, a store of the site's
+            configuration.
         backend: Instead of a location, a backend object: for tests and for programs that bring their own.
         require: What the backend must promise; see `Guarantees.at_least`.
-        observers: Objects that wrap hooks, outermost first.
+        observers: Objects that wrap hooks, or names of installed observers, outermost first.
         retry: How operations are repeated that the backend was unavailable for; None for not at all.
         create: Accept a place that does not exist yet; the first write makes it.
+        config: The configuration's file, for ``@name``; otherwise it is looked for.
         options: The backend's own options.
 
     Returns:
@@ -88,15 +93,46 @@ def open_store(
         PluginError: The backend is broken, or two distributions serve the scheme.
         AccessDenied: The place may not be used.
         BackendUnavailable: The place cannot be reached.
+        ConfigError: The configuration cannot be read or is wrong, or a password or an observer that it names is
+            not there.
     """
     if backend is not None:
-        if location is not None or options or create:
+        if location is not None or options or create or config is not None:
             raise TypeError("open_store takes a location with options, or a backend, not both")
-        return _assembled(backend, None, require, observers, retry)
+        watching = [registry.open_observer(name, None) if isinstance(name, str) else name for name in observers]
+        return _assembled(backend, None, require, watching, retry)
     if location is None:
         raise TypeError("open_store takes a location or a backend")
+    if isinstance(location, str) and location.startswith("@"):
+        return _open_named(location, config, require, observers, retry, create, options)
     parsed = Location.parse(location, create=create)
     return open_store_at(parsed, require=require, observers=observers, retry=retry, options=options)
+
+
+def _open_named(
+    name: str,
+    config: str | os.PathLike[str] | None,
+    require: Guarantees | None,
+    observers: Sequence[object],
+    retry: Retry | None,
+    create: bool,
+    options: Mapping[str, object],
+) -> Store:
+    from exlab_store.configuration import named_store  # who gives URLs needs no configuration
+
+    try:
+        entry, folder = named_store(name, config)
+        location = replace(entry.location(folder), create=create)
+    except StoreError as error:
+        error.location = error.location or name
+        raise
+    return open_store_at(
+        location,
+        require=entry.require if require is None else entry.require.stricter(require),
+        observers=(*entry.observers, *observers),
+        retry=retry,
+        options={**entry.options, **options},
+    )
 
 
 def open_store_at(
@@ -110,10 +146,11 @@ def open_store_at(
     """As `open_store`, for a location that is parsed already."""
     secrets = _secrets(location, options)
     try:
+        watching = [registry.open_observer(name, location) if isinstance(name, str) else name for name in observers]
         backend = registry.open_backend(location, options, secrets)
     except StoreError as error:
         raise placed(error, None, location) from error.__cause__
-    return _assembled(backend, location, require, observers, retry, secrets)
+    return _assembled(backend, location, require, watching, retry, secrets)
 
 
 def _secrets(location: Location, options: Mapping[str, object]) -> tuple[str, ...]:

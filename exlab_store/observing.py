@@ -1,0 +1,130 @@
+"""Watching operations: one `Observation` for each attempt at a hook, given to whoever wants to know."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from exlab_store.attempts import current_attempt
+from exlab_store.errors import StoreError
+from exlab_store.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from contextlib import AbstractContextManager
+
+    from exlab_store.location import Location
+    from exlab_store.model import Expectation, HeldLock, LockOwner
+
+__all__ = ["Observation", "Observer"]
+
+
+class Observation(msgspec.Struct, kw_only=True):
+    """What happened in one attempt at an operation.
+
+    Attributes:
+        operation: The hook's name.
+        key: The document's key; of a listing, the prefix.
+        backend: The scheme of the store's URL; empty text for a backend that was given as an object.
+        location: The store's location without secrets; empty text where it has none.
+        attempt: 1 for the first attempt, and so on.
+        duration: Seconds.
+        size: Bytes read or written, or keys listed; None where there is nothing to count.
+        outcome: ``done``, or the `StoreError.code` of the error, or the type of another exception.
+        error: The error, or None.
+    """
+
+    operation: str
+    key: str
+    backend: str
+    location: str
+    attempt: int
+    duration: float = 0.0
+    size: int | None = None
+    outcome: str = "done"
+    error: BaseException | None = None
+
+
+class Observer(ABC):
+    """Wraps every hook; a subclass says what to do around an attempt.
+
+    Args:
+        location: The store's location, or None for a backend that was given as an object.
+    """
+
+    def __init__(self, location: Location | None) -> None:
+        self._backend = "" if location is None else location.scheme
+        self._location = "" if location is None else str(location)
+
+    @abstractmethod
+    def around(self, observation: Observation) -> AbstractContextManager[None]:
+        """A context that is entered before an attempt and left after it, when the observation is complete.
+
+        Args:
+            observation: Operation, key, backend, location and attempt; the rest is filled in before the end.
+        """
+
+    @hookimpl(wrapper=True)
+    def read_snapshot(self, key: str) -> Generator[None, Any, Any]:
+        """Watches a read."""
+        return (yield from self._watched("read_snapshot", key, len))
+
+    @hookimpl(wrapper=True)
+    def atomic_write(
+        self, key: str, data: bytes, expect: Expectation, lock: HeldLock | None
+    ) -> Generator[None, Any, Any]:
+        """Watches a write."""
+        del expect, lock
+        return (yield from self._watched("atomic_write", key, lambda _: len(data)))
+
+    @hookimpl(wrapper=True)
+    def lock(
+        self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]
+    ) -> Generator[None, Any, Any]:
+        """Watches the wait for a lock."""
+        del owner, timeout, cancelled
+        return (yield from self._watched("lock", key, None))
+
+    @hookimpl(wrapper=True)
+    def list_keys(self, prefix: str) -> Generator[None, Any, Any]:
+        """Watches a listing; the keys are counted, so an iterator becomes a list."""
+        return (yield from self._watched("list_keys", prefix, len, list))
+
+    @hookimpl(wrapper=True)
+    def delete(self, key: str, expect: Expectation, lock: HeldLock | None) -> Generator[None, Any, Any]:
+        """Watches a deletion."""
+        del expect, lock
+        return (yield from self._watched("delete", key, None))
+
+    def _watched(
+        self,
+        operation: str,
+        key: str,
+        size: Callable[[Any], int] | None,
+        whole: Callable[[Any], Any] | None = None,
+    ) -> Generator[None, Any, Any]:
+        observation = Observation(
+            operation=operation,
+            key=key,
+            backend=self._backend,
+            location=self._location,
+            attempt=current_attempt.get(),
+        )
+        with self.around(observation):
+            began = time.monotonic()
+            try:
+                result = yield
+                if whole is not None and result is not None:
+                    result = whole(result)
+                if size is not None and result is not None:
+                    observation.size = size(result)
+            except BaseException as error:
+                observation.error = error
+                observation.outcome = error.code if isinstance(error, StoreError) else type(error).__name__
+                raise
+            finally:
+                observation.duration = time.monotonic() - began
+        return result
