@@ -13,6 +13,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import msgspec
 import pytest
 from conftest import lacking
 from exlab_store_smb import messages, statuses
@@ -216,7 +217,8 @@ def _create(access: int, disposition: int, options: int, share: int, path: str) 
         (messages.open_lock_file_to_read("d.lock"), _create(0x100081, 1, 0x40, 3, "d.lock")),
         (
             messages.read(5, 70_000, _FILE_ID),
-            struct.pack("<HBBIQ16sIIIHHB", 49, 0x50, 0, 70_000, 5, _FILE_ID, 0, 0, 0, 0, 0, 0),
+            # Where the server is to put the data in its answer is a wish; 0 is none.
+            struct.pack("<HBBIQ16sIIIHHB", 49, 0, 0, 70_000, 5, _FILE_ID, 0, 0, 0, 0, 0, 0),
         ),
         (
             messages.write(5, b"data"),
@@ -390,8 +392,8 @@ def wire_edited(samba: SambaServer) -> Iterator[EditedWire]:
 
 @pytest.fixture
 def signed(samba: SambaServer, wire_edited: EditedWire) -> Iterator[Store]:
-    """A store with three seconds of patience, over a wire that has been honest so far."""
-    with open_store(samba.url(port=wire_edited.port), password=samba.password, timeout=3) as store:
+    """A store with little patience, over a wire that has been honest so far."""
+    with open_store(samba.url(port=wire_edited.port), password=samba.password, timeout=1.5) as store:
         store.atomic_write("d.json", b"what is stored")
         yield store
 
@@ -616,13 +618,10 @@ def test_without_compounds_a_full_share_keeps_the_old_document_and_no_temporary_
     assert {path.name: path.read_bytes() for path in full_share.iterdir()} == {"d.bin": b"o" * _MIB}
 
 
-def test_a_server_that_refuses_compounds_is_warned_of_once(
-    one_by_one: Store, caplog: pytest.LogCaptureFixture, request: pytest.FixtureRequest
-) -> None:
+def test_a_server_that_refuses_compounds_is_warned_of_once(one_by_one: Store, caplog: pytest.LogCaptureFixture) -> None:
     for number in range(3):
         one_by_one.atomic_write(f"{number}.json", b"{}")
-    assert [text for text in _warnings(caplog) if "compound" in text] != []
-    assert len(_warnings(caplog)) == 1
+    assert ["compound" in text for text in _warnings(caplog)] == [True]
 
 
 def test_a_server_that_refuses_compounds_promises_no_less(one_by_one: Store, samba: SambaServer) -> None:
@@ -688,8 +687,6 @@ def test_where_directories_are_not_flushed_durability_is_not_claimed(
 def test_where_directories_are_not_flushed_nothing_else_is_given_up(
     flushless: Callable[..., Store], samba: SambaServer
 ) -> None:
-    import msgspec
-
     with open_store(samba.url(), password=samba.password) as usual:
         assert flushless().guarantees == msgspec.structs.replace(usual.guarantees, durable=False)
 
