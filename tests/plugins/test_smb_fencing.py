@@ -302,8 +302,9 @@ def test_a_writer_that_was_held_up_past_the_loss_of_its_lock_is_refused(
         with opened(samba) as successor:
             with successor.lock(KEY, timeout=FOREVER) as held:
                 successor.atomic_write(KEY, NEW, lock=held)
+            held_up.tell(*order)  # it finds out that it may write, and that its connection has ended, at once
             held_up.go_on()
-            assert held_up.ask(*order) == "LockLost"
+            assert held_up.answer() == "LockLost"
             assert successor.read_snapshot(KEY).data == NEW
 
 
@@ -319,8 +320,9 @@ def test_the_second_write_under_a_lock_that_was_lost_since_the_first_is_refused(
         with opened(samba) as successor:
             with successor.lock(KEY, timeout=FOREVER) as held:
                 successor.atomic_write(KEY, NEW, lock=held)
+            held_up.tell(*order)  # it finds out that it may write, and that its connection has ended, at once
             held_up.go_on()
-            assert held_up.ask(*order) == "LockLost"
+            assert held_up.answer() == "LockLost"
             assert successor.read_snapshot(KEY).data == NEW
 
 
@@ -333,8 +335,9 @@ def test_an_update_that_is_held_up_between_reading_and_writing_is_refused(
         held_up.hold_up()
         lose()
         successor.update(KEY, lambda current: (current or b"") + b" and more")
+        held_up.tell("go on")
         held_up.go_on()
-        assert held_up.ask("go on") == "LockLost"
+        assert held_up.answer() == "LockLost"
         assert successor.read_snapshot(KEY).data == OLD + b" and more"
 
 

@@ -87,6 +87,7 @@ def test_the_data_and_the_folder_are_flushed_in_that_one(wire: WireProxy, store:
 
 
 def test_the_first_write_into_a_folder_takes_one_too(samba: SambaServer, wire: WireProxy, store: Store) -> None:
+    wire.delay = 0.01  # what is sent together overlaps
     (samba.root / "day" / "run").mkdir(parents=True)
     with wire.counting() as count:
         store.atomic_write(f"day/run/{KEY}", SMALL)
@@ -96,6 +97,7 @@ def test_the_first_write_into_a_folder_takes_one_too(samba: SambaServer, wire: W
 
 
 def test_the_first_write_into_folders_that_are_made_costs_more_once(wire: WireProxy, store: Store) -> None:
+    wire.delay = 0.01  # what is sent together overlaps
     store.atomic_write(f"day/run/{KEY}", SMALL)
     with wire.counting() as count:
         store.atomic_write(f"day/run/other-{KEY}", SMALL)
