@@ -62,6 +62,12 @@ def pool() -> Iterator[ProcessPoolExecutor]:
         yield executor
 
 
+@pytest.fixture
+def record(request: pytest.FixtureRequest) -> Callable[[str, object], None]:
+    """Keeps a figure with the test; record_property does so too, and warns where the report is of a newer kind."""
+    return lambda name, value: request.node.user_properties.append((name, value))
+
+
 def _opened(place: _Place) -> Store:
     location, options = place
     return open_store(location, **options)
@@ -140,7 +146,7 @@ def test_two_thousand_increments_over_smb_on_the_server_and_by_hand_are_all_coun
     over_smb: _Place,
     on_the_server: _Place,
     pool: ProcessPoolExecutor,
-    record_property: Callable[[str, object], None],
+    record: Callable[[str, object], None],
 ) -> None:
     path, stop = samba.root / "counter.json", tmp_path / "stop"
     path.write_bytes(_sealed(0))
@@ -154,7 +160,7 @@ def test_two_thousand_increments_over_smb_on_the_server_and_by_hand_are_all_coun
             writer.result()
     finally:
         stop.touch()
-    record_property("seconds", time.monotonic() - began)
+    record("seconds", time.monotonic() - began)
     reads, torn = zip(*[reader.result() for reader in readers], strict=True)
     assert (_number(path.read_bytes()), sum(torn)) == (2000, 0)
     assert min(reads) > 100  # otherwise nothing was shown
@@ -262,7 +268,7 @@ def test_who_waits_is_granted_the_lock_soon_after_its_release(
     threads: ThreadPoolExecutor,
     holder: str,
     other: str,
-    record_property: Callable[[str, object], None],
+    record: Callable[[str, object], None],
 ) -> None:
     def wait() -> float:
         release = lockers.take(other, _PATIENCE, waiting.set)
@@ -276,7 +282,7 @@ def test_who_waits_is_granted_the_lock_soon_after_its_release(
     released = time.monotonic()
     release()
     took = granted.result(_PATIENCE) - released
-    record_property("seconds", took)
+    record("seconds", took)
     assert took < 1.0
 
 
@@ -392,7 +398,7 @@ def two_clients(over_smb: _Place) -> Iterator[tuple[SmbClient, SmbClient]]:
 
 
 def test_a_lock_goes_from_one_smb_client_to_the_next_in_under_twenty_milliseconds_in_the_median(
-    two_clients: tuple[SmbClient, SmbClient], record_property: Callable[[str, object], None]
+    two_clients: tuple[SmbClient, SmbClient], record: Callable[[str, object], None]
 ) -> None:
     holder, waiter = two_clients
     holder.tell("take")
@@ -407,8 +413,8 @@ def test_a_lock_goes_from_one_smb_client_to_the_next_in_under_twenty_millisecond
         holder, waiter = waiter, holder
     holder.tell("release")
     holder.hear()
-    record_property("median_ms", statistics.median(took))
-    record_property("worst_ms", max(took))
+    record("median_ms", statistics.median(took))
+    record("worst_ms", max(took))
     print(f"hand-over: median {statistics.median(took):.2f} ms, worst {max(took):.2f} ms")
     assert statistics.median(took) < 20
 
