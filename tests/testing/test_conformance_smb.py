@@ -143,7 +143,7 @@ class Trace:
     _CALL = re.compile(r"(?:\d+ +)?(?P<name>\w+)\((?P<arguments>.*)\) += (?P<result>-?\d+)")
     _AT = re.compile(r'(?:AT_FDCWD|\d+)<(?P<folder>[^>]*)>, "(?P<name>(?:[^"\\]|\\.)*)"')
     _FILE = re.compile(r"\d+<(?P<path>[^>]*)>")
-    _TRACED = "pwrite64,write,ftruncate,unlinkat,unlink,fsync,fdatasync,sync,syncfs,renameat,renameat2,rename,mkdirat,mkdir,openat,"
+    _TRACED = "pwrite64,write,unlinkat,fsync,fdatasync,sync,syncfs,renameat,renameat2,rename,mkdirat,mkdir,openat,"
     _ANSWERS = ("sendmsg", "writev", "sendto")
 
     def __init__(self, log: Path, process: subprocess.Popen[str], marker: Callable[[], None]) -> None:
