@@ -35,9 +35,9 @@ from exlab_store.errors import (
 )
 from exlab_store.guarantees import Guarantees, Shortfall
 from exlab_store.hookspecs import hookimpl, hookspec
-from exlab_store.keys import check_key, is_key, lock_key, shortened
+from exlab_store.keys import check_key, is_key, lock_key, shortened, temporary_name, temporary_writer
 from exlab_store.location import Location
-from exlab_store.model import ABSENT, ANY, Expectation, HeldLock, LockOwner, Snapshot, Version, version_of
+from exlab_store.model import ABSENT, ANY, Expectation, HeldLock, Leftover, LockOwner, Snapshot, Version, version_of
 from exlab_store.observing import Observation, Observer
 from exlab_store.registry import InstalledBackend, installed_backends
 from exlab_store.resolving import DocumentLocation, as_document
@@ -66,6 +66,7 @@ __all__ = [
     "HeldLock",
     "InstalledBackend",
     "InvalidKey",
+    "Leftover",
     "Location",
     "LocationError",
     "LockAlreadyHeld",
@@ -98,6 +99,8 @@ __all__ = [
     "lock_key",
     "open_store",
     "shortened",
+    "temporary_name",
+    "temporary_writer",
     "version_of",
 ]
 

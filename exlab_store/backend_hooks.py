@@ -20,7 +20,7 @@ from exlab_store.model import HeldLock, Snapshot
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from exlab_store.model import Expectation, LockOwner, Version
+    from exlab_store.model import Expectation, Leftover, LockOwner, Version
 
 __all__ = ["Backend", "BackendHooks"]
 
@@ -89,6 +89,9 @@ class BackendHooks:
         self._lock = _call(hook.lock)
         self._list_keys = _call(hook.list_keys)
         self._delete = _call(hook.delete)
+        self._list_leftovers = _call(hook.list_leftovers)
+        self._remove_leftover = _call(hook.remove_leftover)
+        self.shows_leftovers = bool(hook.list_leftovers.get_hookimpls() and hook.remove_leftover.get_hookimpls())
 
     def _check_implementations(self, manager: pluggy.PluginManager, backend: object) -> None:
         for hook_name in (*REQUIRED_HOOKS, *OPTIONAL_HOOKS):
@@ -102,9 +105,9 @@ class BackendHooks:
                 )
             if not implementations:
                 claim = _CLAIMS.get(hook_name)
-                if claim is None:
+                if hook_name in REQUIRED_HOOKS:
                     raise PluginError(f"the backend {self._name} does not implement the hook {hook_name}")
-                if getattr(self.guarantees, claim):
+                if claim is not None and getattr(self.guarantees, claim):
                     raise PluginError(
                         f"the backend {self._name} claims {claim}=True and does not implement {hook_name}"
                     )
@@ -169,6 +172,21 @@ class BackendHooks:
             self._delete(key=key, expect=expect, lock=lock)
         except Exception as error:
             self._escaped("delete", error)
+
+    def list_leftovers(self, prefix: str) -> list[Leftover]:
+        """Calls the hook of this name; see `exlab_store.hookspecs`."""
+        try:
+            found = list(self._list_leftovers(prefix=prefix) or ())
+        except Exception as error:
+            self._escaped("list_leftovers", error)
+        return found
+
+    def remove_leftover(self, name: str) -> None:
+        """Calls the hook of this name; see `exlab_store.hookspecs`."""
+        try:
+            self._remove_leftover(name=name)
+        except Exception as error:
+            self._escaped("remove_leftover", error)
 
     def _escaped(self, hook_name: str, error: Exception) -> NoReturn:
         if isinstance(error, StoreError):

@@ -22,7 +22,7 @@ import pluggy
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from exlab_store.model import Expectation, HeldLock, LockOwner, Snapshot, Version
+    from exlab_store.model import Expectation, HeldLock, Leftover, LockOwner, Snapshot, Version
 
 __all__ = [
     "OPTIONAL_HOOKS",
@@ -33,13 +33,15 @@ __all__ = [
     "hookimpl",
     "hookspec",
     "list_keys",
+    "list_leftovers",
     "lock",
     "read_snapshot",
+    "remove_leftover",
 ]
 
 PROJECT = "exlab_store"
 REQUIRED_HOOKS = ("atomic_write", "lock", "read_snapshot")
-OPTIONAL_HOOKS = ("list_keys", "delete")
+OPTIONAL_HOOKS = ("list_keys", "delete", "list_leftovers", "remove_leftover")
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
@@ -154,5 +156,43 @@ def delete(key: str, expect: Expectation, lock: HeldLock | None) -> None:
         AccessDenied: The storage system refuses the deletion.
         BackendUnavailable: Nothing was deleted, and a repetition may succeed.
         WriteOutcomeUnknown: The deletion may have happened, or may not be durable.
+    """
+    raise NotImplementedError
+
+
+@hookspec(firstresult=True)
+def list_leftovers(prefix: str) -> Iterable[Leftover]:
+    """Lists the lock files and temporary files below a folder. Stops at the first non-None result.
+
+    Optional, and no guarantee depends on it: for the people who look after a store. Looking must disturb nobody: a
+    lock is not taken to find out whether it is free.
+
+    Args:
+        prefix: The folder's key, or empty text for the whole store.
+
+    Returns:
+        Them, at any depth and in any order; none in a storage system that keeps no such files.
+
+    Raises:
+        AccessDenied: This user may not list a folder.
+        BackendUnavailable: A repetition may succeed.
+    """
+    raise NotImplementedError
+
+
+@hookspec(firstresult=True)
+def remove_leftover(name: str) -> None:
+    """Removes a temporary file. Its result is None. Stops at the first non-None result.
+
+    Optional: beside ``list_leftovers``. A lock file is refused: deleting one splits the lock.
+
+    Args:
+        name: As `list_leftovers` has returned it.
+
+    Raises:
+        DocumentNotFound: It is gone already.
+        InvalidKey: The name is not that of a temporary file.
+        AccessDenied: The storage system refuses the deletion.
+        BackendUnavailable: A repetition may succeed.
     """
     raise NotImplementedError

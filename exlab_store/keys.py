@@ -7,13 +7,23 @@ moved from one to another without renaming anything [design, section 6].
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import unicodedata
 from functools import lru_cache
 
 from exlab_store.errors import InvalidKey
 
-__all__ = ["MAX_KEY_BYTES", "MAX_SEGMENT_BYTES", "check_key", "is_key", "lock_key", "shortened"]
+__all__ = [
+    "MAX_KEY_BYTES",
+    "MAX_SEGMENT_BYTES",
+    "check_key",
+    "is_key",
+    "lock_key",
+    "shortened",
+    "temporary_name",
+    "temporary_writer",
+]
 
 MAX_SEGMENT_BYTES = 255
 MAX_KEY_BYTES = 1024
@@ -21,6 +31,8 @@ MAX_KEY_BYTES = 1024
 _LOCK_SUFFIX = ".lock"
 _FORBIDDEN = frozenset('<>:"|?*\\')
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])[ ]*(?:\..*)?", re.IGNORECASE)
+# With the random part, or without, as other programs of the format write it [§11.4].
+_TEMPORARY = re.compile(r".+\.tmp\.([0-9]{1,10})(?:\.[0-9a-f]{16})?", re.DOTALL)
 _RESERVED = re.compile(r".*(?:\.lock|\.tmp\..*)", re.IGNORECASE | re.DOTALL)
 
 
@@ -123,6 +135,27 @@ def shortened(segment: str, suffix: str, limit: int = MAX_SEGMENT_BYTES) -> str:
     mark = "~" + hashlib.sha256(encoded).hexdigest()[:16]
     room = limit - len(suffix) - len(mark)
     return encoded[:room].decode(errors="ignore") + mark + suffix
+
+
+def temporary_name(name: str) -> str:
+    """The name of a new temporary file beside a document, which no other writer uses: ``<name>.tmp.<pid>.<16 hex>``.
+
+    The process identifier alone is not enough: two hosts or two containers have the same one.
+
+    Args:
+        name: The document's name, one segment; it is shortened where the suffix would overflow 255 bytes.
+    """
+    return shortened(name, f".tmp.{os.getpid()}.{os.urandom(8).hex()}")
+
+
+def temporary_writer(name: str) -> int | None:
+    """The process that made a temporary file, by its name; None for a name that is not one of a temporary file.
+
+    Args:
+        name: One segment.
+    """
+    found = _TEMPORARY.fullmatch(name)
+    return None if found is None else int(found[1])
 
 
 @lru_cache(maxsize=8192)

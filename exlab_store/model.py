@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-__all__ = ["ABSENT", "ANY", "Expectation", "HeldLock", "LockOwner", "Snapshot", "Version", "version_of"]
+__all__ = ["ABSENT", "ANY", "Expectation", "HeldLock", "Leftover", "LockOwner", "Snapshot", "Version", "version_of"]
 
 Version = NewType("Version", str)
 """An opaque text that changes with the document's bytes; compare it for equality and nothing else."""
@@ -116,6 +116,28 @@ class LockOwner(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         purpose = f" for {self.purpose!r}" if self.purpose else ""
         return f"{self.user} on {self.host} (process {self.pid}) since {self.since}{purpose}"
+
+
+class Leftover(msgspec.Struct, frozen=True, kw_only=True):
+    """A file in a store's storage that is no document.
+
+    Attributes:
+        name: Where it is, ``/``-separated below the store.
+        kind: ``lock`` for a lock file, which stays for ever; ``temporary`` for the unfinished write of a document.
+        size: Bytes.
+        modified: When it was last written, in seconds since 1970 by the storage's clock; None if that is not known.
+        held: Of a lock file: whether somebody holds the lock; None if nobody can tell.
+        owner: Who holds the lock, where its file says so.
+        abandoned: Of a temporary file: its writer is gone for certain.
+    """
+
+    name: str
+    kind: Literal["lock", "temporary"]
+    size: int
+    modified: float | None = None
+    held: bool | None = None
+    owner: LockOwner | None = None
+    abandoned: bool = False
 
 
 @runtime_checkable

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from exlab_store.backend_hooks import BackendHooks
-    from exlab_store.model import Expectation, HeldLock, LockOwner, Snapshot, Version
+    from exlab_store.model import Expectation, HeldLock, Leftover, LockOwner, Snapshot, Version
 
 __all__ = ["Retry", "RetryingHooks"]
 
@@ -104,6 +104,17 @@ class RetryingHooks:
             self._hooks.delete(key, expect, lock)
         except BackendUnavailable as error:
             self._again(error, lambda: self._hooks.delete(key, expect, lock))
+
+    def list_leftovers(self, prefix: str) -> list[Leftover]:
+        """Lists; always safe to repeat."""
+        try:
+            return self._hooks.list_leftovers(prefix)
+        except BackendUnavailable as error:
+            return self._again(error, lambda: self._hooks.list_leftovers(prefix))
+
+    def remove_leftover(self, name: str) -> None:
+        """Removes; not repeated, as a file that is gone already would then be an error."""
+        self._hooks.remove_leftover(name)
 
     def _again(self, first: BackendUnavailable, call: Callable[[], T], within: float | None = None) -> T:
         retry = self._retry

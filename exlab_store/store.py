@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from exlab_store.aio import AsyncStore, AsyncStorePath
     from exlab_store.backend_hooks import Backend
     from exlab_store.guarantees import Guarantees
-    from exlab_store.model import Expectation, HeldLock, Snapshot, Version
+    from exlab_store.model import Expectation, HeldLock, Leftover, Snapshot, Version
     from exlab_store.turns import Turn
 
 __all__ = ["DEFAULT_LOCK_TIMEOUT", "Store", "StoreLock", "StorePath", "open_store"]
@@ -476,6 +476,46 @@ class Store:
             self._calls.delete(key, expect, self._backend_lock(key, lock))
         except StoreError as error:
             raise placed(error, key, self._location) from error.__cause__
+
+    def list_leftovers(self, prefix: str = "") -> list[Leftover]:
+        """Lists the lock files and temporary files below a folder, in order: for those who look after a store.
+
+        Args:
+            prefix: The folder's key, or empty text for the whole store.
+
+        Raises:
+            NotSupported: The backend cannot tell.
+            InvalidKey: The prefix is not a valid key.
+            AccessDenied: This user may not list it.
+            BackendUnavailable: The storage cannot be reached, after the retries.
+        """
+        try:
+            if prefix:
+                check_key(prefix)
+            if not self._hooks.shows_leftovers:
+                raise NotSupported("the backend does not show its lock files and temporary files")
+            return sorted(self._calls.list_leftovers(prefix), key=lambda leftover: leftover.name)
+        except StoreError as error:
+            raise placed(error, prefix or None, self._location) from error.__cause__
+
+    def remove_leftover(self, leftover: Leftover) -> None:
+        """Removes a temporary file of a writer that is gone; never a lock file, never a document.
+
+        Args:
+            leftover: From `list_leftovers`.
+
+        Raises:
+            DocumentNotFound: It is gone already.
+            NotSupported: The backend does not remove it, or it is a lock file: deleting one splits the lock.
+            AccessDenied: This user may not delete it.
+            BackendUnavailable: The storage cannot be reached.
+        """
+        try:
+            if leftover.kind != "temporary" or not self._hooks.shows_leftovers:
+                raise NotSupported(f"a {leftover.kind} file is not removed", hint="Lock files stay where they are.")
+            self._calls.remove_leftover(leftover.name)
+        except StoreError as error:
+            raise placed(error, leftover.name, self._location) from error.__cause__
 
     def close(self) -> None:
         """Closes the backend; a second call does nothing."""

@@ -23,10 +23,14 @@ def __getattr__(name: str) -> object:
 
         return Harness
     if name == "BackendConformance":
+        import sys
+
         import pytest
 
-        # So that a failing assertion of the kit shows its values, as the ones of a test module do.
-        pytest.register_assert_rewrite("exlab_store.testing.conformance")
+        # So that a failing assertion of the kit shows its values, as the ones of a test module do. Who has imported a
+        # part of it before goes without: pytest warns then, and a warning may be an error.
+        if "exlab_store.testing.conformance" not in sys.modules:
+            pytest.register_assert_rewrite("exlab_store.testing.conformance")
         from exlab_store.testing.conformance.suite import BackendConformance
 
         return BackendConformance

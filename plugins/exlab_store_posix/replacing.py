@@ -12,7 +12,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from exlab_store import shortened
+from exlab_store import temporary_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +47,7 @@ def temporary_path(directory: str, name: str) -> str:
         directory: The document's directory.
         name: The document's name; it is shortened where the suffix would overflow 255 bytes.
     """
-    return f"{directory}/{shortened(name, f'.tmp.{os.getpid()}.{os.urandom(8).hex()}')}"
+    return f"{directory}/{temporary_name(name)}"
 
 
 def write_temporary(path: str, data: bytes, target: str) -> None:

@@ -6,13 +6,12 @@ more: the rename is asked for when the data is known to be there.
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from exlab_store import BackendUnavailable, StoreError, WriteOutcomeUnknown, shortened, version_of
+from exlab_store import BackendUnavailable, StoreError, WriteOutcomeUnknown, temporary_name, version_of
 from exlab_store_smb import messages
 from exlab_store_smb.link import LinkLost
 from exlab_store_smb.statuses import (
@@ -347,7 +346,7 @@ class Replacer:
 
 def _temporary(place: Place) -> str:
     """A name beside the document that no other writer uses: ``<name>.tmp.<pid>.<16 hex digits>``."""
-    return place.beside(shortened(place.name, f".tmp.{os.getpid()}.{os.urandom(8).hex()}"))
+    return place.beside(temporary_name(place.name))
 
 
 def _not_durable(failed: Reply, data: bytes | None) -> WriteOutcomeUnknown:
