@@ -2,37 +2,49 @@
 
 For example::
 
-[stores.catalogue]
-url = "smb://nas01/lab/.exlab-wizard"
-username = "svc-exlab"
-password = { keyring = "exlab-wizard", user = "nas" }
-require = { durable = true, lock_scope = "site" }
-observers = ["log"]
-options = { timeout = 10 }
+    [stores.catalogue]
+    url = "smb://nas01/lab/.exlab-wizard"
+    username = "svc-exlab"
+    password = { keyring = "exlab-wizard", user = "nas" }
+    require = { durable = true, lock_scope = "site" }
+    observers = ["log"]
+    options = { timeout = 10 }
 """
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
 import msgspec
 
 from exlab_store.errors import ConfigError, LocationError
-from exlab_store.guarantees import Guarantees
+from exlab_store.guarantees import ConditionalWrite, Guarantees, LockRelease, LockScope
 from exlab_store.location import Location
 from exlab_store.secret_sources import SecretSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["FILE_NAME", "VARIABLE", "Configuration", "StoreEntry", "find_configuration", "named_store", "places"]
+__all__ = [
+    "FILE_NAME",
+    "VARIABLE",
+    "Configuration",
+    "Place",
+    "StoreEntry",
+    "find_configuration",
+    "named_store",
+    "places",
+]
 
 FILE_NAME: Final = "exlab-store.toml"
 VARIABLE: Final = "EXLAB_STORE_CONFIG"
 _FOLDER: Final = "exlab-store"
+
+_log = logging.getLogger("exlab_store")
 
 
 class StoreEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -56,23 +68,30 @@ class StoreEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         parsed = Location.parse(self.url)
+        for name in ("username", "password"):
+            if getattr(self, name) == "":
+                raise ValueError(f"`{name}` is empty: leave it out, or say what it is")
+            if name in self.options:
+                raise ValueError(f"`{name}` belongs beside `options`, not into it")
         if self.username is not None and parsed.username is not None:
             raise ValueError("the user name stands in `url` and in `username`: give it once")
         if self.password is not None and parsed.password is not None:
             raise ValueError("the password stands in `url` and in `password`: give it once, and not in `url`")
-        for name in ("username", "password"):
-            if name in self.options:
-                raise ValueError(f"`{name}` belongs beside `options`, not into it")
 
     def __repr__(self) -> str:
         return f"StoreEntry(url={str(Location.parse(self.url))!r})"
 
     @property
+    def in_clear(self) -> bool:
+        """Whether the password stands in the configuration itself."""
+        return isinstance(self.password, str) or Location.parse(self.url).password is not None
+
+    @property
     def warning(self) -> str | None:
         """What the keeper of the file should know, or None."""
-        if isinstance(self.password, str) or Location.parse(self.url).password is not None:
+        if self.in_clear:
             return "its password stands in the file in clear; keep it in a keyring, a file or the environment"
-        return None
+        return self.password.warning if isinstance(self.password, SecretSource) else None
 
     def location(self, folder: str = "") -> Location:
         """Where the store is, with its account; the password is fetched now.
@@ -97,18 +116,23 @@ class Configuration(msgspec.Struct, frozen=True):
 
     Attributes:
         path: The file.
+        found: Why this file and no other: what the place is called where it was found.
         stores: By name.
+        given: By name, the settings that stand in the file, with dots: ``require.durable``. The others are defaults.
     """
 
     path: str
+    found: str
     stores: dict[str, StoreEntry]
+    given: dict[str, frozenset[str]]
 
     @classmethod
-    def read(cls, path: str | os.PathLike[str]) -> Configuration:
+    def read(cls, path: str | os.PathLike[str], found: str = "the program") -> Configuration:
         """Reads a file.
 
         Args:
             path: The file.
+            found: What the place is called where it was found.
 
         Raises:
             ConfigError: It cannot be read or is wrong; the message names the file, the key, and what was expected.
@@ -117,14 +141,27 @@ class Configuration(msgspec.Struct, frozen=True):
 
         text = os.fspath(path)
         try:
-            content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+            # With or without the mark that some editors put at the beginning.
+            content = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
         except OSError as error:
-            raise ConfigError(f"the configuration cannot be read: {error.strerror}", location=text) from error
+            raise ConfigError(
+                f"the configuration cannot be read: {error.strerror}",
+                location=text,
+                hint=f"It was named by {found}; is it there, and may this account read it?",
+            ) from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(
                 f"the configuration is not TOML: {error}", location=text, hint="Mend the file at that place."
             ) from None  # the decoder's frames hold the whole text
-        return cls(text, dict(_entries(text, content)))
+        except ValueError as error:
+            raise ConfigError(f"this cannot be the name of a file: {error}", location=repr(text)) from None
+        tables = _tables(text, content)
+        return cls(
+            text,
+            found,
+            {name: _entry(text, name, table) for name, table in tables.items()},
+            {name: frozenset(_settings(table)) for name, table in tables.items()},
+        )
 
     def entry(self, name: str) -> StoreEntry:
         """The store of a name.
@@ -142,40 +179,125 @@ class Configuration(msgspec.Struct, frozen=True):
         return found
 
 
-def _entries(path: str, content: Mapping[str, object]) -> Iterator[tuple[str, StoreEntry]]:
-    stores = content.get("stores", {})
+def _tables(path: str, content: Mapping[str, object]) -> dict[str, object]:
     unknown = [name for name in content if name != "stores"]
+    stores = content.get("stores", {})
     if unknown or not isinstance(stores, dict):
         field = unknown[0] if unknown else "stores"
         raise ConfigError(
-            f"unexpected {field!r}", field=field, location=path, hint="Expected are tables [stores.NAME]."
+            f"{field!r} is not expected here", field=field, location=path, hint="Expected are tables [stores.NAME]."
         )
-    for name, value in cast("dict[str, object]", stores).items():
-        try:
-            yield name, msgspec.convert(value, StoreEntry)
-        except LocationError as error:
+    tables = cast("dict[str, object]", stores)
+    for name in tables:
+        if not name.strip() or "/" in name:
             raise ConfigError(
-                f"stores.{name}.url is wrong: {error.message}",
-                field=f"stores.{name}.url",
+                f"{name!r} is no name for a store",
+                field=f"stores.{name}",
                 location=path,
-                hint=error.hint,
-            ) from None
-        except msgspec.ValidationError as error:
-            # "Expected `str`, got `int` - at `$.url`": the text names types and keys, never a value.
-            what, _, where = str(error).partition(" - at `$")
-            field = f"stores.{name}{where.rstrip('`')}"
-            raise ConfigError(f"{field} is wrong: {what}", field=field, location=path) from None
+                hint="Nobody could write @name or @name/folder: use letters, digits, - and _.",
+            )
+    return tables
 
 
-def places() -> list[tuple[str, str]]:
-    """Where a configuration is looked for, in order: what each place is called, and the file."""
+def _settings(table: object, prefix: str = "") -> Iterator[str]:
+    for name, value in cast("dict[str, object]", table).items():
+        # Options and places of passwords are one setting each; a requirement is one for each guarantee.
+        if name == "require" and not prefix:
+            yield from _settings(value, "require.")
+        elif name == "options" and not prefix:
+            yield from (f"options.{option}" for option in cast("dict[str, object]", value))
+        else:
+            yield f"{prefix}{name}"
+
+
+def _entry(path: str, name: str, table: object) -> StoreEntry:
+    try:
+        entry = msgspec.convert(table, StoreEntry)
+    except msgspec.ValidationError as error:
+        raise _refused(path, f"stores.{name}", error) from None
+    if isinstance(entry.password, SecretSource) and entry.password.file is not None:
+        # Beside the configuration, wherever the program that reads it was started.
+        file = os.path.join(os.path.dirname(path), os.path.expanduser(entry.password.file))
+        return msgspec.structs.replace(entry, password=msgspec.structs.replace(entry.password, file=file))
+    return entry
+
+
+# What was expected, where msgspec says only that something else was found.
+_FIELDS: Final = {
+    "": StoreEntry.__struct_fields__,
+    ".password": SecretSource.__struct_fields__,
+    ".require": Guarantees.__struct_fields__,
+}
+_CHOICES: Final = {
+    ".require.conditional_write": get_args(ConditionalWrite),
+    ".require.lock_scope": get_args(LockScope),
+    ".require.lock_release": get_args(LockRelease),
+}
+_TOML: Final = {
+    "`str | object | null`": "text, or a table with keyring, env or file",
+    "`str | null`": "text",
+    "`str`": "text",
+    "`object`": "a table",
+    "`array`": "a list",
+    "`bool`": "true or false",
+    "`int`": "a number",
+    "`float`": "a number",
+}
+
+
+def _refused(path: str, table: str, error: msgspec.ValidationError) -> ConfigError:
+    """The error with the file, the key and what was expected there."""
+    cause = error.__cause__
+    if isinstance(cause, LocationError):
+        field = f"{table}.url"
+        return ConfigError(f"{field} is wrong: {cause.message}", field=field, location=path, hint=cause.hint)
+    # "Expected `str`, got `int` - at `$.url`": the text names types and keys, and no value but one for a guarantee.
+    what, _, where = str(error).partition(" - at `$")
+    where = where.rstrip("`")
+    field = f"{table}{where}"
+    hint = None
+    if "unknown field" in what:
+        field = f"{field}.{what.split('`')[1]}"
+        message, hint = f"{field} is unknown", f"Expected: {', '.join(_FIELDS.get(where, ()))}."
+    elif "missing required field" in what:
+        field = f"{field}.{what.split('`')[1]}"
+        message, hint = f"{field} is missing", "Give a URL (scheme://host/path) or an absolute path."
+    elif where in _CHOICES:
+        message = f"{field} is wrong"
+        hint = f"Expected: {', '.join(map(repr, _CHOICES[where]))}."
+    else:
+        for written, meant in _TOML.items():
+            what = what.replace(written, meant)
+        message = f"{field} is wrong: {what[:1].lower()}{what[1:]}"
+    return ConfigError(message, field=field, location=path, hint=hint)
+
+
+class Place(msgspec.Struct, frozen=True):
+    """A place where a configuration is looked for.
+
+    Attributes:
+        called: What it is called in a sentence.
+        path: The file.
+        must_exist: Whether it was asked for by name, so that others are not looked at.
+    """
+
+    called: str
+    path: str
+    must_exist: bool = False
+
+
+def places() -> list[Place]:
+    """Where a configuration is looked for, in order."""
     import platformdirs
 
-    found = [(f"the environment variable {VARIABLE}", os.environ[VARIABLE])] if os.environ.get(VARIABLE) else []
-    found.append(("the working directory", FILE_NAME))
-    found.append(("this account's configuration", str(platformdirs.user_config_path(_FOLDER) / FILE_NAME)))
-    found.append(("this machine's configuration", str(platformdirs.site_config_path(_FOLDER) / FILE_NAME)))
-    return found
+    named = os.environ.get(VARIABLE)
+    if named:
+        return [Place(f"the environment variable {VARIABLE}", named, must_exist=True)]
+    return [
+        Place("the working directory", FILE_NAME),
+        Place("this account's configuration", str(platformdirs.user_config_path(_FOLDER) / FILE_NAME)),
+        Place("this machine's configuration", str(platformdirs.site_config_path(_FOLDER) / FILE_NAME)),
+    ]
 
 
 def find_configuration(path: str | os.PathLike[str] | None = None) -> Configuration:
@@ -188,18 +310,36 @@ def find_configuration(path: str | os.PathLike[str] | None = None) -> Configurat
     Raises:
         ConfigError: There is none, or it is wrong.
     """
-    if path is not None:
-        return Configuration.read(path)
-    candidates = places()
-    for what, candidate in candidates:
-        if VARIABLE in what or os.path.isfile(candidate):
-            return Configuration.read(candidate)
-    looked = "; ".join(f"{what} ({candidate})" for what, candidate in candidates)
-    raise ConfigError("there is no configuration of stores", hint=f"Looked for in: {looked}.")
+    configuration = Configuration.read(path) if path is not None else _first_of_the_places()
+    if configuration is None:
+        raise ConfigError(_NONE, hint=_looked_for())
+    return configuration
+
+
+_NONE: Final = "there is no configuration of stores"
+
+
+def _first_of_the_places() -> Configuration | None:
+    for place in places():
+        if place.must_exist or os.path.isfile(place.path):
+            return Configuration.read(_absolute(place.path), place.called)
+    return None
+
+
+def _looked_for() -> str:
+    looked = "; ".join(f"{place.called} ({place.path})" for place in places())
+    return f"Looked for in: {looked}. {VARIABLE} can name another file."
+
+
+def _absolute(path: str) -> str:
+    try:
+        return os.path.join(os.getcwd(), path)
+    except OSError:
+        return path  # the working directory is gone; an absolute path does without
 
 
 def named_store(name: str, path: str | os.PathLike[str] | None = None) -> tuple[StoreEntry, str]:
-    """The store that ``@name`` or ``@name/folder`` stands for.
+    """The store that ``@name`` or ``@name/folder`` stands for; a warning about it is logged.
 
     Args:
         name: As it was given.
@@ -209,11 +349,17 @@ def named_store(name: str, path: str | os.PathLike[str] | None = None) -> tuple[
         The entry, and the folder below the store.
 
     Raises:
-        LocationError: There is no such store, or the name is none.
-        ConfigError: There is no configuration, or it is wrong.
+        LocationError: There is no such store, or no configuration at all, or the name is none.
+        ConfigError: The configuration cannot be read or is wrong.
     """
     store, _, folder = name.removeprefix("@").partition("/")
     segments = [segment for segment in folder.split("/") if segment]
-    if not store or ".." in segments or "." in segments:
+    if not store or ".." in segments or "." in segments or "\0" in name:
         raise LocationError(f"{name!r} names no store", hint="Write @name or @name/folder.")
-    return find_configuration(path).entry(store), "/".join(segments)
+    configuration = Configuration.read(path) if path is not None else _first_of_the_places()
+    if configuration is None:
+        raise LocationError(_NONE, hint=_looked_for())
+    entry = configuration.entry(store)
+    if entry.warning is not None:
+        _log.warning("%s: stores.%s: %s", configuration.path, store, entry.warning)
+    return entry, "/".join(segments)

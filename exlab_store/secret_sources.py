@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import stat
+from typing import Final
 
 import msgspec
 
 from exlab_store.errors import ConfigError
 
 __all__ = ["SecretSource"]
+
+# No password is longer; a file that is, is another file.
+_LONGEST: Final = 4096
 
 
 class SecretSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -18,7 +23,10 @@ class SecretSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         keyring: The service's name in the operating system's keyring.
         user: The account's name in the keyring; the store's user name unless given.
         env: The name of an environment variable.
-        file: The path of a file; one line break at its end is left out.
+        file: The path of a file. In a configuration, ``~`` is the home folder, and a relative path begins at the
+            folder of the configuration.
+
+    One line break at the end of a variable or a file is left out.
     """
 
     keyring: str | None = None
@@ -30,6 +38,9 @@ class SecretSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         given = [name for name in ("keyring", "env", "file") if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError("exactly one of `keyring`, `env` and `file` must be given")
+        for name in (*given, "user"):
+            if getattr(self, name) == "":
+                raise ValueError(f"`{name}` is empty")
         if self.user is not None and self.keyring is None:
             raise ValueError("`user` belongs to `keyring`")
 
@@ -37,6 +48,19 @@ class SecretSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.keyring is not None:
             return f"keyring {self.keyring!r}"
         return f"environment variable {self.env}" if self.env is not None else f"file {self.file}"
+
+    @property
+    def warning(self) -> str | None:
+        """What the keeper of the secret should know, or None."""
+        if self.file is None or os.name == "nt":
+            return None
+        try:
+            mode = os.stat(self.file).st_mode
+        except (OSError, ValueError):
+            return None  # to fetch the password will say so
+        if not stat.S_ISREG(mode) or not mode & stat.S_IROTH:
+            return None
+        return f"every account of this machine may read its password's file {self.file}; chmod o-r takes that away"
 
     def fetch(self, username: str | None) -> str:
         """The password, as it is there now.
@@ -54,33 +78,36 @@ class SecretSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def _from_environment(name: str) -> str:
     value = os.environ.get(name)
-    if not value:
+    if value is None:
         raise ConfigError(
-            f"the environment variable {name} is {'not set' if value is None else 'empty'}",
-            field="password",
-            hint=f"Set {name} to the password.",
+            f"the environment variable {name} is not set", field="password", hint=f"Set {name} to the password."
         )
-    return value
+    return _one_line(value, f"the environment variable {name}")
 
 
 def _from_file(path: str) -> str:
     try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read().removesuffix("\n").removesuffix("\r")
-    except (OSError, UnicodeDecodeError) as error:
+        with open(path, encoding="utf-8-sig") as file:
+            text = file.read(_LONGEST + 1)
+    except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise ConfigError(
             f"the password's file {path} cannot be read: {reason}",
             field="password",
             hint="Put the password into that file, readable for this account only.",
-        ) from error
-    if not text or "\n" in text:
-        raise ConfigError(
-            f"the password's file {path} is {'empty' if not text else 'longer than one line'}",
-            field="password",
-            hint="Put the password into that file, and nothing else.",
-        )
-    return text
+        ) from (error if isinstance(error, OSError) else None)  # a decoder's error holds the bytes
+    return _one_line(text, f"the password's file {path}")
+
+
+def _one_line(text: str, where: str) -> str:
+    text = text.removesuffix("\n").removesuffix("\r")
+    if text and len(text) <= _LONGEST and not {"\n", "\r", "\0"} & set(text):
+        return text
+    raise ConfigError(
+        f"{where} is {'longer than a line' if text else 'empty'}",
+        field="password",
+        hint="It must hold the password, and nothing else.",
+    )
 
 
 def _from_keyring(service: str, user: str | None) -> str:
@@ -88,28 +115,7 @@ def _from_keyring(service: str, user: str | None) -> str:
         raise ConfigError(
             f"the keyring entry {service!r} needs a user", field="password", hint="Add user = ... beside keyring = ..."
         )
-    try:
-        import keyring
-        from keyring.backends import fail, null
-        from keyring.errors import KeyringError
-    except ImportError as error:
-        raise ConfigError(
-            "the password is in a keyring, and the package keyring is not installed",
-            field="password",
-            hint="pip install 'exlab-store[keyring]'",
-        ) from error
-    if isinstance(keyring.get_keyring(), (fail.Keyring, null.Keyring)):
-        raise ConfigError(
-            "the password is in a keyring, and this machine has none",
-            field="password",
-            hint="Set up a keyring, or keep the password in a file or in the environment.",
-        )
-    try:
-        password = keyring.get_password(service, user)
-    except KeyringError as error:
-        raise ConfigError(
-            f"the keyring cannot be read: {type(error).__name__}", field="password", hint="Unlock the keyring."
-        ) from error
+    password = _asked(service, user)
     if not password:
         raise ConfigError(
             f"the keyring has no password of {user!r} for {service!r}",
@@ -117,3 +123,37 @@ def _from_keyring(service: str, user: str | None) -> str:
             hint=f"Run: keyring set {service} {user}",
         )
     return password
+
+
+def _asked(service: str, user: str) -> str | None:
+    try:
+        import keyring
+        from keyring.backends import fail, null
+
+        chosen = keyring.get_keyring()
+        absent = isinstance(chosen, (fail.Keyring, null.Keyring))
+        if not absent:
+            return chosen.get_password(service, user)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "keyring":
+            raise ConfigError(
+                "the password is in a keyring, and the package keyring is not installed",
+                field="password",
+                hint="pip install 'exlab-store[keyring]'",
+            ) from error
+        raise _broken(error) from error  # a backend of another package is configured
+    except Exception as error:  # its backends talk to services of the system, and raise what those do
+        raise _broken(error) from error
+    raise ConfigError(
+        "the password is in a keyring, and this machine has none",
+        field="password",
+        hint="Set up a keyring, or keep the password in a file or in the environment.",
+    )
+
+
+def _broken(error: Exception) -> ConfigError:
+    return ConfigError(
+        f"the keyring cannot be read: {type(error).__name__}: {error}",
+        field="password",
+        hint="Unlock the keyring, or look at how it is set up: keyring diagnose.",
+    )

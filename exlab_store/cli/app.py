@@ -5,6 +5,7 @@ Everything that a command needs is imported when it runs: ``--help`` is to appea
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
@@ -17,8 +18,9 @@ _HELP_NAMES: Final = {"help_option_names": ["-h", "--help"]}
 # "\b" keeps the line breaks of a paragraph.
 _HELP = """Atomic, durable, locked JSON documents on whatever storage a site has.
 
-A LOCATION is a URL (file:///data/lab, smb://nas01/lab, memory://name) or a
-local path; a relative path means the working directory.
+A LOCATION is a URL (file:///data/lab, smb://nas01/lab, memory://name), a
+local path (a relative one means the working directory), or the name of a
+store in the site's configuration: @catalogue, @catalogue/CONFOCAL_01.
 
 \b
 Exit codes:
@@ -57,6 +59,13 @@ Examples:
   exlab-store plugins --at /mnt/nas --at smb://nas01/lab
 """
 
+_CONFIG_EXAMPLES = """\b
+Examples:
+  exlab-store config show
+  exlab-store --config lab.toml config check
+  exlab-store config check @catalogue
+"""
+
 _DEMO_EXAMPLES = """\b
 Examples:
   exlab-store demo
@@ -81,7 +90,9 @@ def _app(text: str, epilog: str | None = None) -> typer.Typer:
 app = _app(_HELP)
 _catalogue = _app("Publish and show an offline catalogue of LIMS projects.", _CATALOGUE_EXAMPLES)
 _equipment = _app("Register an instrument and show what is registered.", _EQUIPMENT_EXAMPLES)
+_config = _app("Show and check the site's configuration, exlab-store.toml.", _CONFIG_EXAMPLES)
 app.add_typer(_catalogue, name="catalogue")
+app.add_typer(_config, name="config")
 app.add_typer(_equipment, name="equipment")
 
 
@@ -91,6 +102,25 @@ def _named(value: str) -> str:
     return value
 
 
+def _use(path: Path | None) -> None:
+    if path is not None:
+        from exlab_store.cli.places import use_configuration
+
+        use_configuration(str(path))
+
+
+_Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        exists=True,
+        dir_okay=False,
+        callback=_use,
+        help="The site's configuration.  [default: EXLAB_STORE_CONFIG, or exlab-store.toml here or where the system "
+        "keeps configuration]",
+    ),
+]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 _Document = Annotated[str, typer.Argument(metavar="LOCATION", help="The document: a URL or a path.")]
 _Endpoint = Annotated[
@@ -114,8 +144,9 @@ def _top(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
+    config: _Config = None,
 ) -> None:
-    del version  # the callback has answered it
+    del version, config  # the callbacks have done what there was to do
 
 
 @_catalogue.command("publish", epilog=_CATALOGUE_EXAMPLES)
@@ -217,6 +248,49 @@ def _plugins(
         from exlab_store.cli.plugins import show_plugins
 
         show_plugins(at or [], as_json=as_json)
+
+
+@_config.callback()
+def _config_top(config: _Config = None) -> None:
+    del config  # its callback has done what there was to do
+
+
+@_config.command("show", epilog=_CONFIG_EXAMPLES)
+def _config_show(config: _Config = None, as_json: _Json = False) -> None:
+    """Show what is in force, and where each value comes from.
+
+    Passwords are neither read nor shown, and text among a backend's options
+    is not shown either.
+    """
+    del config
+    from exlab_store.cli.terminal import answering
+
+    with answering(as_json=as_json):
+        from exlab_store.cli.configuration import show_configuration
+
+        show_configuration(as_json=as_json)
+
+
+@_config.command("check", epilog=_CONFIG_EXAMPLES)
+def _config_check(
+    stores: Annotated[
+        list[str] | None, typer.Argument(metavar="[@NAME]...", help="The stores to open.  [default: all]")
+    ] = None,
+    config: _Config = None,
+    as_json: _Json = False,
+) -> None:
+    """Open each store with its password, and check what it requires.
+
+    Exits with the code of the failure if a store cannot be opened, and with
+    1 if several differ.
+    """
+    del config
+    from exlab_store.cli.terminal import answering
+
+    with answering(as_json=as_json):
+        from exlab_store.cli.configuration import check_configuration
+
+        check_configuration(stores or [], as_json=as_json)
 
 
 @app.command("demo", epilog=_DEMO_EXAMPLES)

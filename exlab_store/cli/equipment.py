@@ -60,6 +60,8 @@ def show_equipment(location: str, *, as_json: bool) -> None:
 
 class _Warnings(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
+        if hasattr(record, "store_operation"):
+            return  # of the observer that logs operations; what fails for good is an error of the command
         say(f"Warning: {sentence(record.getMessage())}")
 
 

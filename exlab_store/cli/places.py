@@ -1,4 +1,4 @@
-"""Locations as they are typed in a shell: relative paths mean the working directory."""
+"""Locations as they are typed in a shell, and the configuration that gives names to them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import os
 import re
 
 from exlab_store import LocationError
+from exlab_store.configuration import VARIABLE
 
-__all__ = ["resolved"]
+__all__ = ["named_in_option", "resolved", "use_configuration"]
 
 # As in exlab_store.location: two letters at least. "@name" is a store of a site configuration.
 _NOT_A_PATH = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:|@")
@@ -34,3 +35,25 @@ def resolved(location: str) -> str:
             location=location,
             hint="Change to a directory that exists, or give an absolute path.",
         ) from None
+
+
+def use_configuration(path: str) -> None:
+    """Makes a file the configuration of this process, and of those that it starts.
+
+    Args:
+        path: As typed after ``--config``.
+    """
+    global _named_in_option
+    os.environ[VARIABLE] = _named_in_option = os.path.abspath(path)
+
+
+_named_in_option: str | None = None
+
+
+def named_in_option(path: str) -> bool:
+    """Whether a configuration is in force because of ``--config``.
+
+    Args:
+        path: The configuration's file.
+    """
+    return path == _named_in_option

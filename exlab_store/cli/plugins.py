@@ -45,8 +45,9 @@ def show_plugins(places: Sequence[str], *, as_json: bool) -> None:
     """
     asked: dict[str, tuple[str, Guarantees]] = {}
     for place in places:
-        parsed = Location.parse(resolved(place))
-        asked[parsed.scheme] = str(parsed), _guarantees_at(resolved(place))
+        with open_store(resolved(place)) as store:
+            if store.location is not None:
+                asked[store.location.scheme] = str(store.location), store.guarantees
     listed = [_listed(backend, asked) for backend in installed_backends()]
     if as_json:
         print_json({"backends": listed})

@@ -89,7 +89,7 @@ def test_a_document_that_is_locked_says_by_whom(tmp_path: Path, posix: Store) ->
         ("x.lock", "a name that stores keep for themselves"),
         ("ftp://nas01/lab/e.json", "no installed backend serves 'ftp'"),
         ("file:e.json", "the URL's path is relative"),
-        ("@lab/e.json", "not supported"),
+        ("@lab/e.json", "there is no configuration of stores"),
     ],
 )
 def test_a_location_that_cannot_be_used_is_wrong_usage(tmp_path: Path, location: str, message: str) -> None:

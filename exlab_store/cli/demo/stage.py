@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from exlab_store import DocumentNotFound, Guarantees, Location, LocationError, Store, open_store
+from exlab_store import DocumentNotFound, Guarantees, LocationError, Store, open_store
 from exlab_store.cli.demo.documents import Documents
 from exlab_store.cli.places import resolved
 
@@ -82,10 +82,10 @@ def _refuse_if_not_shared(store: Store) -> None:
 
 
 def _clear(stage: Stage) -> None:
-    parsed = Location.parse(stage.location)
-    if parsed.scheme == "file":
+    location = stage.store.location
+    if location is not None and location.scheme == "file":
         # Of a local directory the lock files and the folders can go too. The name is the demo's own.
-        shutil.rmtree(Path(parsed.path) / stage.folder, ignore_errors=True)
+        shutil.rmtree(Path(location.path) / stage.folder, ignore_errors=True)
         return
     if not stage.store.guarantees.deletes:
         return
@@ -103,7 +103,7 @@ def remains(stage: Stage) -> str | None:
     Args:
         stage: The place.
     """
-    if Location.parse(stage.location).scheme == "file":
+    if stage.store.location is not None and stage.store.location.scheme == "file":
         return None
     if not stage.store.guarantees.deletes:
         return "the backend does not delete: the documents stay there"
