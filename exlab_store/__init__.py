@@ -37,12 +37,14 @@ from exlab_store.guarantees import Guarantees, Shortfall
 from exlab_store.hookspecs import hookimpl, hookspec
 from exlab_store.keys import check_key, is_key, lock_key, shortened, temporary_name, temporary_writer
 from exlab_store.location import Location
+from exlab_store.locks import StoreLock
 from exlab_store.model import ABSENT, ANY, Expectation, HeldLock, Leftover, LockOwner, Snapshot, Version, version_of
 from exlab_store.observing import Observation, Observer
+from exlab_store.paths import StorePath
 from exlab_store.registry import InstalledBackend, installed_backends
 from exlab_store.resolving import DocumentLocation, as_document
 from exlab_store.retrying import Retry
-from exlab_store.store import Store, StoreLock, StorePath, open_store
+from exlab_store.store import Store, open_store
 
 if TYPE_CHECKING:
     from exlab_store.aio import AsyncStore, AsyncStorePath

@@ -19,15 +19,17 @@ import anyio
 import anyio.to_thread
 from anyio.lowlevel import RunVar
 
+from exlab_store.addresses import place_of, placed
 from exlab_store.errors import LockAlreadyHeld, LockTimeout, StoreError
+from exlab_store.locks import DEFAULT_LOCK_TIMEOUT, StoreLock, check_timeout
 from exlab_store.model import ANY
-from exlab_store.store import DEFAULT_LOCK_TIMEOUT, Store, StoreLock, check_timeout, place_of, placed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Hashable
     from contextlib import AbstractAsyncContextManager
 
     from exlab_store.model import Expectation, HeldLock, LockOwner, Snapshot, Version
+    from exlab_store.store import Store
 
 __all__ = ["AsyncStore", "AsyncStorePath", "in_thread"]
 

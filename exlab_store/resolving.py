@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from exlab_store.errors import LocationError
 from exlab_store.location import Location
-from exlab_store.store import StorePath, open_store, open_store_at
+from exlab_store.paths import StorePath
+from exlab_store.store import open_store, open_store_at
 
 __all__ = ["DocumentLocation", "as_document", "known_document"]
 

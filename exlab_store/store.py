@@ -1,22 +1,23 @@
-"""`open_store`, `Store` and `StorePath`: the face of the library."""
+"""`open_store` and `Store`: the face of the library."""
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 import time
 from dataclasses import replace
-from functools import lru_cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NoReturn, cast, final, overload
+from typing import TYPE_CHECKING, Any, NoReturn, cast, overload
 
 from exlab_store import registry
+from exlab_store.addresses import place_of, placed
 from exlab_store.backend_hooks import BackendHooks
 from exlab_store.errors import DocumentNotFound, GuaranteeNotMet, LockLost, NotSupported, StoreError, VersionConflict
 from exlab_store.keys import check_key
 from exlab_store.location import Location
-from exlab_store.model import ABSENT, ANY, LockOwner
+from exlab_store.locks import DEFAULT_LOCK_TIMEOUT, StoreLock, check_timeout, new_owner, this_process
+from exlab_store.model import ABSENT, ANY
+from exlab_store.paths import StorePath
 from exlab_store.retrying import Retry, RetryingHooks
 from exlab_store.turns import take_turn
 
@@ -25,15 +26,13 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from exlab_store.aio import AsyncStore, AsyncStorePath
+    from exlab_store.aio import AsyncStore
     from exlab_store.backend_hooks import Backend
     from exlab_store.guarantees import Guarantees
-    from exlab_store.model import Expectation, HeldLock, Leftover, Snapshot, Version
-    from exlab_store.turns import Turn
+    from exlab_store.model import Expectation, HeldLock, Leftover, LockOwner, Snapshot, Version
 
-__all__ = ["DEFAULT_LOCK_TIMEOUT", "Store", "StoreLock", "StorePath", "open_store"]
+__all__ = ["Store", "StoreLock", "open_store", "open_store_at"]
 
-DEFAULT_LOCK_TIMEOUT = 30.0
 _DEFAULT_RETRY = Retry()
 
 
@@ -179,37 +178,6 @@ def _assembled(
     return Store(hooks, location, retry)
 
 
-def url_of(location: Location | None, key: str) -> str:
-    """The URL of a document, without secrets; the key alone where the store has no location."""
-    if location is None:
-        return key
-    return f"{location}{key}" if location.path == "/" else f"{location}/{key}"
-
-
-def place_of(store: Store, key: str) -> Hashable:
-    """What stands for a document among the turns of this process.
-
-    Two stores at one location share their turns; nameless ones (a fresh memory store) share nothing.
-    """
-    location = store.location
-    return url_of(location, key) if location is not None and location.shared else (id(store), key)
-
-
-def check_timeout(timeout: float) -> None:
-    """Refuses a lock's timeout that is negative, infinite or not a number: no call waits for ever."""
-    if not 0 <= timeout < math.inf:
-        raise ValueError(f"timeout must be finite and not negative, not {timeout!r}")
-
-
-def placed(error: StoreError, key: str | None, location: Location | None) -> StoreError:
-    """The error, with the document and the store filled in where it does not name them."""
-    if error.key is None and isinstance(key, str):
-        error.key = key
-    if error.location is None and location is not None:
-        error.location = str(location)
-    return error
-
-
 def _never() -> bool:
     return False
 
@@ -264,7 +232,7 @@ class Store:
         self._location = location
         self._guarantees = hooks.guarantees
         self._aio: AsyncStore | None = None
-        _this_process(os.getpid())  # imports now what could not be imported when no descriptor is left
+        this_process(os.getpid())  # imports now what could not be imported when no descriptor is left
 
     @property
     def guarantees(self) -> Guarantees:
@@ -382,7 +350,7 @@ class Store:
             check_key(key)
             if self._guarantees.lock_scope == "none":
                 raise NotSupported("the backend has no locks")
-            owner = _new_owner(purpose)
+            owner = new_owner(purpose)
             deadline = time.monotonic() + timeout
             asker = _this_thread() if holder is None else holder
             turn = take_turn(place_of(self, key), asker, owner, timeout, cancelled)
@@ -603,203 +571,3 @@ class Store:
                     raise placed(error, key, self._location) from error.__cause__
             except StoreError as error:
                 raise placed(error, key, self._location) from error.__cause__
-
-
-@final
-class StoreLock:
-    """A lock of a store: a `HeldLock` that also holds the turn of this process. `Store.lock` makes one."""
-
-    __slots__ = ("_inner", "_store", "_turn")
-
-    def __init__(self, store: Store, inner: HeldLock, turn: Turn) -> None:
-        self._store = store
-        self._inner = inner
-        self._turn: Turn | None = turn
-
-    @property
-    def key(self) -> str:
-        """The key of the locked document."""
-        return self._inner.key
-
-    @property
-    def owner(self) -> LockOwner:
-        """Who holds it."""
-        return self._inner.owner
-
-    @property
-    def inner(self) -> HeldLock:
-        """The backend's own lock."""
-        return self._inner
-
-    def guards(self, store: Store, key: str) -> bool:
-        """Whether this is the lock of that document of that store."""
-        return self._store is store and self._inner.key == key
-
-    def ensure_held(self) -> None:
-        """Checks that the lock is still held.
-
-        Raises:
-            LockLost: It was released or lost.
-        """
-        try:
-            if self._turn is None:
-                raise LockLost("the lock was released")
-            self._inner.ensure_held()
-        except StoreError as error:
-            raise placed(error, self.key, self._store.location) from error.__cause__
-
-    def release(self) -> None:
-        """Releases the lock. A second call does nothing."""
-        turn, self._turn = self._turn, None
-        if turn is None:
-            return
-        try:
-            self._inner.release()
-        finally:
-            turn.end()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-        /,
-    ) -> None:
-        self.release()
-
-    def __repr__(self) -> str:
-        state = "released" if self._turn is None else "held"
-        return f"StoreLock({self.key!r}, {state})"
-
-
-@final
-class StorePath:
-    """A key in a store: the verbs of `Store` without the key argument. ``store / "a" / "b.json"`` makes one.
-
-    Args:
-        store: The store.
-        key: The document's or folder's key.
-
-    Raises:
-        InvalidKey: The key is not portable.
-    """
-
-    __slots__ = ("_key", "_store")
-
-    def __init__(self, store: Store, key: str) -> None:
-        self._store = store
-        try:
-            self._key = check_key(key)
-        except StoreError as error:
-            raise placed(error, None, store.location) from None
-
-    @property
-    def store(self) -> Store:
-        """The store."""
-        return self._store
-
-    @property
-    def key(self) -> str:
-        """The key."""
-        return self._key
-
-    @property
-    def name(self) -> str:
-        """The last segment of the key."""
-        return self._key.rpartition("/")[2]
-
-    @property
-    def aio(self) -> AsyncStorePath:
-        """The same verbs as coroutines."""
-        from exlab_store.aio import AsyncStorePath
-
-        return AsyncStorePath(self._store.aio, self._key)
-
-    def with_name(self, name: str) -> StorePath:
-        """The path of a sibling.
-
-        Args:
-            name: Its name: one segment or more.
-        """
-        folder, slash, _ = self._key.rpartition("/")
-        return StorePath(self._store, folder + slash + name)
-
-    def read_snapshot(self) -> Snapshot:
-        """As `Store.read_snapshot`."""
-        return self._store.read_snapshot(self._key)
-
-    def atomic_write(self, data: bytes, *, expect: Expectation = ANY, lock: HeldLock | None = None) -> Version:
-        """As `Store.atomic_write`."""
-        return self._store.atomic_write(self._key, data, expect=expect, lock=lock)
-
-    def lock(
-        self,
-        *,
-        timeout: float = DEFAULT_LOCK_TIMEOUT,
-        purpose: str = "",
-        cancelled: Callable[[], bool] | None = None,
-    ) -> StoreLock:
-        """As `Store.lock`."""
-        return self._store.lock(self._key, timeout=timeout, purpose=purpose, cancelled=cancelled)
-
-    def update(
-        self,
-        change: Callable[[bytes | None], bytes],
-        *,
-        timeout: float = DEFAULT_LOCK_TIMEOUT,
-        purpose: str = "update",
-        lock: HeldLock | None = None,
-    ) -> Version:
-        """As `Store.update`."""
-        return self._store.update(self._key, change, timeout=timeout, purpose=purpose, lock=lock)
-
-    def list_keys(self) -> list[str]:
-        """As `Store.list_keys`, for this folder."""
-        return self._store.list_keys(self._key)
-
-    def delete(self, *, expect: Expectation = ANY, lock: HeldLock | None = None) -> None:
-        """As `Store.delete`."""
-        self._store.delete(self._key, expect=expect, lock=lock)
-
-    def __truediv__(self, name: str) -> StorePath:
-        return StorePath(self._store, f"{self._key}/{name}")
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, StorePath):
-            return NotImplemented
-        return self._store is other._store and self._key == other._key
-
-    def __hash__(self) -> int:
-        return hash((id(self._store), self._key))
-
-    def __str__(self) -> str:
-        return url_of(self._store.location, self._key)
-
-    def __repr__(self) -> str:
-        return f"StorePath({str(self)!r})"
-
-
-@lru_cache(maxsize=4)
-def _this_process(pid: int) -> tuple[str, str, int]:
-    """Host, account and process: they do not change, and asking for them costs more than a lock."""
-    import getpass
-    import platform
-
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError):
-        user = str(os.getuid()) if hasattr(os, "getuid") else "unknown"
-    return platform.node() or "unknown", user, pid
-
-
-@lru_cache(maxsize=2)
-def _timestamp(second: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
-
-
-def _new_owner(purpose: str) -> LockOwner:
-    host, user, pid = _this_process(os.getpid())
-    return LockOwner(os.urandom(8).hex(), host, user, pid, _timestamp(int(time.time())), purpose)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from exlab_store.addresses import placed
 from exlab_store.documents.times import now
 from exlab_store.documents.versioned import UNDECODABLE
 from exlab_store.errors import ConfigError, DocumentInvalid, StoreError
 from exlab_store.resolving import as_document
-from exlab_store.store import placed
 
 if TYPE_CHECKING:
     from exlab_store.resolving import DocumentLocation

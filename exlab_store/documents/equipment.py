@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgspec
 
+from exlab_store.addresses import placed
 from exlab_store.documents.times import Timestamp, UnsetOrTimestamp, now, timestamp
 from exlab_store.documents.versioned import DocumentKind, VersionedDocument, is_json_object, keep_corrupt
 from exlab_store.errors import DocumentInvalid, StoreError
 from exlab_store.resolving import as_document, known_document
-from exlab_store.store import placed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from exlab_store.paths import StorePath
     from exlab_store.resolving import DocumentLocation
-    from exlab_store.store import StorePath
 
 __all__ = [
     "EQUIPMENT_JSON_VERSION",

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import msgspec
 
+from exlab_store.addresses import placed
 from exlab_store.documents.merging import Fields, merged, raw_fields
 from exlab_store.documents.times import now
 from exlab_store.errors import DocumentInvalid, DocumentNotFound, SchemaMajorMismatchError
 from exlab_store.keys import MAX_KEY_BYTES, MAX_SEGMENT_BYTES, shortened
 from exlab_store.resolving import as_document
-from exlab_store.store import placed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from exlab_store.paths import StorePath
     from exlab_store.resolving import DocumentLocation
-    from exlab_store.store import StorePath
 
 __all__ = ["DocumentKind", "VersionedDocument", "require_schema_major"]
 

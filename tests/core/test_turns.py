@@ -12,7 +12,7 @@ import pytest
 from exlab_store_memory.backend import Memory, MemoryBackend
 
 from exlab_store import LockAlreadyHeld, LockTimeout, open_store
-from exlab_store.store import place_of
+from exlab_store.addresses import place_of
 from exlab_store.turns import take_turn
 
 if TYPE_CHECKING:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Self
 
-    from exlab_store.store import Store, StoreLock
+    from exlab_store.locks import StoreLock
+    from exlab_store.store import Store
     from exlab_store.testing.history import Operation
 
 __all__ = ["ClientProcess"]

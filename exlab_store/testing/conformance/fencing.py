@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from exlab_store.backend_hooks import BackendHooks
     from exlab_store.guarantees import Guarantees
-    from exlab_store.store import Store, StoreLock
+    from exlab_store.locks import StoreLock
+    from exlab_store.store import Store
     from exlab_store.testing.conformance.harness import Harness, Oracle
 
 __all__ = ["Fencing"]

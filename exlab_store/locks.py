@@ -1,0 +1,125 @@
+"""The lock that a store gives: who asks for it, and what holding it means."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from functools import lru_cache
+from typing import TYPE_CHECKING, final
+
+from exlab_store.addresses import placed
+from exlab_store.errors import LockLost, StoreError
+from exlab_store.model import LockOwner
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from exlab_store.model import HeldLock
+    from exlab_store.store import Store
+    from exlab_store.turns import Turn
+
+__all__ = ["DEFAULT_LOCK_TIMEOUT", "StoreLock", "check_timeout", "new_owner"]
+
+DEFAULT_LOCK_TIMEOUT = 30.0
+
+
+def check_timeout(timeout: float) -> None:
+    """Refuses a lock's timeout that is negative, infinite or not a number: no call waits for ever."""
+    if not 0 <= timeout < math.inf:
+        raise ValueError(f"timeout must be finite and not negative, not {timeout!r}")
+
+
+@final
+class StoreLock:
+    """A lock of a store: a `HeldLock` that also holds the turn of this process. `Store.lock` makes one."""
+
+    __slots__ = ("_inner", "_store", "_turn")
+
+    def __init__(self, store: Store, inner: HeldLock, turn: Turn) -> None:
+        self._store = store
+        self._inner = inner
+        self._turn: Turn | None = turn
+
+    @property
+    def key(self) -> str:
+        """The key of the locked document."""
+        return self._inner.key
+
+    @property
+    def owner(self) -> LockOwner:
+        """Who holds it."""
+        return self._inner.owner
+
+    @property
+    def inner(self) -> HeldLock:
+        """The backend's own lock."""
+        return self._inner
+
+    def guards(self, store: Store, key: str) -> bool:
+        """Whether this is the lock of that document of that store."""
+        return self._store is store and self._inner.key == key
+
+    def ensure_held(self) -> None:
+        """Checks that the lock is still held.
+
+        Raises:
+            LockLost: It was released or lost.
+        """
+        try:
+            if self._turn is None:
+                raise LockLost("the lock was released")
+            self._inner.ensure_held()
+        except StoreError as error:
+            raise placed(error, self.key, self._store.location) from error.__cause__
+
+    def release(self) -> None:
+        """Releases the lock. A second call does nothing."""
+        turn, self._turn = self._turn, None
+        if turn is None:
+            return
+        try:
+            self._inner.release()
+        finally:
+            turn.end()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None:
+        self.release()
+
+    def __repr__(self) -> str:
+        state = "released" if self._turn is None else "held"
+        return f"StoreLock({self.key!r}, {state})"
+
+
+@lru_cache(maxsize=4)
+def this_process(pid: int) -> tuple[str, str, int]:
+    """Host, account and process: they do not change, and asking for them costs more than a lock."""
+    import getpass
+    import platform
+
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):
+        user = str(os.getuid()) if hasattr(os, "getuid") else "unknown"
+    return platform.node() or "unknown", user, pid
+
+
+@lru_cache(maxsize=2)
+def _timestamp(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
+
+
+def new_owner(purpose: str) -> LockOwner:
+    """Who asks for a lock now: this process, and what for."""
+    host, user, pid = this_process(os.getpid())
+    return LockOwner(os.urandom(8).hex(), host, user, pid, _timestamp(int(time.time())), purpose)
