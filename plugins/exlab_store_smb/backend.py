@@ -361,7 +361,8 @@ class SmbBackend:
 
     def _walk(self, link: Link, folder: str, deadline: Deadline) -> Iterator[str]:
         try:
-            entries = self._file_system.ls("/" + "/".join(filter(None, (self._share, self._root, folder))))
+            path = "/" + "/".join(filter(None, (self._share, self._root, folder)))
+            entries = self._file_system.ls(path, deadline=deadline)
         except SMBOSError as error:
             if error.ntstatus in MISSING or error.ntstatus == NOT_A_DIRECTORY:
                 if not folder and not self._create:

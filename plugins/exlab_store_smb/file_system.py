@@ -10,10 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import smbclient
 from fsspec.implementations.smb import SMBFileSystem
 
 from exlab_store import LocationError
+from exlab_store_smb.deadline import Deadline
+from exlab_store_smb.listing import list_folder
 from exlab_store_smb.options import SmbOptions
 
 if TYPE_CHECKING:
@@ -70,33 +71,33 @@ class SmbFileSystem(SMBFileSystem):  # type: ignore[misc]
     def _connect(self) -> None:
         """Does nothing: the store has a connection of its own."""
 
-    def ls(self, path: str, detail: bool = True, **kwargs: Any) -> list[Any]:  # noqa: ARG002  # fsspec passes what it likes
-        """Lists a folder in one go, where fsspec asks for each entry.
+    def ls(self, path: str, detail: bool = True, **kwargs: Any) -> list[Any]:
+        """Lists a folder over the store's connection, where fsspec asks for each entry over one of its own.
 
         Args:
             path: ``/share/folder``.
-            detail: Dictionaries with name, type and size; otherwise names.
-            kwargs: Not used.
+            detail: Dictionaries with name, type, size, and the time of the last write; otherwise names.
+            kwargs: ``deadline`` is a `Deadline`; without it, the time is the store's.
 
         Raises:
-            SMBException: From smbprotocol.
+            SMBOSError: The server refuses.
+            LinkLost: The connection has ended.
         """
+        if self.link is None:
+            raise RuntimeError("the store has not connected yet")
+        deadline = kwargs.get("deadline") or Deadline(self.options.timeout)
         folder = path.rstrip("/")
-        unc = f"\\\\{self.host}{folder}".replace("/", "\\")
+        below_share = folder.strip("/").partition("/")[2]
         entries = [
             {
                 "name": f"{folder}/{entry.name}",
-                "type": "link" if entry.is_symlink() else "directory" if entry.is_dir() else "file",
-                "size": entry.smb_info.end_of_file,
+                "type": entry.kind,
+                "size": entry.size,
+                "mtime": entry.modified,
             }
-            for entry in smbclient.scandir(unc, port=self.options.port, connection_cache=self._connections())
+            for entry in list_folder(self.link, self.link.path(below_share), deadline)
         ]
         return entries if detail else [entry["name"] for entry in entries]
-
-    def _connections(self) -> dict[str, Any]:
-        if self.link is None:
-            raise RuntimeError("the store has not connected yet")
-        return {f"{self.options.host.lower()}:{self.options.port}": self.link.connection}
 
 
 def _options(values: Mapping[str, Any]) -> SmbOptions:
@@ -107,4 +108,6 @@ def _options(values: Mapping[str, Any]) -> SmbOptions:
         )
     except msgspec.ValidationError as error:
         # The text says what was expected and of which option, and never the value.
-        raise LocationError(f"an option of the SMB location is wrong: {error}") from None
+        raise LocationError(
+            f"an option of the SMB location is wrong: {error}", hint="Correct the option, or leave it out."
+        ) from None

@@ -20,6 +20,7 @@ from smbprotocol.open import (
     SMB2FlushRequest,
     SMB2LockElement,
     SMB2LockRequest,
+    SMB2QueryDirectoryRequest,
     SMB2QueryInfoRequest,
     SMB2ReadRequest,
     SMB2SetInfoRequest,
@@ -46,7 +47,10 @@ __all__ = [
     "open_parent",
     "open_to_ask",
     "open_to_delete",
+    "open_to_list",
     "open_to_read",
+    "output_of",
+    "query_directory",
     "query_links",
     "query_room",
     "read",
@@ -141,6 +145,11 @@ def open_to_delete(path: str) -> Any:
 def open_to_ask(path: str) -> Any:
     """CREATE of a file or a directory to learn that it is there."""
     return _create(path, 0, CreateDisposition.FILE_OPEN, 0)
+
+
+def open_to_list(path: str) -> Any:
+    """CREATE of a directory that exists, for listing what is in it."""
+    return _create(path, _READ_DATA, CreateDisposition.FILE_OPEN, _DIRECTORY)
 
 
 def open_directory(path: str) -> Any:
@@ -243,6 +252,16 @@ def unlock_byte_0(file_id: bytes = RELATED) -> Any:
     return message
 
 
+def query_directory(file_id: bytes = RELATED) -> Any:
+    """QUERY_DIRECTORY FileFullDirectoryInformation [MS-FSCC 2.4.17]: the next names, as many as a credit pays for."""
+    message = SMB2QueryDirectoryRequest()
+    message["file_information_class"] = FileInformationClass.FILE_FULL_DIRECTORY_INFORMATION
+    message["file_id"] = file_id
+    message["output_buffer_length"] = 64 << 10
+    message["buffer"] = "*".encode("utf-16-le")
+    return message
+
+
 def query_room() -> Any:
     """QUERY_INFO FileFsFullSizeInformation [MS-FSCC 2.5.4]: what is free, to this user."""
     message = SMB2QueryInfoRequest()
@@ -288,6 +307,12 @@ def links_of(answered: Reply) -> int:
 def read_bytes(answered: Reply) -> bytes:
     """The data in the answer to a READ [MS-SMB2 2.2.20]."""
     offset, length = struct.unpack_from("<xxBxI", answered.body)
+    return answered.body[offset - 64 : offset - 64 + length]
+
+
+def output_of(answered: Reply) -> bytes:
+    """The data in the answer to a QUERY_DIRECTORY [MS-SMB2 2.2.34]."""
+    offset, length = struct.unpack_from("<xxHI", answered.body)
     return answered.body[offset - 64 : offset - 64 + length]
 
 
