@@ -66,6 +66,40 @@ Examples:
   exlab-store config check @catalogue
 """
 
+_GET_EXAMPLES = """\b
+Examples:
+  exlab-store get @catalogue/CONFOCAL_01/equipment.json
+  exlab-store get smb://nas01/lab/runs.json --output runs.json
+  exlab-store get /nas/lab/runs.json --version
+"""
+
+_PUT_EXAMPLES = """\b
+Examples:
+  exlab-store put /nas/lab/runs.json runs.json --expect absent
+  version=$(exlab-store get /nas/lab/runs.json --version)
+  exlab-store get /nas/lab/runs.json | sed s/old/new/ |
+      exlab-store put /nas/lab/runs.json - --expect "$version"
+"""
+
+_LS_EXAMPLES = """\b
+Examples:
+  exlab-store ls @catalogue
+  exlab-store ls smb://nas01/lab/exlab --long
+"""
+
+_RM_EXAMPLES = """\b
+Examples:
+  exlab-store rm /nas/lab/runs.json
+  exlab-store rm /nas/lab/runs.json --expect "$version"
+"""
+
+_MIGRATE_EXAMPLES = """\b
+Examples:
+  exlab-store migrate /nas/lab smb://nas01/lab/exlab --create --dry-run
+  exlab-store migrate /nas/lab smb://nas01/lab/exlab --create
+  exlab-store migrate @old @new --delete-source
+"""
+
 _DEMO_EXAMPLES = """\b
 Examples:
   exlab-store demo
@@ -291,6 +325,157 @@ def _config_check(
         from exlab_store.cli.configuration import check_configuration
 
         check_configuration(stores or [], as_json=as_json)
+
+
+_LockTimeout = Annotated[
+    float,
+    typer.Option("--timeout", metavar="SECONDS", min=0, max=86400, help="How long to wait for the document's lock."),
+]
+
+
+@app.command("get", epilog=_GET_EXAMPLES)
+def _get(
+    location: _Document,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", metavar="FILE", help="Write the bytes to this file.")
+    ] = None,
+    version: Annotated[bool, typer.Option("--version", help="Print the version instead of the bytes.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print location, size and version as JSON instead of the bytes.")
+    ] = False,
+) -> None:
+    """Print a document, exactly as it is stored.
+
+    The bytes and their version are of one moment: never torn, and never
+    waiting for a writer.
+    """
+    from exlab_store.cli.terminal import answering
+
+    with answering(as_json=as_json):
+        from exlab_store.cli.documents import get_document
+
+        get_document(location, output, version_only=version, as_json=as_json)
+
+
+@app.command("put", epilog=_PUT_EXAMPLES)
+def _put(
+    location: _Document,
+    source: Annotated[str, typer.Argument(metavar="FILE", help="The new document: a file, or - for stdin.")],
+    expect: Annotated[
+        str,
+        typer.Option(
+            metavar="VERSION",
+            callback=_named,
+            help="Write only if the document has this version, or is absent: a version, absent, or any.",
+        ),
+    ] = "any",
+    timeout: _LockTimeout = 30.0,
+    as_json: _Json = False,
+) -> None:
+    """Replace a document as a whole, or make it; print its new version.
+
+    It is written under its lock, so never between the reading and the writing
+    of a program that changes it. With --expect, nothing is written (exit code
+    4) if somebody else has changed it meanwhile. What it means is not checked.
+    """
+    from exlab_store.cli.terminal import answering
+
+    with answering(as_json=as_json):
+        from exlab_store.cli.documents import expectation, put_document
+
+        put_document(location, source, expectation(expect), timeout=timeout, as_json=as_json)
+
+
+@app.command("ls", epilog=_LS_EXAMPLES)
+def _ls(
+    location: Annotated[str, typer.Argument(metavar="LOCATION", help="The folder: a URL or a path.")],
+    detailed: Annotated[
+        bool, typer.Option("--long", "-l", help="Show sizes and versions too; reads every document.")
+    ] = False,
+    as_json: _Json = False,
+) -> None:
+    """List the documents in a folder, at any depth: one key on each line.
+
+    Lock files, temporary files and names that are not keys are not listed.
+    """
+    from exlab_store.cli.terminal import answering
+
+    with answering(as_json=as_json):
+        from exlab_store.cli.documents import list_documents
+
+        list_documents(location, detailed=detailed, as_json=as_json)
+
+
+@app.command("rm", epilog=_RM_EXAMPLES)
+def _rm(
+    location: _Document,
+    expect: Annotated[
+        str,
+        typer.Option(metavar="VERSION", callback=_named, help="Delete only if the document has this version; or any."),
+    ] = "any",
+    timeout: _LockTimeout = 30.0,
+    as_json: _Json = False,
+) -> None:
+    """Delete a document, under its lock; nothing is asked.
+
+    Its lock file stays: other programs may be waiting for it.
+    """
+    if expect == "absent":
+        raise typer.BadParameter("a document that is absent cannot be deleted.", param_hint="'--expect'")
+    from exlab_store.cli.terminal import answering
+
+    with answering(as_json=as_json):
+        from exlab_store.cli.documents import expectation, remove_document
+
+        remove_document(location, expectation(expect), timeout=timeout, as_json=as_json)
+
+
+@app.command("migrate", epilog=_MIGRATE_EXAMPLES)
+def _migrate(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Where the documents are: a folder's URL or path.")],
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="Where they go: a folder's URL or path.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing; tell what would be done.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace documents of the target that differ.")
+    ] = False,
+    delete_source: Annotated[
+        bool,
+        typer.Option("--delete-source", help="Delete the documents in SOURCE once all of them are in TARGET."),
+    ] = False,
+    create: Annotated[
+        bool, typer.Option("--create", help="Make TARGET where it does not exist; otherwise that is an error.")
+    ] = False,
+    lock_timeout: Annotated[
+        float, typer.Option("--lock-timeout", metavar="SECONDS", min=0, max=86400, help="How long to wait for a lock.")
+    ] = 2.0,
+    jobs: Annotated[int, typer.Option("--jobs", metavar="N", min=1, max=64, help="Documents at once.")] = 8,
+    as_json: _Json = False,
+) -> None:
+    """Copy all documents from one place to another, and verify each.
+
+    Each document is written under its locks in both places and read back;
+    then both are read once more. What TARGET has already is not copied again:
+    after an interruption, run the same command again. Documents of TARGET
+    that differ stay as they are (exit code 4) without --overwrite. While
+    anybody holds a lock in SOURCE, nothing is copied (5). With --delete-source,
+    nothing is deleted unless everything is in TARGET. Lock files stay.
+    """
+    from exlab_store.cli.terminal import answering
+
+    with answering(as_json=as_json):
+        from exlab_store.cli.migrate import run_migration
+
+        run_migration(
+            source,
+            target,
+            create=create,
+            dry_run=dry_run,
+            overwrite=overwrite,
+            delete_source=delete_source,
+            lock_timeout=lock_timeout,
+            jobs=jobs,
+            as_json=as_json,
+        )
 
 
 @app.command("demo", epilog=_DEMO_EXAMPLES)

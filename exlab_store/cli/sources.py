@@ -39,7 +39,7 @@ def read_source(source: str) -> bytes:
     except FileNotFoundError as error:
         raise DocumentNotFound("there is no such file", location=where, hint="Check SOURCE.") from error
     except IsADirectoryError as error:
-        raise LocationError("it is a directory", location=where, hint="Give the file with the answer.") from error
+        raise LocationError("it is a directory", location=where, hint="Give a file.") from error
     except PermissionError as error:
         raise AccessDenied("this user may not read it", location=where, hint="Check its permissions.") from error
     except (OSError, ValueError, AttributeError) as error:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "answering",
     "error_console",
+    "print_bytes",
     "print_json",
     "print_text",
     "say",
@@ -120,8 +121,17 @@ def print_json(value: object) -> None:
     """
     import msgspec
 
+    print_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+
+
+def print_bytes(data: bytes) -> None:
+    """Writes bytes to standard output, exactly as they are.
+
+    Args:
+        data: What a document holds, say.
+    """
     with _output():
-        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+        sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
 
 

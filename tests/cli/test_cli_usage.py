@@ -19,6 +19,11 @@ COMMANDS = (
     ("equipment",),
     ("equipment", "register"),
     ("equipment", "show"),
+    ("get",),
+    ("put",),
+    ("ls",),
+    ("rm",),
+    ("migrate",),
     ("plugins",),
     ("demo",),
 )

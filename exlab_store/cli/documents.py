@@ -1,0 +1,184 @@
+"""``exlab-store get``, ``put``, ``ls`` and ``rm``: one document, with the safety of a program that uses the library."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from exlab_store import ABSENT, ANY, DocumentNotFound, StoreError, Version, as_document, open_store
+from exlab_store.cli.places import resolved
+from exlab_store.cli.plain_text import one_line
+from exlab_store.cli.sources import read_source
+from exlab_store.cli.terminal import print_bytes, print_json, print_text, say
+from exlab_store.migrating.guarded import delete_under, write_under
+from exlab_store.migrating.parallel import in_parallel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+    from exlab_store import Expectation, Store, StoreLock, StorePath
+
+__all__ = ["expectation", "get_document", "list_documents", "put_document", "remove_document"]
+
+_JOBS = 8
+
+
+class _Stored(msgspec.Struct, frozen=True):
+    """A document as ``--json`` shows it."""
+
+    location: str
+    size: int
+    version: Version
+
+
+class _Listed(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A document of a list, as ``--json`` shows it."""
+
+    key: str
+    size: int | None = None
+    version: Version | None = None
+
+
+def expectation(text: str) -> Expectation:
+    """What ``--expect`` means.
+
+    Args:
+        text: ``any``, ``absent``, or a version as `get_document` prints it.
+    """
+    return {"any": ANY, "absent": ABSENT}.get(text) or Version(text)
+
+
+def get_document(location: str, output: str | None, *, version_only: bool, as_json: bool) -> None:
+    """Prints a document's bytes, or what is known of it.
+
+    Args:
+        location: Where it is.
+        output: A file for the bytes; None for standard output.
+        version_only: Print the version instead.
+        as_json: Print location, size and version as JSON instead.
+
+    Raises:
+        StoreError: It cannot be read, or the file not be written.
+    """
+    path = as_document(resolved(location))
+    snapshot = path.read_snapshot()
+    if output is not None:
+        _write_file(output, snapshot.data)
+    if as_json:
+        print_json(_Stored(str(path), len(snapshot), snapshot.version))
+    elif version_only:
+        print_text(f"{snapshot.version}\n")
+    elif output is None:
+        print_bytes(snapshot.data)
+
+
+def put_document(location: str, source: str, expect: Expectation, *, timeout: float, as_json: bool) -> None:
+    """Replaces a document under its lock, and prints the new version.
+
+    Args:
+        location: Where it goes.
+        source: A file, or ``-``.
+        expect: What must be there.
+        timeout: Seconds to wait for the lock.
+        as_json: Print location, size and version as JSON.
+
+    Raises:
+        StoreError: The source cannot be read, or the document not be written.
+    """
+    # Before the source is read: who types a document in wants to know at once.
+    path = as_document(resolved(location))
+    if source == "-" and sys.stdin is not None and sys.stdin.isatty():  # pyright: ignore[reportUnnecessaryComparison]
+        say("Reading the document from the terminal; end it with Ctrl-D.")
+    data = read_source(source)
+    with _locked(path, timeout, "put") as held:
+        version = write_under(path.store, path.key, data, expect, held)
+    if as_json:
+        print_json(_Stored(str(path), len(data), version))
+    else:
+        print_text(f"{version}\n")
+
+
+def remove_document(location: str, expect: Expectation, *, timeout: float, as_json: bool) -> None:
+    """Deletes a document under its lock.
+
+    Args:
+        location: Where it is.
+        expect: The version that it must have, or `ANY`.
+        timeout: Seconds to wait for the lock.
+        as_json: Print what was deleted as JSON.
+
+    Raises:
+        StoreError: There is none, or it cannot be deleted.
+    """
+    path = as_document(resolved(location))
+    path.read_snapshot()  # asking for a lock makes missing folders, which a mistyped name should not
+    with _locked(path, timeout, "rm") as held:
+        delete_under(path.store, path.key, expect, held)
+    if as_json:
+        print_json({"location": str(path), "deleted": True})
+    else:
+        print_text(f"Deleted {one_line(str(path))}.\n")
+
+
+def list_documents(location: str, *, detailed: bool, as_json: bool) -> None:
+    """Prints the keys of the documents in a folder, at any depth.
+
+    Args:
+        location: The folder.
+        detailed: Size and version too, for which each document is read.
+        as_json: Print JSON.
+
+    Raises:
+        StoreError: The folder cannot be listed, or a document not be read.
+    """
+    with open_store(resolved(location)) as store:
+        keys = store.list_keys()
+        listed = list(_detailed(store, keys)) if detailed else [_Listed(key) for key in keys]
+        place = str(store.location)
+    if as_json:
+        print_json({"location": place, "documents": listed})
+    elif not detailed:
+        print_text("".join(f"{_shown(each.key)}\n" for each in listed))
+    elif listed:
+        width = max(len(f"{each.size:,}") for each in listed)
+        # The whole version, as --expect takes it; before the key, so that a line that wraps does so in the key.
+        print_text("".join(f"{each.size:>{width},}  {each.version}  {_shown(each.key)}\n" for each in listed))
+
+
+def _detailed(store: Store, keys: list[str]) -> Iterator[_Listed]:
+    def read(key: str) -> _Listed | None:
+        try:
+            snapshot = store.read_snapshot(key)
+        except DocumentNotFound:
+            return None  # deleted since it was listed
+        return _Listed(key, len(snapshot), snapshot.version)
+
+    found = (each for each in in_parallel(read, keys, _JOBS, threading.Event()) if each is not None)
+    yield from sorted(found, key=lambda each: each.key)
+
+
+def _shown(key: str) -> str:
+    # A program that reads the list needs the very key; it has no control characters, and no line breaks.
+    return one_line(key) if sys.stdout.isatty() else key
+
+
+def _locked(path: StorePath, timeout: float, purpose: str) -> AbstractContextManager[StoreLock | None]:
+    # Without the lock, the write could fall between another program's reading and writing, and be lost.
+    if path.store.guarantees.lock_scope == "none":
+        from contextlib import nullcontext
+
+        return nullcontext()
+    return path.lock(timeout=timeout, purpose=purpose)
+
+
+def _write_file(name: str, data: bytes) -> None:
+    try:
+        Path(name).write_bytes(data)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise StoreError(f"it cannot be written: {reason}", location=name, hint="Check --output.") from error
