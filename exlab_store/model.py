@@ -126,6 +126,8 @@ class Leftover(msgspec.Struct, frozen=True, kw_only=True):
         kind: ``lock`` for a lock file, which stays for ever; ``temporary`` for the unfinished write of a document.
         size: Bytes.
         modified: When it was last written, in seconds since 1970 by the storage's clock; None if that is not known.
+        age: Seconds since then, where the storage's own clock can be read; otherwise None. Subtracting ``modified``
+            from the time of another machine gives nonsense when the two clocks differ.
         held: Of a lock file: whether somebody holds the lock; None if nobody can tell.
         owner: Who holds the lock, where its file says so.
         abandoned: Of a temporary file: its writer is gone for certain.
@@ -135,6 +137,7 @@ class Leftover(msgspec.Struct, frozen=True, kw_only=True):
     kind: Literal["lock", "temporary"]
     size: int
     modified: float | None = None
+    age: float | None = None
     held: bool | None = None
     owner: LockOwner | None = None
     abandoned: bool = False

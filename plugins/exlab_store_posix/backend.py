@@ -19,6 +19,7 @@ from exlab_store import (
     Guarantees,
     HeldLock,
     InvalidKey,
+    Leftover,
     Location,
     LocationError,
     LockOwner,
@@ -34,6 +35,7 @@ from exlab_store import (
 )
 from exlab_store_posix.directories import Directories
 from exlab_store_posix.faults import did_not_happen, translated
+from exlab_store_posix.leftovers import Finder, remove_temporary
 from exlab_store_posix.locking import take_lock
 from exlab_store_posix.mounts import FileSystem, file_system_of
 from exlab_store_posix.replacing import temporary_path, write_temporary
@@ -246,6 +248,30 @@ class PosixBackend:
             if deleted:
                 raise _unknown("the directory could not be synchronised", error, None) from error
             raise translated(error, "delete the document") from error
+
+    @hookimpl
+    def list_leftovers(self, prefix: str) -> list[Leftover]:
+        """Walks the directories; what is held is asked of the kernel, without taking any lock."""
+        try:
+            return list(Finder(self._base, self._kind_of).find(prefix))
+        except (FileNotFoundError, NotADirectoryError):
+            self._ensure_root()
+            return []
+        except OSError as error:
+            raise translated(error, "list the folder") from error
+
+    @hookimpl
+    def remove_leftover(self, name: str) -> None:
+        """Unlinks a temporary file; its directory need not be synchronised, as nobody reads the file."""
+        try:
+            remove_temporary(self._base, name)
+        except StoreError:
+            raise
+        except FileNotFoundError as error:
+            self._ensure_root()
+            raise DocumentNotFound("the file is gone already", errno=error.errno) from error
+        except OSError as error:
+            raise translated(error, "remove the temporary file") from error
 
     def _unlink(self, target: str) -> bool:
         try:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from exlab_store_posix.mounts import FileSystem
 
-__all__ = ["FileLock", "take_lock"]
+__all__ = ["FileLock", "read_owner", "take_lock"]
 
 _OPEN = (
     os.O_RDWR
@@ -259,7 +259,7 @@ class _Patience:
         """
         waited = time.monotonic() - self._began
         if waited >= self._timeout or self._cancelled():
-            raise LockTimeout(f"waited {self._timeout:g} s for the lock", holder=_read_owner(self._path))
+            raise LockTimeout(f"waited {self._timeout:g} s for the lock", holder=read_owner(self._path))
         poll = _NETWORK_POLL if self._network else _FIRST_POLL if waited < _PATIENT_AFTER else _PATIENT_POLL
         time.sleep(min(self._timeout - waited, poll * random.uniform(0.5, 1.5)))  # noqa: S311  # no secret
 
@@ -316,8 +316,12 @@ def _write_owner(descriptor: int, owner: LockOwner) -> None:
         pass  # a hint for those who wait; a full disk must not keep anybody from locking
 
 
-def _read_owner(path: str) -> LockOwner | None:
-    """Who holds the lock, if its file says so; other programs write nothing into it."""
+def read_owner(path: str) -> LockOwner | None:
+    """Who holds the lock, if its file says so; other programs write nothing into it.
+
+    Args:
+        path: The lock file.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | (_OPEN & ~os.O_RDWR))
     except OSError:

@@ -1,0 +1,410 @@
+"""Lock files and temporary files of a directory, seen by somebody who looks after it and disturbs nobody."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import exlab_store_posix.backend as posix_backend
+import pytest
+from conftest import lacking
+from exlab_store_posix.mounts import FileSystem
+from exlab_store_posix.processes import Processes
+
+from exlab_store import (
+    AccessDenied,
+    BackendUnavailable,
+    DocumentNotFound,
+    InvalidKey,
+    Leftover,
+    NotSupported,
+    Store,
+    open_store,
+    temporary_name,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell who holds a lock")
+
+DAY = 86400.0
+
+_HOLD = {
+    "this package": "from exlab_store import open_store; held = open_store(folder).lock('a.json', purpose='re-sync')",
+    "filelock": "import filelock; held = filelock.FileLock(folder + '/a.json.lock'); held.acquire()",
+    "flock": "import fcntl; file = open(folder + '/a.json.lock', 'w'); fcntl.flock(file, fcntl.LOCK_EX)",
+    "shared flock": "import fcntl; file = open(folder + '/a.json.lock', 'w'); fcntl.flock(file, fcntl.LOCK_SH)",
+    "OFD": "import fcntl, struct, os; file = open(folder + '/a.json.lock', 'w');"
+    "fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack('@hhqqi4x', fcntl.F_WRLCK, 0, 0, 1, 0))",
+    "lockf": "import fcntl; file = open(folder + '/a.json.lock', 'w'); fcntl.lockf(file, fcntl.LOCK_EX)",
+    "nothing": "file = open(folder + '/a.json.lock', 'w')",
+}
+
+
+@contextmanager
+def holder(how: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds the lock of ``a.json``, in its own way, until it is told to end."""
+    program = f"import sys; folder = sys.argv[1]; {_HOLD[how]}; print('held', flush=True); sys.stdin.read()"
+    path = os.pathsep.join(filter(None, sys.path))
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def the_lock(store: Store) -> Leftover:
+    (found,) = [leftover for leftover in store.list_leftovers() if leftover.name == "a.json.lock"]
+    assert found.kind == "lock"
+    return found
+
+
+def temporary(folder: Path, pid: int, age: float, name: str = "a.json") -> Path:
+    path = folder / f"{name}.tmp.{pid}.0123456789abcdef"
+    path.write_bytes(b"half a docu")
+    os.utime(path, (time.time() - age,) * 2)
+    return path
+
+
+def a_dead_process() -> int:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        return process.pid
+
+
+@pytest.fixture
+def needs_all_processes() -> None:
+    if not Processes().sees_all:
+        lacking("run the tests outside of a container: in one, nobody can tell that a process is gone")
+
+
+# Locks
+
+
+@pytest.mark.parametrize("how", [how for how in _HOLD if how != "nothing"])
+def test_a_lock_that_another_process_holds_is_held_whichever_way_it_was_taken(posix: Store, how: str) -> None:
+    folder = Path(posix.location.path if posix.location else "")
+    with holder(how, folder):
+        assert the_lock(posix).held is True
+
+
+def test_a_held_lock_says_who_holds_it_and_what_for(posix: Store, tmp_path: Path) -> None:
+    with holder("this package", tmp_path) as process:
+        found = the_lock(posix)
+        assert found.owner is not None
+        assert (found.owner.pid, found.owner.purpose) == (process.pid, "re-sync")
+        assert found.owner.host == os.uname().nodename
+        assert found.age is not None
+        assert found.age < 60
+
+
+def test_a_lock_of_this_very_process_is_held_too(posix: Store) -> None:
+    with posix.lock("a.json") as held:
+        assert the_lock(posix).held is True
+        assert the_lock(posix).owner == held.owner
+
+
+def test_a_lock_file_that_is_open_and_not_locked_is_free(
+    posix: Store, tmp_path: Path, needs_all_processes: None
+) -> None:
+    with holder("nothing", tmp_path):
+        assert (the_lock(posix).held, the_lock(posix).owner) == (False, None)
+
+
+def test_a_released_lock_is_free_and_has_no_owner(posix: Store, needs_all_processes: None) -> None:
+    posix.lock("a.json").release()
+    assert (the_lock(posix).held, the_lock(posix).owner) == (False, None)
+
+
+def test_the_lock_of_a_killed_holder_is_free_and_its_record_is_not_believed(
+    posix: Store, tmp_path: Path, needs_all_processes: None
+) -> None:
+    with holder("this package", tmp_path) as process:
+        process.kill()
+        process.wait()
+        assert str(process.pid) in (tmp_path / "a.json.lock").read_text()
+        assert (the_lock(posix).held, the_lock(posix).owner) == (False, None)
+
+
+def test_a_holder_that_writes_no_record_is_not_taken_for_the_one_before_it(posix: Store, tmp_path: Path) -> None:
+    with holder("this package", tmp_path) as process:
+        process.kill()
+        process.wait()
+    with holder("OFD", tmp_path):
+        assert (the_lock(posix).held, the_lock(posix).owner) == (True, None)
+
+
+def test_who_looks_keeps_nobody_from_a_lock_and_takes_it_from_nobody(posix: Store, tmp_path: Path) -> None:
+    over = threading.Event()
+    looked = 0
+
+    def look() -> None:
+        nonlocal looked
+        with open_store(tmp_path) as store:
+            while not over.is_set():
+                store.list_leftovers()
+                looked += 1
+
+    posix.lock("a.json").release()
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        for _ in range(2000):
+            with posix.lock("a.json", timeout=0) as held:
+                held.ensure_held()
+    finally:
+        over.set()
+        watcher.join()
+    assert looked > 5
+
+
+def test_a_waiter_gets_its_lock_while_somebody_looks(posix: Store, tmp_path: Path) -> None:
+    with holder("this package", tmp_path) as process:
+        granted = threading.Event()
+
+        def wait() -> None:
+            with open_store(tmp_path) as store, store.lock("a.json", timeout=20):
+                granted.set()
+
+        waiter = threading.Thread(target=wait)
+        waiter.start()
+        for _ in range(20):
+            assert the_lock(posix).held is True
+        process.kill()
+        while not granted.is_set() and waiter.is_alive():
+            the_lock(posix)
+        waiter.join()
+        assert granted.is_set()
+
+
+@pytest.mark.parametrize("kind", [FileSystem.NETWORK, FileSystem.SMB_MOUNT, FileSystem.UNKNOWN])
+def test_on_a_mount_nobody_can_tell_that_a_lock_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: FileSystem
+) -> None:
+    monkeypatch.setattr(posix_backend, "file_system_of", lambda directory: kind)
+    temporary(tmp_path, a_dead_process(), DAY)
+    with open_store(tmp_path) as store:
+        store.lock("a.json").release()
+        lock, unfinished = store.list_leftovers()
+        assert (lock.held, lock.owner, lock.age) == (None, None, None)
+        assert (unfinished.age, unfinished.abandoned) == (None, False)
+        with holder("filelock", tmp_path):  # of a process of this machine, one can
+            assert the_lock(store).held is True
+
+
+def test_in_a_container_nobody_can_tell_that_a_lock_is_free_or_that_a_writer_is_gone(
+    posix: Store, tmp_path: Path, needs_root: None
+) -> None:
+    posix.lock("a.json").release()
+    temporary(tmp_path, a_dead_process(), DAY)
+    program = (
+        "import sys; from exlab_store import open_store\n"
+        "for found in open_store(sys.argv[1]).list_leftovers(): print(found.name[:10], found.held, found.abandoned)"
+    )
+    command = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", program, str(tmp_path)]
+    path = os.pathsep.join(filter(None, sys.path))
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})
+    if done.returncode and "unshare" in done.stderr:
+        lacking(f"a pid namespace cannot be made: {done.stderr}")
+    assert done.stdout.splitlines() == ["a.json.loc None False", "a.json.tmp None False"], done.stderr
+
+
+# Temporary files
+
+
+def test_the_file_of_a_dead_writer_is_abandoned_after_ten_minutes(
+    posix: Store, tmp_path: Path, needs_all_processes: None
+) -> None:
+    temporary(tmp_path, a_dead_process(), 700)
+    (found,) = posix.list_leftovers()
+    assert (found.kind, found.abandoned, found.size) == ("temporary", True, 11)
+    assert found.age == pytest.approx(700, abs=30)
+
+
+def test_the_file_of_a_writer_that_died_a_moment_ago_is_not_abandoned_yet(posix: Store, tmp_path: Path) -> None:
+    temporary(tmp_path, a_dead_process(), 500)
+    assert [found.abandoned for found in posix.list_leftovers()] == [False]
+
+
+def test_the_file_of_a_live_process_is_not_abandoned_however_old_it_is(posix: Store, tmp_path: Path) -> None:
+    temporary(tmp_path, os.getpid(), 3 * DAY)
+    assert [found.abandoned for found in posix.list_leftovers()] == [False]
+
+
+def test_a_file_that_is_open_is_not_abandoned_whatever_its_name_says(posix: Store, tmp_path: Path) -> None:
+    """A file server has it open for a client on another machine, whose process nobody here knows."""
+    with temporary(tmp_path, a_dead_process(), DAY).open("rb"):
+        assert [found.abandoned for found in posix.list_leftovers()] == [False]
+
+
+def test_a_file_from_the_future_is_not_abandoned(posix: Store, tmp_path: Path) -> None:
+    temporary(tmp_path, a_dead_process(), -DAY)
+    assert [(found.age, found.abandoned) for found in posix.list_leftovers()] == [(0.0, False)]
+
+
+def test_a_process_counts_under_its_number_in_every_namespace(tmp_path: Path) -> None:
+    def process(number: int, numbers: str) -> None:
+        (tmp_path / str(number) / "fd").mkdir(parents=True)
+        (tmp_path / str(number) / "status").write_text(f"Name:\tpython\nNSpid:\t{numbers}\n")
+
+    (tmp_path / "self" / "ns").mkdir(parents=True)
+    (tmp_path / "self" / "ns" / "pid").symlink_to("pid:[4026531836]")
+    process(1, "1")
+    process(4242, "4242\t7")
+    (tmp_path / "4242" / "fd" / "3").symlink_to("/a/server/that/does/not/answer/b.json.tmp.99")
+    processes = Processes(str(tmp_path))
+    assert processes.are_gone(99, "a.json.tmp.99")
+    assert not processes.are_gone(99, "b.json.tmp.99")
+    assert not processes.are_gone(7, "a.json.tmp.7")
+    assert not processes.are_gone(4242, "a.json.tmp.4242")
+
+
+def test_where_processes_are_hidden_nobody_is_gone(tmp_path: Path) -> None:
+    (tmp_path / "self" / "ns").mkdir(parents=True)
+    namespace = tmp_path / "self" / "ns" / "pid"
+    namespace.symlink_to("pid:[4026531836]")
+    (tmp_path / "500" / "fd").mkdir(parents=True)
+    (tmp_path / "500" / "status").write_text("NSpid:\t500\n")
+    assert not Processes(str(tmp_path)).are_gone(99, "a")  # not even process 1 is shown
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "status").write_text("Name:\tan old kernel\n")
+    assert not Processes(str(tmp_path)).are_gone(99, "a")
+    (tmp_path / "1" / "status").write_text("NSpid:\t1\n")
+    assert Processes(str(tmp_path)).are_gone(99, "a")
+    namespace.unlink()
+    namespace.symlink_to("pid:[4026532000]")
+    assert not Processes(str(tmp_path)).are_gone(99, "a")
+
+
+# What is listed
+
+
+def test_everything_below_a_folder_is_listed_and_no_document(posix: Store, tmp_path: Path) -> None:
+    posix.atomic_write("a/b/c.json", b"{}")
+    posix.lock("a/b/c.json").release()
+    posix.lock("d.json").release()
+    temporary(tmp_path / "a", 4711, 0)
+    (tmp_path / "a" / "old.json.tmp.12").touch()  # as other programs of the format name it
+    (tmp_path / "a" / ".lock").touch()
+    names = ["a/.lock", "a/a.json.tmp.4711.0123456789abcdef", "a/b/c.json.lock", "a/old.json.tmp.12", "d.json.lock"]
+    assert [found.name for found in posix.list_leftovers()] == names
+    assert [found.name for found in posix.list_leftovers("a/b")] == ["a/b/c.json.lock"]
+    assert posix.list_leftovers("never/seen") == []
+    assert posix.list_leftovers("a/b/c.json") == []
+
+
+def test_no_link_is_followed(posix: Store, tmp_path: Path) -> None:
+    elsewhere = tmp_path.parent / f"{tmp_path.name}-elsewhere"
+    elsewhere.mkdir()
+    kept = temporary(elsewhere, a_dead_process(), DAY)
+    (tmp_path / "folder").symlink_to(elsewhere, target_is_directory=True)
+    (tmp_path / "x.json.lock").symlink_to(kept)
+    (tmp_path / kept.name).symlink_to(kept)
+    assert posix.list_leftovers() == []
+    assert posix.list_leftovers("folder") == []
+    for name, error in ((f"folder/{kept.name}", DocumentNotFound), (kept.name, InvalidKey)):
+        with pytest.raises(error):
+            posix.remove_leftover(Leftover(name=name, kind="temporary", size=0))
+    assert kept.exists()
+
+
+def test_names_that_are_no_text_are_left_alone(posix: Store, tmp_path: Path) -> None:
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.lock")).touch()
+    assert posix.list_leftovers() == []
+
+
+def test_a_pipe_at_the_name_of_a_lock_holds_nobody_up(posix: Store, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.json.lock")
+    assert posix.list_leftovers() == []
+
+
+def test_a_store_whose_directory_is_gone_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "lab").mkdir()
+    with open_store(tmp_path / "lab") as store:
+        (tmp_path / "lab").rmdir()
+        with pytest.raises(BackendUnavailable):
+            store.list_leftovers()
+        with pytest.raises(BackendUnavailable):
+            store.remove_leftover(Leftover(name="a.tmp.1", kind="temporary", size=0))
+
+
+def test_a_folder_that_may_not_be_listed_is_refused(posix: Store, tmp_path: Path, needs_root: None) -> None:
+    (tmp_path / "private").mkdir(mode=0o700)
+    tmp_path.chmod(0o755)
+    place = Path(tmp_path)
+    while place != place.parent:
+        if not place.stat().st_mode & 0o1:
+            place.chmod(0o755)
+        place = place.parent
+    os.seteuid(65534)
+    try:
+        with pytest.raises(AccessDenied, match="list the folder"):
+            posix.list_leftovers()
+    finally:
+        os.seteuid(0)
+
+
+# Removing
+
+
+def test_a_temporary_file_is_removed_once(posix: Store, tmp_path: Path) -> None:
+    posix.atomic_write("folder/a.json", b"{}")
+    path = tmp_path / "folder" / temporary_name("a.json")
+    path.touch()
+    (found,) = posix.list_leftovers()
+    posix.remove_leftover(found)
+    assert not path.exists()
+    with pytest.raises(DocumentNotFound):
+        posix.remove_leftover(found)
+    assert posix.list_keys() == ["folder/a.json"]
+
+
+@pytest.mark.parametrize(
+    "name", ["a.json", "a.json.lock", "folder", "../a.tmp.1", "folder/../../a.tmp.1", "/a.tmp.1", "dir.tmp.1", ""]
+)
+def test_nothing_but_a_temporary_file_is_removed(posix: Store, tmp_path: Path, name: str) -> None:
+    posix.atomic_write("a.json", b"{}")
+    posix.lock("a.json").release()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "dir.tmp.1").mkdir()
+    with pytest.raises(InvalidKey):
+        posix.remove_leftover(Leftover(name=name, kind="temporary", size=0))
+    assert sorted(os.listdir(tmp_path)) == ["a.json", "a.json.lock", "dir.tmp.1", "folder"]
+
+
+def test_a_lock_file_is_not_removed_under_any_name(posix: Store) -> None:
+    posix.lock("a.json").release()
+    (found,) = posix.list_leftovers()
+    with pytest.raises(NotSupported):
+        posix.remove_leftover(found)
+
+
+def test_a_writer_whose_file_was_swept_away_says_that_nothing_was_written(
+    posix: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    posix.atomic_write("a.json", b"old")
+    written = posix_backend.write_temporary
+
+    def write_and_be_swept(path: str, data: bytes, target: str) -> None:
+        written(path, data, target)
+        (found,) = posix.list_leftovers()
+        posix.remove_leftover(found)
+
+    monkeypatch.setattr(posix_backend, "write_temporary", write_and_be_swept)
+    with open_store(tmp_path, retry=None) as store, pytest.raises(BackendUnavailable):
+        store.atomic_write("a.json", b"new")
+    assert posix.read_snapshot("a.json").data == b"old"
