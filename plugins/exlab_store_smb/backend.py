@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
+from collections import deque
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
@@ -41,8 +42,10 @@ from exlab_store_smb.file_system import SmbFileSystem
 from exlab_store_smb.link import LinkLost
 from exlab_store_smb.links import Links
 from exlab_store_smb.locking import Asker, SmbLock, Wish
+from exlab_store_smb.outcome import Attempt, untouched_since
+from exlab_store_smb.place import Place
 from exlab_store_smb.reading import Reader
-from exlab_store_smb.replacing import Place, Progress, Replacer
+from exlab_store_smb.replacing import Replacer
 from exlab_store_smb.room import Room
 from exlab_store_smb.statuses import MISSING, NOT_A_DIRECTORY, PATH_MISSING, REFUSED_REQUEST, translated
 
@@ -57,6 +60,8 @@ __all__ = ["SmbBackend", "open_backend"]
 _T = TypeVar("_T")
 
 _log = logging.getLogger("exlab_store_smb")
+
+_LAST_WORD = 2.0  # seconds that a connection may take which only ends the one before it
 
 
 def open_backend(location: Location, options: Mapping[str, object]) -> SmbBackend:
@@ -77,14 +82,16 @@ def open_backend(location: Location, options: Mapping[str, object]) -> SmbBacken
     share, _, folder = location.path.strip("/").partition("/")
     if not location.host or not share:
         raise LocationError("an SMB location names a server and a share", hint="Write smb://user@server/share/folder.")
-    if ".." in folder.split("/"):
-        raise LocationError("the folder has '..' in it", hint="Write the path as it is seen from the share.")
+    if {".", ".."} & {share, *folder.split("/")}:
+        raise LocationError("the path has '.' or '..' in it", hint="Write it as it is seen from the server.")
     given = {"port": location.port, "username": location.username, "password": location.password}
     for name, value in given.items():
         if value is not None and name in options:
             raise LocationError(f"{name} is in the URL and among the options", hint="Give it once.")
     of_location = {name: value for name, value in given.items() if value is not None}
-    return SmbBackend(SmbFileSystem(location.host, **of_location, **options), share, folder, create=location.create)
+    return SmbBackend(
+        SmbFileSystem(host=location.host, **of_location, **options), share, folder, create=location.create
+    )
 
 
 class SmbBackend:
@@ -105,9 +112,8 @@ class SmbBackend:
         self._timeout = file_system.options.timeout
         self._links = Links(file_system.options, share)
         self._reader = Reader()
-        self._room = Room()
-        self._held: dict[str, SmbLock] = {}
-        self._compounds = True
+        self._room = Room(trusted=file_system.options.one_round_trip)
+        self._abandoned: deque[str] = deque()
         try:
             flushes = self._probe()
         except BaseException:
@@ -135,9 +141,6 @@ class SmbBackend:
     def read_snapshot(self, key: str) -> Snapshot:
         """One compound of CREATE, READ and CLOSE; a replacement meanwhile does not touch the open file."""
         data = self._repeated(lambda link, deadline: self._read(link, key, deadline))
-        held = self._held.get(key)
-        if held is not None:
-            held.seen = data
         if data is None:
             raise DocumentNotFound("there is no such document")
         return Snapshot(data)
@@ -146,8 +149,8 @@ class SmbBackend:
     def atomic_write(self, key: str, data: bytes, expect: Expectation, lock: HeldLock | None) -> Version:
         """One compound: temporary file, data, flush, rename, and the flush of the folder."""
 
-        def write(link: Link, place: Place, deadline: Deadline, progress: Progress) -> None:
-            self._replacer.replace(link, place, data, deadline, progress)
+        def write(link: Link, place: Place, deadline: Deadline, attempt: Attempt) -> None:
+            self._replacer.replace(link, place, data, deadline, attempt)
 
         self._change(key, data, expect, _ours(lock), write)
         return version_of(data)
@@ -156,8 +159,8 @@ class SmbBackend:
     def delete(self, key: str, expect: Expectation, lock: HeldLock | None) -> None:
         """One compound: the file opened to go when it is closed, and the flush of its folder."""
 
-        def delete(link: Link, place: Place, deadline: Deadline, progress: Progress) -> None:
-            opened = self._replacer.delete(link, place, deadline, progress)
+        def delete(link: Link, place: Place, deadline: Deadline, attempt: Attempt) -> None:
+            opened = self._replacer.delete(link, place, deadline, attempt)
             if opened.status in MISSING:
                 self._ensure_root(link, opened, deadline)
                 raise DocumentNotFound("there is no such document")
@@ -175,19 +178,18 @@ class SmbBackend:
             link = self._current(deadline.within(self._timeout))
             try:
                 place = self._place(link, lock_key(key))
-                wish = Wish(key, place, owner, limit, deadline, cancelled, self._released)
-                held = self._asker.ask(link, wish)
+                wish = Wish(key, place, owner, limit, deadline, cancelled, self._end_session)
+                return self._asker.ask(link, wish)
             except LinkLost as lost:
                 # The lock is free again, if we had it: the next connection ends this one's session first.
-                if cancelled():
-                    raise LockTimeout("the wait for the lock was cancelled") from lost
-                if (again and limit.over) or deadline.over:
+                gives_up = cancelled()
+                if gives_up or (again and limit.over) or deadline.over:
+                    self._end_session()
+                    if gives_up:
+                        raise LockTimeout("the wait for the lock was cancelled") from lost
                     raise _unavailable(lost, exhausted=True) from lost
                 again = True
                 time.sleep(random.uniform(0.001, 0.05))  # noqa: S311  # no secret
-                continue
-            self._held[key] = held
-            return held
 
     @hookimpl
     def list_keys(self, prefix: str) -> list[str]:
@@ -222,7 +224,7 @@ class SmbBackend:
         data: bytes | None,
         expect: Expectation,
         held: SmbLock | None,
-        call: Callable[[Link, Place, Deadline, Progress], None],
+        call: Callable[[Link, Place, Deadline, Attempt], None],
     ) -> None:
         """Changes a document; what became of a change whose answer was lost is found out before anything is said.
 
@@ -236,7 +238,7 @@ class SmbBackend:
         """
         deadline = Deadline(self._timeout)
         while True:
-            progress = Progress()
+            attempt = Attempt()
             if held is not None:
                 held.ensure_held()
             with self._last_chance(deadline):
@@ -244,10 +246,10 @@ class SmbBackend:
             place = self._place(link, key)
             try:
                 if expect is not ANY:
-                    self._check(link, place, expect, held, deadline)
-                call(link, place, deadline, progress)
+                    self._check(link, place, expect, deadline)
+                call(link, place, deadline, attempt)
             except LinkLost as lost:
-                if self._happened(place, data, held, progress, deadline, lost):
+                if self._happened(key, place, data, held, attempt, deadline, lost):
                     return
                 if held is not None:
                     raise LockLost("the connection that held the lock has ended; nothing was written") from lost
@@ -255,57 +257,78 @@ class SmbBackend:
                     raise _unavailable(lost, exhausted=True) from lost
                 time.sleep(min(deadline.remaining(), random.uniform(0.001, 0.05)))  # noqa: S311  # no secret
             else:
-                if held is not None:
-                    held.seen = data
                 return
+            finally:
+                if attempt.temporary:
+                    self._abandoned.append(attempt.temporary)
 
     def _happened(
         self,
+        key: str,
         place: Place,
         data: bytes | None,
         held: SmbLock | None,
-        progress: Progress,
+        attempt: Attempt,
         deadline: Deadline,
         lost: LinkLost,
     ) -> bool:
         """Finds out whether a change was carried out whose answer was lost.
 
-        The new connection has ended the session of the old one, so nothing of it can happen any more [MS-SMB2
-        3.3.5.5.3]. If the document is as intended, it happened. If the temporary file is still there, it did not.
-        If neither, the change was either never begun or overwritten since. Without a lock it may then be made once
-        more: the last writer wins. With one, it depends on whether the document is still as it was seen under it.
-
         Raises:
             WriteOutcomeUnknown: Nobody can tell.
         """
-        if not progress.renaming:
-            self._sweep(progress, deadline)
+        if not attempt.asked:
             return False
         cause: Exception = lost
         while not deadline.over:
             try:
-                link = self._links.current(deadline)
-                found = self._read(link, place, deadline)
-                if found == data:
-                    return data is None or self._replacer.confirm(link, place, deadline)
-                if progress.temporary and self._replacer.discard(link, progress.temporary, deadline):
-                    return False
-                if held is None or found == held.seen:
-                    return False
-                break
-            except (LinkLost, StoreError) as error:
+                happened = self._evidence(key, place, data, held, attempt, deadline)
+            except (LinkLost, BackendUnavailable) as error:
                 cause = error
                 time.sleep(min(deadline.remaining(), random.uniform(0.005, 0.1)))  # noqa: S311  # no secret
+            except StoreError as error:
+                cause = error
+                break
+            else:
+                if happened is None:
+                    break
+                return happened
         raise WriteOutcomeUnknown(
             f"the connection was lost before the server's answer: {lost}",
             intended=None if data is None else version_of(data),
         ) from cause
 
-    def _sweep(self, progress: Progress, deadline: Deadline) -> None:
-        """Deletes the temporary file of an attempt that came to nothing, if the server can be reached."""
-        if progress.temporary:
-            with suppress(LinkLost, StoreError):
-                self._replacer.discard(self._links.current(deadline), progress.temporary, deadline)
+    def _evidence(
+        self,
+        key: str,
+        place: Place,
+        data: bytes | None,
+        held: SmbLock | None,
+        attempt: Attempt,
+        deadline: Deadline,
+    ) -> bool | None:
+        """What the files say about a change that may have been asked for; None if they do not tell."""
+        link = self._current(deadline)
+        if attempt.temporary and self._replacer.discard(link, attempt.temporary, deadline):
+            attempt.temporary = ""
+            return False
+        attempt.temporary = ""
+        if attempt.stored:  # nothing but the rename can have taken the temporary file away
+            return self._replacer.confirm(link, place, deadline) or None
+        if untouched_since(link, place, attempt.begun, deadline):
+            return False
+        if self._read(link, place, deadline) != data:
+            return None
+        # The document is as intended. Another may have made it so, and then it counts as its change alone, as with
+        # two who count to the same number. Without a lock, the two happened at the same time.
+        if held is not None and not self._was_ours(link, key, held, deadline):
+            return None
+        return self._replacer.confirm(link, place, deadline) or None
+
+    def _was_ours(self, link: Link, key: str, held: SmbLock, deadline: Deadline) -> bool:
+        """Whether nobody has taken a lock since its holder lost it: each new holder writes its own name into it."""
+        last = self._asker.holder(link, self._place(link, lock_key(key)), deadline.half())
+        return last is not None and last.id == held.owner.id
 
     @contextmanager
     def _last_chance(self, deadline: Deadline) -> Generator[None]:
@@ -318,8 +341,25 @@ class SmbBackend:
 
     def _current(self, deadline: Deadline) -> Link:
         link = self._links.current(deadline)
-        link.compounds = self._compounds
+        if self._abandoned:
+            self._clear_up(link, deadline)
         return link
+
+    def _clear_up(self, link: Link, deadline: Deadline) -> None:
+        """Deletes the temporary files of attempts that came to nothing when the connection was lost."""
+        with suppress(IndexError, LinkLost):
+            while True:
+                path = self._abandoned.popleft()
+                try:
+                    self._replacer.discard(link, path, deadline)
+                except LinkLost:
+                    self._abandoned.append(path)
+                    raise
+
+    def _end_session(self) -> None:
+        """Sees to it that a connection which fell silent leaves no lock: the next one ends its session."""
+        with suppress(StoreError):
+            self._links.current(Deadline(min(_LAST_WORD, self._timeout)))
 
     # What the operations are made of.
 
@@ -335,20 +375,14 @@ class SmbBackend:
         self._ensure_root(link, found, deadline)
         return None
 
-    def _check(self, link: Link, place: Place, expect: Expectation, held: SmbLock | None, deadline: Deadline) -> None:
+    def _check(self, link: Link, place: Place, expect: Expectation, deadline: Deadline) -> None:
         data = self._read(link, place, deadline)
-        if held is not None:
-            held.seen = data
         found = None if data is None else version_of(data)
         if expect is ABSENT:
             if found is not None:
                 raise DocumentExists(found=found)
         elif expect is not ANY and found != expect:
             raise VersionConflict(expected=expect, found=found)
-
-    def _released(self, lock: SmbLock) -> None:
-        if self._held.get(lock.key) is lock:
-            del self._held[lock.key]
 
     def _exists(self, link: Link, key: str, deadline: Deadline) -> bool:
         asked, _ = link.run([messages.open_to_ask(link.path(self._root, key)), messages.close()], deadline.half())
@@ -389,7 +423,7 @@ class SmbBackend:
             link = self._links.current(deadline)
             replies = self._ask_root(link, deadline)
             if replies[0].ok and not replies[-1].ok and replies[-1].status in REFUSED_REQUEST:
-                link.compounds = self._compounds = False
+                link.compounds = self._links.compounds = False
                 replies = self._ask_root(link, deadline)
                 if replies[-1].ok:
                     _log.warning("%s takes no compound requests: more round trips", self._file_system.host)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from smbprotocol.connection import Connection
 from smbprotocol.exceptions import SMBConnectionClosed, SMBException, SMBResponseException
 from smbprotocol.header import Commands, NtStatus, Smb2Flags
+from smbprotocol.session import SMB2Logoff
 
 from exlab_store_smb.deadline import Deadline
 from exlab_store_smb.transport import DeadlineTcp
@@ -60,6 +61,7 @@ class SmbConnection(Connection):  # type: ignore[misc]
         self.deadline: Deadline | None = None
         self._previous_session = previous_session
         self._order = threading.Lock()
+        self._closing = False
         super().__init__(guid, server, port, require_signing=require_signing)
 
     @property
@@ -156,6 +158,7 @@ class SmbConnection(Connection):  # type: ignore[misc]
         Raises:
             SMBConnectionClosed: The connection has ended without an answer.
         """
+        said_goodbye = request.message["command"].get_value() == Commands.SMB2_LOGOFF
         while True:
             if request.response_event.wait(min(deadline.remaining(), _SLICE)):
                 with request.response_event_lock:
@@ -164,6 +167,8 @@ class SmbConnection(Connection):  # type: ignore[misc]
                     if pending:
                         request.response_event.clear()
                 if response is not None and not pending:
+                    if self._closing and not said_goodbye:  # it was not verified
+                        raise SMBConnectionClosed("the connection was closed")
                     self.outstanding_requests.pop(request.message["message_id"].get_value(), None)
                     return response
             if not self.alive:
@@ -174,7 +179,7 @@ class SmbConnection(Connection):  # type: ignore[misc]
     def verify_signature(self, header: Any, session_id: int, force: bool = False) -> None:
         """As smbprotocol's, which takes an answer without a signature for a good one [MS-SMB2 3.2.5.1.3]."""
         status = header["status"].get_value()
-        if status in _SESSION_IS_GONE:
+        if status in _SESSION_IS_GONE or self._closing:
             return
         session: Any = self.session_table.get(session_id)
         if session is not None and not force and not _unsigned_by_nature(header):
@@ -189,6 +194,20 @@ class SmbConnection(Connection):  # type: ignore[misc]
         """Asks for enough credits for many threads; an echo is answered with as many as the server likes."""
         timeout: Any = deadline.remaining()  # it takes parts of a second too
         self.echo(sid=session_id, timeout=timeout, credit_request=_CREDITS)
+
+    def say_goodbye(self, session: Any, deadline: Deadline) -> None:
+        """Ends the session in peace, so that the server frees everything at once.
+
+        Whoever still waits for an answer is told that the connection is closed: with the session goes its key, and
+        an answer that comes now can be verified no more.
+
+        Args:
+            session: Of this connection.
+            deadline: Until when to wait for the server.
+        """
+        self._closing = True
+        request = self.send(SMB2Logoff(), sid=session.session_id)
+        self.receive(request, timeout=deadline.remaining())
 
     def end(self) -> None:
         """Ends the connection at once, without a word to the server."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from exlab_store import BackendUnavailable
+from exlab_store import BackendUnavailable, InvalidKey
 from exlab_store_smb import messages
-from exlab_store_smb.statuses import ACCESS_DENIED, MISSING, PATH_MISSING, translated
+from exlab_store_smb.statuses import ACCESS_DENIED, MISSING, PATH_MISSING, not_created, translated
 
 if TYPE_CHECKING:
+    from exlab_store import StoreError
     from exlab_store_smb.deadline import Deadline
     from exlab_store_smb.link import Link
     from exlab_store_smb.messages import Reply
@@ -101,11 +102,18 @@ class Directories:
         for level in levels:
             made = link.run([messages.make_directory(link.path(level)), messages.close()], deadline.half())[0]
             if made.status in PATH_MISSING:
-                raise _root_is_gone()
+                raise self._impossible(link, deadline)
             if not made.ok:
-                raise translated(made.status, "make the folder")
+                raise not_created(made.status, "make the folder")
             if self._flush:
                 self._flush_parent(link, level, deadline)
+
+    def _impossible(self, link: Link, deadline: Deadline) -> StoreError:
+        """Why a folder cannot be made although those above it were."""
+        root, _ = link.run([messages.open_to_ask(link.path(self._root)), messages.close()], deadline.half())
+        if root.ok:
+            return InvalidKey("the server cannot hold a path as long as this", hint="Choose shorter names.")
+        return _root_is_gone()
 
     def _flush_parent(self, link: Link, level: str, deadline: Deadline) -> None:
         parent = level.rpartition("/")[0]

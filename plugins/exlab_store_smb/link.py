@@ -100,6 +100,24 @@ class Link:
             return self._one_by_one(messages, deadline)
         return [self.wait(request, deadline) for request in self.start(messages, deadline)]
 
+    def run_all(self, compounds: Sequence[Sequence[Any]], deadline: Deadline) -> list[list[Reply]]:
+        """Does what `run` does for several compounds, in order, and in one round trip.
+
+        Args:
+            compounds: What to do; no message may appear twice.
+            deadline: Until when.
+
+        Returns:
+            The answers to each.
+
+        Raises:
+            LinkLost: The connection has ended.
+        """
+        if not self.compounds:
+            return [self._one_by_one(messages, deadline) for messages in compounds]
+        started = [self.start(messages, deadline) for messages in compounds]
+        return [[self.wait(request, deadline) for request in requests] for requests in started]
+
     def start(self, messages: Sequence[Any], deadline: Deadline) -> list[Any]:
         """Sends a related compound; `wait` waits for the answers.
 
@@ -193,7 +211,7 @@ class Link:
         """
         if self.alive:
             with suppress(Exception):  # it ends all the same
-                self._session.disconnect(close=False, timeout=deadline.remaining())
+                self.connection.say_goodbye(self._session, deadline)
             self.connection.disconnect(False)  # waits for the thread that receives
         self.end()
 

@@ -31,6 +31,8 @@ class Links:
     def __init__(self, options: SmbOptions, share: str) -> None:
         self._options = options
         self._share = share
+        self.compounds = True
+        """Whether the server takes compound requests; every connection is told."""
         self._reset()
 
     def _reset(self) -> None:
@@ -66,8 +68,10 @@ class Links:
                 raise NotSupported("the store is closed", hint="Open it again.")
             link = self._link
             if link is None or not link.alive:
-                link = self._link = connect(self._options, self._share, self._client, self._previous_session, deadline)
+                link = connect(self._options, self._share, self._client, self._previous_session, deadline)
                 self._previous_session = link.session_id
+                link.compounds = self.compounds
+                self._link = link
             return link
         finally:
             self._making.release()

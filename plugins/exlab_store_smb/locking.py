@@ -27,6 +27,7 @@ from exlab_store_smb.statuses import (
     LOCKED,
     PATH_MISSING,
     SHARING_VIOLATION,
+    not_created,
     translated,
 )
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     from exlab_store_smb.directories import Directories
     from exlab_store_smb.link import Link
-    from exlab_store_smb.replacing import Place
+    from exlab_store_smb.place import Place
 
 __all__ = ["Asker", "SmbLock", "Wish"]
 
@@ -61,10 +62,10 @@ class SmbLock:
         link: The connection that it belongs to.
         file_id: The handle that it belongs to.
         timeout: Seconds that the release may take.
-        forget: Called when it is released.
+        end_session: Called when the server could not be told of the release.
     """
 
-    __slots__ = ("_file_id", "_forget", "_released", "_timeout", "key", "link", "owner", "seen")
+    __slots__ = ("_end_session", "_file_id", "_released", "_timeout", "key", "link", "owner")
 
     def __init__(
         self,
@@ -73,16 +74,14 @@ class SmbLock:
         link: Link,
         file_id: bytes,
         timeout: float,
-        forget: Callable[[SmbLock], None],
+        end_session: Callable[[], None],
     ) -> None:
         self.key = key
         self.owner = owner
         self.link = link
-        self.seen: bytes | _Unseen | None = UNSEEN
-        """The document as it was last read or written under this lock."""
         self._file_id = file_id
         self._timeout = timeout
-        self._forget = forget
+        self._end_session = end_session
         self._released = False
 
     def ensure_held(self) -> None:
@@ -103,8 +102,7 @@ class SmbLock:
         if self._released:
             return
         self._released = True
-        self._forget(self)
-        if not self.link.alive:
+        if not self.link.is_of_this_process:
             return
         try:
             # CLOSE alone would free it too. But of several who wait, the last is then forgotten (measured on Samba
@@ -114,9 +112,10 @@ class SmbLock:
                 messages.unlock_byte_0(),
                 messages.close(),
             ]
-            self.link.run(compound, Deadline(self._timeout))
+            self.link.run(compound, Deadline(self._timeout).half())
         except LinkLost:
-            pass  # the server frees the locks of a connection that has ended
+            # The server frees the locks of a connection that has ended. Of one that fell silent it does not know.
+            self._end_session()
 
     def __enter__(self) -> Self:
         return self
@@ -131,13 +130,6 @@ class SmbLock:
         self.release()
 
 
-class _Unseen:
-    """Stands for a document that was not read under the lock."""
-
-
-UNSEEN = _Unseen()
-
-
 @dataclass(frozen=True, slots=True)
 class Wish:
     """Who wants the lock of which document, and for how long.
@@ -149,7 +141,7 @@ class Wish:
         limit: Until when to wait for the holder.
         deadline: Until when to come back whatever the network does.
         cancelled: Asked about every 50 ms; True ends the wait.
-        forget: Called when the lock is released.
+        end_session: For the lock; see `SmbLock`.
     """
 
     key: str
@@ -158,7 +150,7 @@ class Wish:
     limit: Deadline
     deadline: Deadline
     cancelled: Callable[[], bool]
-    forget: Callable[[SmbLock], None]
+    end_session: Callable[[], None]
 
     @property
     def given_up(self) -> bool:
@@ -208,7 +200,8 @@ class Asker:
 
     def _pause(self, link: Link, wish: Wish) -> None:
         if wish.given_up:
-            raise LockTimeout("the lock is held by somebody else", holder=self._holder(link, wish))
+            holder = self.holder(link, wish.place, self._soon(wish))
+            raise LockTimeout("the lock is held by somebody else", holder=holder)
         time.sleep(random.uniform(0.001, 0.01))  # noqa: S311  # no secret
 
     def _attempt(self, link: Link, wish: Wish) -> SmbLock | None:
@@ -230,9 +223,9 @@ class Asker:
         if opened.status == FILE_IS_A_DIRECTORY:
             raise AccessDenied("what stands at the lock's name is not a file", hint=_REMOVE)
         if not opened.ok:
-            raise translated(opened.status, "lock the document")
+            raise not_created(opened.status, "lock the document")
         file_id = messages.file_id_of(opened)
-        lock = SmbLock(wish.key, wish.owner, link, file_id, self._timeout, wish.forget)
+        lock = SmbLock(wish.key, wish.owner, link, file_id, self._timeout, wish.end_session)
         status = locked.status
         if status in LOCKED and not wish.given_up:
             status = self._wait(link, file_id, wish)
@@ -272,15 +265,24 @@ class Asker:
         removed = asked.ok and messages.links_of(asked) == 0  # somebody has taken the file away while we waited
         return not removed and not wish.cancelled()
 
-    def _holder(self, link: Link, wish: Wish) -> LockOwner | None:
-        """Who holds the lock, if its file says so; other programs write nothing into it."""
+    def holder(self, link: Link, place: Place, deadline: Deadline) -> LockOwner | None:
+        """Who has, or last had, a lock, if its file says so; other programs write nothing into it.
+
+        Args:
+            link: The connection.
+            place: Of the lock file.
+            deadline: Until when.
+
+        Raises:
+            LinkLost: The connection has ended.
+        """
         opened, answered, _ = link.run(
             [
-                messages.open_lock_file_to_read(wish.place.path),
+                messages.open_lock_file_to_read(place.path),
                 messages.read(_RECORD_AT, _RECORD_SIZE),
                 messages.close(),
             ],
-            self._soon(wish),
+            deadline,
         )
         if not opened.ok or not answered.ok:
             return None

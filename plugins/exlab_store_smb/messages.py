@@ -30,8 +30,10 @@ from smbprotocol.open import (
 __all__ = [
     "RELATED",
     "Reply",
+    "changed_at",
     "close",
     "create_document",
+    "create_probe",
     "file_id_of",
     "flush",
     "is_directory",
@@ -120,6 +122,11 @@ def open_to_read(path: str) -> Any:
 def create_document(path: str) -> Any:
     """CREATE of a file that must not exist yet, to be written, flushed and renamed."""
     return _create(path, _WRITE_DATA | _DELETE, CreateDisposition.FILE_CREATE, _FILE)
+
+
+def create_probe(path: str) -> Any:
+    """CREATE of a file that must not exist yet and goes when it is closed: what time it is where documents are."""
+    return _create(path, _DELETE, CreateDisposition.FILE_CREATE, _FILE | CreateOptions.FILE_DELETE_ON_CLOSE)
 
 
 def open_for_flush(path: str) -> Any:
@@ -290,6 +297,11 @@ def file_id_of(created: Reply) -> bytes:
 def size_of(created: Reply) -> int:
     """The EndofFile in the answer to a CREATE [MS-SMB2 2.2.14]."""
     return int(struct.unpack_from("<Q", created.body, 48)[0])
+
+
+def changed_at(created: Reply) -> int:
+    """The later of LastWriteTime and ChangeTime in the answer to a CREATE [MS-SMB2 2.2.14], in units of 100 ns."""
+    return int(max(struct.unpack_from("<QQ", created.body, 24)))
 
 
 def is_directory(created: Reply) -> bool:

@@ -24,6 +24,10 @@ class SmbOptions(msgspec.Struct, frozen=True, kw_only=True):
         auth_protocol: ``negotiate`` takes Kerberos where there is a ticket, otherwise NTLM.
         timeout: Seconds in which an operation comes back, whatever the network does.
         connect_timeout: Seconds in which a connection must be made.
+        one_round_trip: A document is replaced in one round trip where the share has room. A server goes on to the
+            rename even when it could not store the data, so False (two round trips: the rename is asked for when the
+            data is known to be there) belongs where a quota limits this account that the share's free space does
+            not show, as on btrfs.
     """
 
     host: str
@@ -36,6 +40,7 @@ class SmbOptions(msgspec.Struct, frozen=True, kw_only=True):
     auth_protocol: Literal["negotiate", "kerberos", "ntlm"] = "negotiate"
     timeout: float = 30.0
     connect_timeout: float = 10.0
+    one_round_trip: bool = True
 
     def __post_init__(self) -> None:
         if not 0 < self.port < 65536:

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from exlab_store import BackendUnavailable, StoreError, WriteOutcomeUnknown, temporary_name, version_of
 from exlab_store_smb import messages
 from exlab_store_smb.link import LinkLost
+from exlab_store_smb.reading import LOOKS
 from exlab_store_smb.statuses import (
     ACCESS_DENIED,
     BUSY_TARGET,
     FILE_IS_A_DIRECTORY,
+    MISSING,
     NAME_COLLISION,
+    NAME_MISSING,
     PATH_MISSING,
+    not_created,
     translated,
 )
 
@@ -28,55 +32,16 @@ if TYPE_CHECKING:
     from exlab_store_smb.directories import Directories
     from exlab_store_smb.link import Link
     from exlab_store_smb.messages import Reply
+    from exlab_store_smb.outcome import Attempt
+    from exlab_store_smb.place import Place
     from exlab_store_smb.room import Room
 
-__all__ = ["Place", "Progress", "Replacer"]
+__all__ = ["Replacer"]
 
 _AT_ONCE = 1 << 20
 _CHUNK = 1 << 20
 _IN_FLIGHT = 8
 _WRITE = "write the document"
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a document is.
-
-    Attributes:
-        folder: Its folder, ``/``-separated below the store's root.
-        directory: The folder's name on the share.
-        path: The document's name on the share.
-    """
-
-    folder: str
-    directory: str
-    path: str
-
-    def beside(self, name: str) -> str:
-        """The name on the share of another file in the same folder.
-
-        Args:
-            name: Its name.
-        """
-        return f"{self.directory}\\{name}" if self.directory else name
-
-    @property
-    def name(self) -> str:
-        """The document's own name."""
-        return self.path.rpartition("\\")[2]
-
-
-@dataclass(slots=True)
-class Progress:
-    """How far a write has come, for finding out what became of it when the connection is lost.
-
-    Attributes:
-        temporary: The temporary file's name on the share, once there may be one.
-        renaming: The rename may have been asked for.
-    """
-
-    temporary: str = ""
-    renaming: bool = False
 
 
 class Replacer:
@@ -93,7 +58,7 @@ class Replacer:
         self._room = room
         self._flush = flush
 
-    def replace(self, link: Link, place: Place, data: bytes, deadline: Deadline, progress: Progress) -> None:
+    def replace(self, link: Link, place: Place, data: bytes, deadline: Deadline, attempt: Attempt) -> None:
         """Replaces a document, or makes it with the folders that are missing.
 
         Args:
@@ -101,7 +66,7 @@ class Replacer:
             place: Where the document is.
             data: The whole document.
             deadline: Until when.
-            progress: Kept up to date.
+            attempt: Kept up to date.
 
         Raises:
             StoreError: It was not written; or `WriteOutcomeUnknown`.
@@ -109,12 +74,12 @@ class Replacer:
         """
         settling = self._directories.start_settling(link, place.folder, deadline)
         try:
-            created = self._write(link, place, data, deadline, progress)
+            created = self._write(link, place, data, deadline, attempt)
             if created.status in PATH_MISSING:
                 self._directories.make(link, place.folder, deadline)
-                created = self._write(link, place, data, deadline, progress)
+                created = self._write(link, place, data, deadline, attempt)
             if not created.ok:
-                raise translated(created.status, _WRITE)
+                raise not_created(created.status, _WRITE)
         except StoreError:
             self._directories.settle(link, place.folder, settling, deadline)
             raise
@@ -123,19 +88,21 @@ class Replacer:
             raise _not_durable(failed, data)
 
     def confirm(self, link: Link, place: Place, deadline: Deadline) -> bool:
-        """Makes a document durable that was found as it was to be written, after the connection was lost.
+        """Makes a change durable that turned out to have happened, after the connection was lost.
 
         Args:
             link: The new connection.
-            place: Where the document is.
+            place: Where the document is, or was.
             deadline: Until when.
 
         Returns:
-            Whether the server has flushed the file and its folder.
+            Whether the server has flushed the file, if there is one, and its folder.
         """
-        compound = [messages.open_for_flush(place.path), messages.flush(), messages.close(), *self._settled(place)]
-        replies = link.run(compound, deadline.half())
-        return replies[1].ok and (not self._flush or replies[4].ok)
+        compound = [messages.open_for_flush(place.path), messages.flush(), messages.close()]
+        opened, flushed, _ = link.run(compound, deadline.half())
+        if not flushed.ok and opened.status not in MISSING:
+            return False
+        return not self._flush or link.run(self._settled(place), deadline.half())[1].ok
 
     def discard(self, link: Link, path: str, deadline: Deadline) -> bool:
         """Deletes a temporary file.
@@ -150,14 +117,14 @@ class Replacer:
         """
         return link.run([messages.open_to_delete(path), messages.close()], deadline.half())[0].ok
 
-    def delete(self, link: Link, place: Place, deadline: Deadline, progress: Progress) -> Reply:
+    def delete(self, link: Link, place: Place, deadline: Deadline, attempt: Attempt) -> Reply:
         """Deletes a document and flushes its folder.
 
         Args:
             link: The connection.
             place: Where the document is.
             deadline: Until when.
-            progress: Kept up to date: ``renaming`` stands for the deletion.
+            attempt: Kept up to date.
 
         Returns:
             The server's answer to the deletion.
@@ -167,20 +134,31 @@ class Replacer:
             LinkLost: The connection has ended.
         """
         compound = [messages.open_to_delete(place.path), messages.close(), *self._settled(place)]
-        opened, closed, *settled = self._run_change(link, compound, deadline, progress)
+        opened, closed, *settled = self._run_change(link, compound, deadline, attempt)
+        while opened.status == NAME_MISSING and self._is_there(link, place, deadline):
+            opened, closed, *settled = self._run_change(link, compound, deadline, attempt)
         if opened.ok and not closed.ok:
             raise WriteOutcomeUnknown(translated(closed.status, "delete the document").message, intended=None)
         if opened.ok:
             self._finish(link, place, None, settled, deadline)
         return opened
 
-    def _run_change(self, link: Link, compound: list[Any], deadline: Deadline, progress: Progress) -> list[Reply]:
-        """Sends what changes the document, and keeps the progress true when it cannot be sent."""
-        before, progress.renaming = progress.renaming, True
+    def _is_there(self, link: Link, place: Place, deadline: Deadline) -> bool:
+        """Whether a document that was not found is there after all: being replaced, it is overlooked now and then."""
+        if deadline.over:
+            return False
+        looks = link.run_all(
+            [[messages.open_to_ask(place.path), messages.close()] for _ in range(LOOKS)], deadline.half()
+        )
+        return any(opened.ok for opened, _ in looks)
+
+    def _run_change(self, link: Link, compound: list[Any], deadline: Deadline, attempt: Attempt) -> list[Reply]:
+        """Sends what changes the document, and keeps the attempt true when it cannot be sent."""
+        before, attempt.asked = attempt.asked, True
         try:
             return link.run(compound, deadline.half())
         except LinkLost as lost:
-            progress.renaming = before or lost.sent
+            attempt.asked = before or lost.sent
             raise
 
     def _settled(self, place: Place) -> list[Any]:
@@ -189,48 +167,48 @@ class Replacer:
             return []
         return [messages.open_directory(place.directory), messages.flush(), messages.query_room(), messages.close()]
 
-    def _write(self, link: Link, place: Place, data: bytes, deadline: Deadline, progress: Progress) -> Reply:
-        progress.temporary = _temporary(place)
-        progress.renaming = False
+    def _write(self, link: Link, place: Place, data: bytes, deadline: Deadline, attempt: Attempt) -> Reply:
+        attempt.temporary, attempt.stored, attempt.asked = _temporary(place), False, False
         at_once = len(data) <= min(_AT_ONCE, link.most_written)
         if at_once and self._room.suffices_for(len(data)):
-            return self._at_once(link, place, data, deadline, progress)
-        return self._step_by_step(link, place, data, deadline, progress)
+            return self._at_once(link, place, data, deadline, attempt)
+        return self._step_by_step(link, place, data, deadline, attempt)
 
-    def _at_once(self, link: Link, place: Place, data: bytes, deadline: Deadline, progress: Progress) -> Reply:
+    def _at_once(self, link: Link, place: Place, data: bytes, deadline: Deadline, attempt: Attempt) -> Reply:
         writing = [messages.write(0, data)] if data else []
         compound = [
-            messages.create_document(progress.temporary),
+            messages.create_document(attempt.temporary),
             *writing,
             messages.flush(),
             messages.rename(place.path),
             messages.close(),
         ]
-        replies = self._run_change(link, [*compound, *self._settled(place)], deadline, progress)
+        replies = self._run_change(link, [*compound, *self._settled(place)], deadline, attempt)
         created, *written, flushed, renamed, _ = replies[: len(compound)]
         settled = replies[len(compound) :]
         if not created.ok:
-            progress.renaming = False
+            attempt.temporary, attempt.asked = "", False
             return created
+        attempt.stored = not renamed.ok
         failed = _failure([*written, flushed], len(data))
         if failed is None:
-            self._complete(link, place, data, renamed, settled, deadline, progress)
+            self._complete(link, place, data, renamed, settled, deadline, attempt)
             return created
-        self._room.forget()
+        self._room.distrust()
         if not renamed.ok:
-            self._discard_quietly(link, progress.temporary, deadline)
+            self._discard_quietly(link, attempt, deadline)
             raise translated(failed.status, _WRITE)
         # The old document is gone, and what stands in its place may be short. Its room is free now: write it again.
-        return self._again(link, place, data, deadline, progress, failed)
+        return self._again(link, place, data, deadline, attempt, failed)
 
     def _again(
-        self, link: Link, place: Place, data: bytes, deadline: Deadline, progress: Progress, failed: Reply
+        self, link: Link, place: Place, data: bytes, deadline: Deadline, attempt: Attempt, failed: Reply
     ) -> Reply:
-        progress.temporary = _temporary(place)
-        cause: StoreError = translated(failed.status, _WRITE)
+        attempt.temporary, attempt.stored = _temporary(place), False
+        cause: Exception = translated(failed.status, _WRITE)
         try:
-            created = self._step_by_step(link, place, data, deadline, progress)
-        except StoreError as error:
+            created = self._step_by_step(link, place, data, deadline, attempt)
+        except (StoreError, LinkLost) as error:
             cause = error
         else:
             if created.ok:
@@ -240,24 +218,27 @@ class Replacer:
             intended=version_of(data),
         ) from cause
 
-    def _step_by_step(self, link: Link, place: Place, data: bytes, deadline: Deadline, progress: Progress) -> Reply:
+    def _step_by_step(self, link: Link, place: Place, data: bytes, deadline: Deadline, attempt: Attempt) -> Reply:
         length = min(_CHUNK, link.most_written)
         small = len(data) <= length
         writing = [*([messages.write(0, data)] if data else []), messages.flush()] if small else []
-        created, *replies = link.run([messages.create_document(progress.temporary), *writing], deadline.half())
+        compound = [messages.create_document(attempt.temporary), *writing]
+        created, *replies = link.run(compound, deadline.half())
         if not created.ok:
+            attempt.temporary = ""
             return created
+        attempt.stored = True
         file_id = messages.file_id_of(created)
         if not small:
             replies = self._write_all(link, file_id, data, length, deadline)
         failed = _failure(replies, len(data))
         if failed is not None:
             link.run([messages.close(file_id)], deadline.half())
-            self._discard_quietly(link, progress.temporary, deadline)
+            self._discard_quietly(link, attempt, deadline)
             raise translated(failed.status, _WRITE)
         compound = [messages.rename(place.path, file_id), messages.close(), *self._settled(place)]
-        renamed, _, *settled = self._run_change(link, compound, deadline, progress)
-        self._complete(link, place, data, renamed, settled, deadline, progress)
+        renamed, _, *settled = self._run_change(link, compound, deadline, attempt)
+        self._complete(link, place, data, renamed, settled, deadline, attempt)
         return created
 
     def _write_all(self, link: Link, file_id: bytes, data: bytes, length: int, deadline: Deadline) -> list[Reply]:
@@ -279,21 +260,22 @@ class Replacer:
         renamed: Reply,
         settled: list[Reply],
         deadline: Deadline,
-        progress: Progress,
+        attempt: Attempt,
     ) -> None:
         """Repeats a rename that was refused because somebody had the document open, and sees to the folder."""
         pause, patience = 0.001, deadline.half()  # the other half is for clearing up
         while not renamed.ok:
             if renamed.status not in BUSY_TARGET or patience.over:
-                raise self._not_renamed(link, data, renamed, deadline, progress)
-            self._ensure_permitted(link, place, deadline, progress)
+                raise self._not_renamed(link, data, renamed, deadline, attempt)
+            self._ensure_permitted(link, place, deadline, attempt)
             time.sleep(min(patience.remaining(), random.uniform(0.5, 1.5) * pause))  # noqa: S311  # no secret
             pause = min(0.05, pause * 2)
-            compound = [messages.open_for_rename(progress.temporary), messages.rename(place.path), messages.close()]
-            _, renamed, _, *settled = self._run_change(link, [*compound, *self._settled(place)], deadline, progress)
+            compound = [messages.open_for_rename(attempt.temporary), messages.rename(place.path), messages.close()]
+            _, renamed, _, *settled = self._run_change(link, [*compound, *self._settled(place)], deadline, attempt)
+        attempt.temporary = ""
         self._finish(link, place, data, settled, deadline)
 
-    def _ensure_permitted(self, link: Link, place: Place, deadline: Deadline, progress: Progress) -> None:
+    def _ensure_permitted(self, link: Link, place: Place, deadline: Deadline, attempt: Attempt) -> None:
         """Tells a document that somebody has open from one that this user may not replace.
 
         The same status stands for both; opening the document with the right to delete it is refused for the latter.
@@ -307,7 +289,7 @@ class Replacer:
             else None
         )
         if refusal is not None:
-            self._discard_quietly(link, progress.temporary, deadline)
+            self._discard_quietly(link, attempt, deadline)
             raise translated(refusal, _WRITE)
 
     def _finish(self, link: Link, place: Place, data: bytes | None, settled: list[Reply], deadline: Deadline) -> None:
@@ -321,16 +303,14 @@ class Replacer:
         if not flushed.ok:
             raise _not_durable(flushed, data)
 
-    def _discard_quietly(self, link: Link, path: str, deadline: Deadline) -> None:
-        try:
-            self.discard(link, path, deadline)
-        except LinkLost:
-            pass  # a leftover, which is swept one day; the error that is on its way says more
+    def _discard_quietly(self, link: Link, attempt: Attempt, deadline: Deadline) -> None:
+        with suppress(LinkLost):  # the error that is on its way says more; the next connection clears up
+            self.discard(link, attempt.temporary, deadline)
+            attempt.temporary = ""
 
-    def _not_renamed(
-        self, link: Link, data: bytes, renamed: Reply, deadline: Deadline, progress: Progress
-    ) -> StoreError:
-        if not self.discard(link, progress.temporary, deadline):  # the rename was refused, and yet it is gone
+    def _not_renamed(self, link: Link, data: bytes, renamed: Reply, deadline: Deadline, attempt: Attempt) -> StoreError:
+        there, attempt.temporary = self.discard(link, attempt.temporary, deadline), ""
+        if not there:  # the rename was refused, and yet it is gone
             cause = translated(renamed.status, _WRITE)
             return WriteOutcomeUnknown(cause.message, intended=version_of(data))
         if renamed.status == NAME_COLLISION:  # Samba's answer when a folder has the name

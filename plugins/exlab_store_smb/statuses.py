@@ -17,17 +17,20 @@ __all__ = [
     "LOCKED",
     "MISSING",
     "NAME_COLLISION",
+    "NAME_MISSING",
     "NOT_A_DIRECTORY",
     "PATH_MISSING",
     "REFUSED_REQUEST",
     "SESSION_GONE",
     "SHARING_VIOLATION",
+    "not_created",
     "translated",
 ]
 
 END_OF_FILE: Final = 0xC0000011
 ACCESS_DENIED: Final = 0xC0000022
 NAME_COLLISION: Final = 0xC0000035
+NAME_MISSING: Final = 0xC0000034
 SHARING_VIOLATION: Final = 0xC0000043
 DELETE_PENDING: Final = 0xC0000056
 FILE_IS_A_DIRECTORY: Final = 0xC00000BA
@@ -35,7 +38,6 @@ NOT_A_DIRECTORY: Final = 0xC0000103
 CANCELLED: Final = 0xC0000120
 
 _PATH_NOT_FOUND: Final = 0xC000003A
-_NAME_NOT_FOUND: Final = 0xC0000034
 _NO_SUCH_FILE: Final = 0xC000000F
 _OBJECT_NAME_INVALID: Final = 0xC0000033
 _STOPPED_ON_SYMLINK: Final = 0x8000002D
@@ -43,7 +45,7 @@ _STOPPED_ON_SYMLINK: Final = 0x8000002D
 PATH_MISSING: Final = frozenset({_PATH_NOT_FOUND})
 """A folder on the way is missing, or is none."""
 
-MISSING: Final = frozenset({_NAME_NOT_FOUND, _NO_SUCH_FILE, _PATH_NOT_FOUND, DELETE_PENDING})
+MISSING: Final = frozenset({NAME_MISSING, _NO_SUCH_FILE, _PATH_NOT_FOUND, DELETE_PENDING})
 """There is no such file, or there will be none in a moment."""
 
 LOCKED: Final = frozenset({0xC0000054, 0xC0000055})
@@ -67,7 +69,7 @@ _NAMES: Final = {
     0xC0000010: "INVALID_DEVICE_REQUEST",
     ACCESS_DENIED: "ACCESS_DENIED",
     _OBJECT_NAME_INVALID: "OBJECT_NAME_INVALID",
-    _NAME_NOT_FOUND: "OBJECT_NAME_NOT_FOUND",
+    NAME_MISSING: "OBJECT_NAME_NOT_FOUND",
     NAME_COLLISION: "OBJECT_NAME_COLLISION",
     _PATH_NOT_FOUND: "OBJECT_PATH_NOT_FOUND",
     SHARING_VIOLATION: "SHARING_VIOLATION",
@@ -134,3 +136,15 @@ def translated(status: int, action: str) -> StoreError:
     if status in _NAME:
         return InvalidKey(message, hint=_NAME[status])
     return BackendUnavailable(message, hint="Look at the server and its logs; trying again may succeed.")
+
+
+def not_created(status: int, action: str) -> StoreError:
+    """The error for a file that the server does not make.
+
+    Args:
+        status: The answer to its CREATE.
+        action: What was tried, a verb with its object: "write the document".
+    """
+    if status == NAME_MISSING:  # Samba's answer for the names of its "veto files"
+        return InvalidKey(f"cannot {action}: the server keeps this name for itself", hint="Choose another name.")
+    return translated(status, action)

@@ -7,6 +7,7 @@ above 1,023 cannot be used (select); Nagle's algorithm holds a small request bac
 from __future__ import annotations
 
 import os
+import select
 import socket
 import struct
 import threading
@@ -105,8 +106,13 @@ class DeadlineTcp:
         message: bytes = header if isinstance(header, bytes) else header.pack()
         with self._sending:
             used = self._socket
-            if used is None:
+            if used is None or not self.connected:
                 raise ConnectionAbortedError("the connection is closed")
+            if _ended_by_peer(used):
+                # As after a long sleep of this process. The server would not carry it out, but who sends it cannot
+                # know that any more.
+                self.close()
+                raise ConnectionAbortedError("the server has ended the connection")
             try:
                 used.sendall(struct.pack(">I", len(message)) + message)
             except OSError as error:
@@ -142,9 +148,12 @@ class DeadlineTcp:
             try:
                 received = used.recv_into(view[filled:])
             except TimeoutError:
-                if not filled and gives_up():
+                if not self.connected:
+                    received = 0
+                elif not filled and gives_up():
                     raise
-                continue
+                else:
+                    continue
             except OSError:
                 received = 0
             if not received:
@@ -156,10 +165,15 @@ class DeadlineTcp:
     def close(self) -> None:
         """Ends the connection at once; who waits for it is woken. A second call does nothing."""
         self.connected = False
-        used, self._socket = self._socket, None
-        if used is not None:
-            with suppress(OSError):
-                used.shutdown(socket.SHUT_RDWR)
+        used = self._socket
+        if used is None:
+            return
+        with suppress(OSError):
+            used.shutdown(socket.SHUT_RDWR)
+        # Whoever receives closes the descriptor: closed by another thread, its number might be somebody else's
+        # file or connection by the time of the next call.
+        if self.receiver in {0, threading.get_ident()}:
+            self._socket = None
             used.close()
 
     def abandon(self) -> None:
@@ -168,3 +182,13 @@ class DeadlineTcp:
         used, self._socket = self._socket, None
         if used is not None:
             used.close()
+
+
+def _ended_by_peer(used: socket.socket) -> bool:
+    """Whether the server has sent all that it ever will, which the receiving thread may not have seen yet."""
+    ended = getattr(select, "POLLRDHUP", 0)  # Linux has it
+    if not ended:
+        return False
+    poll = select.poll()
+    poll.register(used, ended)
+    return bool(poll.poll(0))

@@ -28,6 +28,7 @@ from exlab_store import (
     StorageFull,
     Store,
     StoreError,
+    WriteOutcomeUnknown,
     open_store,
 )
 
@@ -640,7 +641,7 @@ def test_on_a_share_whose_room_vanishes_at_once_the_old_document_stays(
     samba: SambaServer, volume: Path, size: int
 ) -> None:
     # As when a quota is lowered, a snapshot is taken, or another program reserves what is free.
-    with mounted(volume, "size=1g"), opened(samba, share="volume") as store:
+    with mounted(volume, "size=1g"), opened(samba, share="volume", one_round_trip=False) as store:
         (volume / "filler").write_bytes(b"f" * (1 << 20))
         store.atomic_write("a.json", OLD * 5000)
         free = os.statvfs(volume)
@@ -658,10 +659,27 @@ def test_on_a_share_with_a_quota_that_its_free_room_does_not_show_the_old_docume
     told.write_text("#!/bin/sh\necho 1000000000 1000000000\n")
     told.chmod(0o755)
     samba.add_share("volume", volume, dfree_command=str(told), dfree_cache_time="0")
-    with mounted(volume, "size=2m"), opened(samba, share="volume") as store:
+    with mounted(volume, "size=2m"), opened(samba, share="volume", one_round_trip=False) as store:
         store.atomic_write("a.json", OLD * 5000)
         fill(volume)
         assert_full(samba, volume, store, size)
+
+
+def test_a_quota_that_does_not_show_is_noticed_by_the_first_write_it_refuses(samba: SambaServer, volume: Path) -> None:
+    told = samba.directory / "told"
+    told.write_text("#!/bin/sh\necho 1000000000 1000000000\n")
+    told.chmod(0o755)
+    samba.add_share("volume", volume, dfree_command=str(told), dfree_cache_time="0")
+    with mounted(volume, "size=2m"), opened(samba, share="volume") as store:
+        store.atomic_write("a.json", OLD)
+        store.atomic_write("b.json", OLD)
+        fill(volume)
+        with pytest.raises(WriteOutcomeUnknown) as caught:  # the server has replaced it all the same
+            store.atomic_write("a.json", OLD * 5000)
+        assert "not whole" in str(caught.value)
+        with pytest.raises(StorageFull):
+            store.atomic_write("b.json", OLD * 5000)
+        assert store.read_snapshot("b.json").data == OLD
 
 
 def test_on_a_full_share_a_lock_can_be_taken_where_there_was_one_before(samba: SambaServer, volume: Path) -> None:

@@ -182,6 +182,8 @@ def test_a_write_whose_connection_is_cut_leaves_nothing_but_the_document(
     samba: SambaServer, wire: WireProxy, other: Store, size: int, when: Any, message: int
 ) -> None:
     other.atomic_write("a.json", b"before")
+    written = time.monotonic()
+    eventually(lambda: time.monotonic() > written + 0.1)  # what is younger may be of the write that is cut
     wire.cut_at(message, when)
     other.atomic_write("a.json", b"x" * size)
     eventually(lambda: names(samba) == ["a.json"])

@@ -1,0 +1,35 @@
+"""Where a document is on a share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Place"]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a document is.
+
+    Attributes:
+        folder: Its folder, ``/``-separated below the store's root.
+        directory: The folder's name on the share.
+        path: The document's name on the share.
+    """
+
+    folder: str
+    directory: str
+    path: str
+
+    def beside(self, name: str) -> str:
+        """The name on the share of another file in the same folder.
+
+        Args:
+            name: Its name.
+        """
+        return f"{self.directory}\\{name}" if self.directory else name
+
+    @property
+    def name(self) -> str:
+        """The document's own name."""
+        return self.path.rpartition("\\")[2]
