@@ -100,6 +100,18 @@ Examples:
   exlab-store migrate @old @new --delete-source
 """
 
+_LOCKS_EXAMPLES = """\b
+Examples:
+  exlab-store locks smb://nas01/lab/exlab --held
+  exlab-store locks @catalogue/CONFOCAL_01 --json
+"""
+
+_SWEEP_EXAMPLES = """\b
+Examples:
+  exlab-store sweep @catalogue
+  exlab-store sweep @catalogue --delete
+"""
+
 _DEMO_EXAMPLES = """\b
 Examples:
   exlab-store demo
@@ -453,8 +465,8 @@ def _migrate(
 ) -> None:
     """Copy all documents from one place to another, and verify each.
 
-    Each document is written under its locks in both places and read back;
-    then both are read once more. What TARGET has already is not copied again:
+    Each document is written under its locks in both places; then each is read
+    back from both, and compared. What TARGET has already is not copied again:
     after an interruption, run the same command again. Documents of TARGET
     that differ stay as they are (exit code 4) without --overwrite. While
     anybody holds a lock in SOURCE, nothing is copied (5). With --delete-source,
@@ -476,6 +488,62 @@ def _migrate(
             jobs=jobs,
             as_json=as_json,
         )
+
+
+_Folder = Annotated[str, typer.Argument(metavar="LOCATION", help="A store, or a folder of one: a URL, a path, @name.")]
+
+
+@app.command("locks", epilog=_LOCKS_EXAMPLES)
+def _locks(
+    location: _Folder,
+    held: Annotated[bool, typer.Option("--held", help="Leave out the locks that are free.")] = False,
+    as_json: _Json = False,
+) -> None:
+    """Show the lock files of a store, and who holds each lock.
+
+    Looking takes no lock and keeps nobody waiting. "unknown": only the server
+    of a mounted share knows. A lock file stays when its lock is free; deleting
+    it would let two programs have the lock at once.
+
+    No command frees the lock of somebody else. What frees it:
+
+    \b
+    - on this machine: end the process that holds it (kill PID)
+    - smb: end the process on the machine that is named, or, if that machine
+      is gone, its session on the server. Samba: smbstatus --locks shows the
+      PID of the smbd to kill. Windows: net file, then net file ID /close
+    - a mounted share: end the process, or unmount the share on its machine;
+      an NFS server frees the locks of a machine that has restarted
+    """  # noqa: D301  # the help needs the character, not its name
+    from exlab_store.cli.terminal import answering
+
+    with answering(as_json=as_json):
+        from exlab_store.cli.locks import show_locks
+
+        show_locks(location, held_only=held, as_json=as_json)
+
+
+@app.command("sweep", epilog=_SWEEP_EXAMPLES)
+def _sweep(
+    location: _Folder,
+    delete: Annotated[bool, typer.Option("--delete", help="Remove them; without it, only show what would be.")] = False,
+    as_json: _Json = False,
+) -> None:
+    """Remove temporary files that writers have left behind.
+
+    Those whose writer is certainly gone, and those older than a day: never a
+    document, never a lock file. A writer that comes back after a day fails,
+    says so, and leaves the document as it is.
+
+    Ages are by the storage's own clock, on local disks and over smb:. On a
+    mounted share they are by this machine's clock, and the answer says so.
+    """
+    from exlab_store.cli.terminal import answering
+
+    with answering(as_json=as_json):
+        from exlab_store.cli.sweep import sweep
+
+        sweep(location, delete=delete, as_json=as_json)
 
 
 @app.command("demo", epilog=_DEMO_EXAMPLES)
