@@ -91,7 +91,7 @@ class BackendHooks:
         self._delete = _call(hook.delete)
         self._list_leftovers = _call(hook.list_leftovers)
         self._remove_leftover = _call(hook.remove_leftover)
-        self.shows_leftovers = bool(hook.list_leftovers.get_hookimpls() and hook.remove_leftover.get_hookimpls())
+        self.shows_leftovers = _implemented(hook.list_leftovers) and _implemented(hook.remove_leftover)
 
     def _check_implementations(self, manager: pluggy.PluginManager, backend: object) -> None:
         for hook_name in (*REQUIRED_HOOKS, *OPTIONAL_HOOKS):
@@ -176,7 +176,7 @@ class BackendHooks:
     def list_leftovers(self, prefix: str) -> list[Leftover]:
         """Calls the hook of this name; see `exlab_store.hookspecs`."""
         try:
-            found = list(self._list_leftovers(prefix=prefix) or ())
+            found: list[Leftover] = list(self._list_leftovers(prefix=prefix) or ())
         except Exception as error:
             self._escaped("list_leftovers", error)
         return found
@@ -200,6 +200,11 @@ class BackendHooks:
             f"{hook_name} of the backend {self._name} returned {type(result).__name__} instead of {expected}",
             hint="The backend, or an observer that does not return the result of its yield, is at fault.",
         )
+
+
+def _implemented(caller: pluggy.HookCaller) -> bool:
+    """Whether the backend has the hook, and not only observers that wrap it."""
+    return any(not implementation.wrapper for implementation in caller.get_hookimpls())
 
 
 def _call(caller: pluggy.HookCaller) -> Callable[..., Any]:

@@ -64,7 +64,7 @@ def _line(observation: Observation) -> str:
 
 
 def _unit(observation: Observation) -> str:
-    return "keys" if observation.operation == "list_keys" else "bytes"
+    return {"list_keys": "keys", "list_leftovers": "files"}.get(observation.operation, "bytes")
 
 
 class TraceObserver(Observer):

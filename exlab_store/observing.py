@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from abc import ABC, abstractmethod
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from exlab_store.model import Expectation, HeldLock, LockOwner
 
 __all__ = ["Observation", "Observer"]
+
+_log = logging.getLogger("exlab_store")
 
 
 class Observation(msgspec.Struct, kw_only=True):
@@ -50,6 +54,8 @@ class Observation(msgspec.Struct, kw_only=True):
 
 class Observer(ABC):
     """Wraps every hook; a subclass says what to do around an attempt.
+
+    What `around` raises is logged and changes nothing: a write that has happened has happened, whoever watches.
 
     Args:
         location: The store's location, or None for a backend that was given as an object.
@@ -99,6 +105,16 @@ class Observer(ABC):
         del expect, lock
         return (yield from self._watched("delete", key, None))
 
+    @hookimpl(wrapper=True)
+    def list_leftovers(self, prefix: str) -> Generator[None, Any, Any]:
+        """Watches a listing of lock files and temporary files."""
+        return (yield from self._watched("list_leftovers", prefix, len, list))
+
+    @hookimpl(wrapper=True)
+    def remove_leftover(self, name: str) -> Generator[None, Any, Any]:
+        """Watches the removal of a temporary file."""
+        return (yield from self._watched("remove_leftover", name, None))
+
     def _watched(
         self,
         operation: str,
@@ -113,7 +129,7 @@ class Observer(ABC):
             location=self._location,
             attempt=current_attempt.get(),
         )
-        with self.around(observation):
+        with self._harmless(observation):
             began = time.monotonic()
             try:
                 result = yield
@@ -128,3 +144,32 @@ class Observer(ABC):
             finally:
                 observation.duration = time.monotonic() - began
         return result
+
+    @contextmanager
+    def _harmless(self, observation: Observation) -> Generator[None]:
+        context = None
+        try:
+            context = self.around(observation)
+            context.__enter__()
+        except Exception as fault:
+            self._complain(fault)
+            context = None
+        try:
+            yield
+        except BaseException as error:
+            self._leave(context, error)
+            raise
+        self._leave(context, None)
+
+    def _leave(self, context: AbstractContextManager[None] | None, error: BaseException | None) -> None:
+        if context is None:
+            return
+        try:
+            # Whatever it returns, an error of the operation goes on.
+            context.__exit__(None if error is None else type(error), error, error and error.__traceback__)
+        except Exception as fault:
+            if fault is not error:
+                self._complain(fault)
+
+    def _complain(self, fault: Exception) -> None:
+        _log.error("the observer %s failed: %s: %s", type(self).__qualname__, type(fault).__name__, fault)
