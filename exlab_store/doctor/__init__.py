@@ -1,0 +1,12 @@
+"""Evidence that a store keeps what its backend claims: probes from outside, by several clients at the same time.
+
+`examine` does it, ``exlab-store doctor`` prints it, `page.report` makes a page of it.
+"""
+
+from __future__ import annotations
+
+from exlab_store.doctor.examination import Examination, Place, examine
+from exlab_store.doctor.findings import Finding, Latencies
+from exlab_store.doctor.verdict import Claim
+
+__all__ = ["Claim", "Examination", "Finding", "Latencies", "Place", "examine"]

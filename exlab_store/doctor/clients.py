@@ -1,0 +1,175 @@
+"""Clients of a store: processes of their own that open it independently, can be told what to do, and can be killed."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import queue
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from exlab_store.doctor.serving import Opened
+
+__all__ = ["Client", "ClientGone", "NoAnswer", "end_all"]
+
+_START = 30.0
+_LAST_WORDS = 3.0
+_PROGRAM = "from exlab_store.doctor.serving import serve; serve()"
+
+
+class NoAnswer(Exception):
+    """A client has not answered in time.
+
+    Args:
+        seconds: How long that was.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"there was no answer within {seconds:g} s")
+
+
+class ClientGone(Exception):
+    """A client process has ended by itself.
+
+    Args:
+        code: Its exit code.
+    """
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"a client process has ended with {code}")
+
+
+class Client:
+    """A process that opens a store.
+
+    Args:
+        location: What it opens.
+        config: The configuration's file for ``@name``, or None.
+        patience: Seconds that an answer may take.
+    """
+
+    def __init__(self, location: str, config: str | None, patience: float) -> None:
+        self._patience = patience
+        self._opened: Opened | None = None
+        self._answers: queue.SimpleQueue[tuple[bool, Any] | None] = queue.SimpleQueue()
+        self._process = subprocess.Popen(  # noqa: S603  # this very interpreter
+            [sys.executable, "-P", "-c", _PROGRAM],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            # The terminal's Ctrl-C is for the doctor, which ends its clients in order.
+            start_new_session=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+        self.send("open", location=location, config=config, pid=os.getpid())
+
+    @property
+    def opened(self) -> Opened:
+        """What it has opened; waits until it has.
+
+        Raises:
+            StoreError: It could not.
+        """
+        opened = self._opened
+        if opened is None:
+            opened = self._opened = self.answer(_START)
+        return cast("Opened", opened)
+
+    def send(self, request: str, **arguments: object) -> None:
+        """Tells the client to do something; `answer` gives what comes of it.
+
+        Args:
+            request: The name of a method of `serving.ClientSide`.
+            arguments: Its arguments.
+        """
+        stream = self._process.stdin
+        with suppress(OSError):  # one that has gone is heard of through its answer
+            if stream is not None:
+                stream.write(pickle.dumps((request, arguments)))
+                stream.flush()
+
+    def answer(self, seconds: float | None = None) -> Any:
+        """What comes of the last request.
+
+        Args:
+            seconds: How long that may take; None for the client's patience.
+
+        Raises:
+            StoreError: What the store raised.
+            NoAnswer: It took too long.
+            ClientGone: The process has ended.
+        """
+        limit = self._patience if seconds is None else seconds
+        try:
+            answer = self._answers.get(timeout=limit)
+        except queue.Empty:
+            raise NoAnswer(limit) from None
+        if answer is None:
+            raise ClientGone(self._process.wait())
+        done, result = answer
+        if not done:
+            raise result
+        return result
+
+    def ask(self, request: str, /, **arguments: Any) -> Any:
+        """Sends and waits for the answer.
+
+        Args:
+            request: As for `send`.
+            arguments: As for `send`.
+        """
+        _ = self.opened
+        self.send(request, **arguments)
+        return self.answer()
+
+    def kill(self) -> None:
+        """Ends the process as a crash would: it does nothing any more."""
+        self._process.kill()
+        self._process.wait()
+        self._listener.join(_LAST_WORDS)
+        self._close_input()
+
+    def end(self) -> None:
+        """Ends the process in peace, or by force if it does not go."""
+        self._close_input()
+        try:
+            self._process.wait(_LAST_WORDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        self._listener.join(_LAST_WORDS)
+
+    def _close_input(self) -> None:
+        if self._process.stdin is not None:
+            with suppress(OSError):
+                self._process.stdin.close()
+
+    def _listen(self) -> None:
+        stream = self._process.stdout
+        if stream is None:
+            return
+        # What cannot be read is what a killed process had no time to write.
+        with stream, suppress(EOFError, OSError, pickle.UnpicklingError):
+            while True:
+                self._answers.put(pickle.load(stream))  # noqa: S301  # from a process that we started
+        self._answers.put(None)
+
+
+def end_all(clients: Iterable[Client]) -> None:
+    """Ends several clients; those that are slow to go do so at the same time.
+
+    Args:
+        clients: Them.
+    """
+    enders = [threading.Thread(target=client.end) for client in clients]
+    for ender in enders:
+        ender.start()
+    for ender in enders:
+        ender.join()

@@ -1,0 +1,52 @@
+"""Whether a flush takes the time that a disk needs. A sign, and no proof: only a power cut proves it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from exlab_store.doctor.findings import Observation, not_applicable, passed, warned
+from exlab_store.doctor.reaching import duration
+
+if TYPE_CHECKING:
+    from exlab_store.doctor.visit import Visit
+
+__all__ = ["flush"]
+
+_SIZE = 8 << 20
+_FASTEST_DISK = 8.0  # bytes in a nanosecond, GB/s: what no disk of a NAS exceeds
+_ROUNDS = 9
+
+
+def flush(visit: Visit) -> Observation:
+    """Times the flush of 8 MiB that were just written, and one with nothing to write.
+
+    The least of several times is compared: a busy machine makes each longer, and none shorter.
+
+    Args:
+        visit: The clients.
+    """
+    if not visit.common.durable:
+        return not_applicable("durable is not claimed")
+    reason = visit.bypass(0)
+    if reason is not None:
+        return not_applicable(f"a flush cannot be timed from here: {reason}")
+    dirty, clean = visit.first.ask(
+        "time_flushes", key=visit.key("flush.bin"), size=_SIZE, rounds=_ROUNDS, seconds=visit.seconds * 2
+    )
+    needed = _SIZE / _FASTEST_DISK / 1e6
+    took, idle = min(dirty), min(clean)
+    observed = (
+        f"the flush of 8 MiB took {duration(took)}, a flush of nothing {duration(idle)} (a sign only; no proof of it)"
+    )
+    if took - idle >= needed:
+        return passed(observed, durable="plausible")
+    return warned(
+        f"{observed}: no disk is that fast",
+        "What is acknowledged may be lost in a power cut. On Samba set `strict sync = yes`; see whether the exported "
+        "file system is in memory or mounted with `nobarrier`. Nothing is wrong if the storage has a cache with a "
+        "battery that takes more than 8 GB/s."
+        if visit.of_server
+        else "What is acknowledged may be lost in a power cut: see whether the file system is in memory, or its disk "
+        "ignores flushes.",
+        durable="doubtful",
+    )

@@ -1,0 +1,286 @@
+"""A whole examination: every probe at every place and between every two, with nothing left behind."""
+
+from __future__ import annotations
+
+import itertools
+import platform
+import secrets
+import time
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from exlab_store.doctor.clients import ClientGone, NoAnswer
+from exlab_store.doctor.findings import Finding, Latencies, Observation, failed, not_applicable
+from exlab_store.doctor.probes import OF_PAIRS, OF_PLACES
+from exlab_store.doctor.space import FOLDER
+from exlab_store.doctor.verdict import Claim, Evidence, blamed, judge
+from exlab_store.doctor.visit import Visit
+from exlab_store.errors import BackendUnavailable, LocationError, StoreError
+from exlab_store.guarantees import Guarantees  # noqa: TC001  # msgspec looks at it
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    from exlab_store.doctor.probes import Probe
+    from exlab_store.doctor.serving import Opened
+
+__all__ = ["Examination", "Place", "examine"]
+
+_OPENING = 15.0
+
+
+class Place(msgspec.Struct, frozen=True):
+    """One location.
+
+    Attributes:
+        location: Without secrets.
+        guarantees: What its backend claims.
+        latencies: How long operations took.
+        remains: The doctor's folder where it could not be removed, or empty text.
+    """
+
+    location: str
+    guarantees: Guarantees
+    latencies: tuple[Latencies, ...] = ()
+    remains: str = ""
+
+
+class Examination(msgspec.Struct, frozen=True):
+    """What was found.
+
+    Attributes:
+        at: When it began, ``YYYY-MM-DDTHH:MM:SSZ``.
+        host: From which machine.
+        seconds: How long it took.
+        places: The locations, in the order in which they were given.
+        findings: Those of each place, and then those of each pair.
+        claims: What each backend claims, and whether it held.
+    """
+
+    at: str
+    host: str
+    seconds: float
+    places: tuple[Place, ...]
+    findings: tuple[Finding, ...]
+    claims: tuple[Claim, ...]
+
+    @property
+    def failed(self) -> tuple[Finding, ...]:
+        """The probes that failed."""
+        return tuple(each for each in self.findings if each.outcome == "fail")
+
+    @property
+    def warned(self) -> tuple[Finding, ...]:
+        """The probes with a warning."""
+        return tuple(each for each in self.findings if each.outcome == "warn")
+
+    @property
+    def broken(self) -> tuple[Claim, ...]:
+        """The claims that did not hold."""
+        return tuple(each for each in self.claims if each.seen == "broken")
+
+
+def examine(
+    locations: Sequence[str],
+    *,
+    config: str | None = None,
+    seconds: float = 1.0,
+    only: Collection[str] = (),
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Examination:
+    """Probes stores with clients in processes of their own, in a folder of its own that it removes.
+
+    Args:
+        locations: One or more, as `open_store` takes them. Of several, each two are also examined together.
+        config: The configuration's file for ``@name``; None to look for it.
+        seconds: How long each kind of work goes on that is a matter of time.
+        only: The names of the probes that are wanted; empty for all. Whether the place can be reached is always asked.
+        progress: Called before each probe with the number of those that are done, of all, and what comes.
+
+    Returns:
+        What was found.
+
+    Raises:
+        LocationError: A location cannot be used, or processes cannot share it.
+        BackendUnavailable: A place cannot be reached, or went away in the middle.
+        StoreError: A store cannot be opened.
+    """
+    folder = FOLDER + secrets.token_hex(8)
+    with ExitStack() as running:
+        visits = [
+            running.enter_context(Visit([location], folder, str(number + 1), seconds, config))
+            for number, location in enumerate(locations)
+        ]
+        tour = _Tour(visits, folder, seconds, config, only, progress)
+        for visit in visits:
+            visit.start()
+        return tour.made(running)
+
+
+class _Tour:
+    """The way from probe to probe."""
+
+    def __init__(
+        self,
+        visits: list[Visit],
+        folder: str,
+        seconds: float,
+        config: str | None,
+        only: Collection[str],
+        progress: Callable[[int, int, str], None] | None,
+    ) -> None:
+        self._visits = visits
+        self._folder = folder
+        self._seconds = seconds
+        self._config = config
+        self._progress = progress
+        self._of_places = [probe for probe in OF_PLACES if not only or probe.name in only or probe.name == "reach"]
+        self._of_pairs = [probe for probe in OF_PAIRS if not only or probe.name in only or probe.name == "same"]
+        self._pairs = list(itertools.combinations(range(len(visits)), 2))
+        self._done = 0
+        self._findings: list[Finding] = []
+        self._evidence: list[Evidence] = []
+        self._latencies: dict[int, tuple[Latencies, ...]] = {}
+        self._settled = True
+        self._gone = False
+
+    def made(self, running: ExitStack) -> Examination:
+        """Goes all the way."""
+        began, at = time.monotonic(), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        opened = [_opened(visit) for visit in self._visits]
+        remains: dict[int, str] = {}
+        try:
+            for number, visit in enumerate(self._visits):
+                self._look(visit, (number,), self._of_places)
+            for pair in self._pairs:
+                self._look_at_pair(pair, running)
+        finally:
+            if not self._gone:
+                remains = self._cleared()
+        places = tuple(
+            Place(each.location, each.guarantees, self._latencies.get(number, ()), remains.get(number, ""))
+            for number, each in enumerate(opened)
+        )
+        claims = judge([place.guarantees for place in places], self._evidence)
+        host = platform.node() or "unknown"
+        return Examination(at, host, time.monotonic() - began, places, tuple(self._findings), claims)
+
+    def _look_at_pair(self, pair: tuple[int, int], running: ExitStack) -> None:
+        one, other = (self._visits[number] for number in pair)
+        name = f"{pair[0] + 1}-{pair[1] + 1}"
+        visit = Visit([one.location, other.location], self._folder, name, self._seconds, self._config)
+        running.enter_context(visit)
+        visit.writable = one.writable and other.writable
+        self._look(visit, pair, self._of_pairs)
+
+    def _look(self, visit: Visit, places: tuple[int, ...], probes: Sequence[Probe]) -> None:
+        total = len(self._visits) * len(self._of_places) + len(self._pairs) * len(self._of_pairs)
+        strangers = False
+        for probe in probes:
+            if self._progress is not None:
+                self._progress(self._done, total, probe.title)
+            self._done += 1
+            if strangers:
+                continue
+            began = time.monotonic()
+            observation = self._observed(probe, visit)
+            taken = time.monotonic() - began
+            self._note(probe, visit, places, observation, taken)
+            strangers = probe.name == "same" and observation.outcome != "pass"
+        if self._progress is not None:
+            self._progress(self._done, total, "")
+
+    def _note(
+        self, probe: Probe, visit: Visit, places: tuple[int, ...], observation: Observation, taken: float
+    ) -> None:
+        self._findings.append(
+            Finding(
+                probe=probe.name,
+                title=probe.title,
+                places=places,
+                outcome=observation.outcome,
+                observed=observation.observed,
+                advice=observation.advice,
+                seconds=taken,
+            )
+        )
+        if observation.latencies:
+            self._latencies[places[0]] = observation.latencies
+        if not observation.seen:
+            return
+        claims = list(zip(places, [opened.guarantees for opened in visit.opened], strict=False))
+        for guarantee, seen in observation.seen.items():
+            self._evidence += [
+                Evidence(place, guarantee, seen, probe.name) for place in blamed(guarantee, seen, claims)
+            ]
+
+    def _observed(self, probe: Probe, visit: Visit) -> Observation:
+        if probe.writes and not visit.writable:
+            return not_applicable("the place cannot be written")
+        self._settled = False
+        try:
+            observation = probe.run(visit)
+        except LocationError:
+            self._settled = True
+            raise
+        except (NoAnswer, ClientGone) as error:
+            observation = failed(str(error), "A client of this place may hang; look at the storage and the network.")
+        except StoreError as error:
+            observation = failed(error.sentence, error.hint or "")
+        else:
+            self._settled = True
+        if not self._settled:
+            visit.renew()
+        if observation.outcome == "fail":
+            self._ensure_reachable(visit)
+        self._settled = True
+        return observation
+
+    def _ensure_reachable(self, visit: Visit) -> None:
+        """A place that has gone is no finding: everything else would fail too."""
+        for number in range(2):
+            client = visit.spare(number)
+            try:
+                client.answer(_OPENING)
+            except (BackendUnavailable, LocationError, NoAnswer) as error:
+                self._gone = True
+                reason = error.message if isinstance(error, StoreError) else str(error)
+                raise BackendUnavailable(
+                    f"the place went away while it was examined: {reason}",
+                    location=visit.opened[number].location,
+                    hint=f"See why, and try again. The folder {self._folder} may be left there.",
+                ) from error
+            finally:
+                client.kill()
+
+    def _cleared(self) -> dict[int, str]:
+        """Removes the doctor's folder everywhere; returns what stays."""
+        remains: dict[int, str] = {}
+        for number, visit in enumerate(self._visits):
+            if not self._settled:
+                visit.renew()
+            with suppress(StoreError, NoAnswer, ClientGone):
+                if _clear(visit):
+                    continue
+            if visit.writable:
+                remains[number] = self._folder
+        return remains
+
+
+def _clear(visit: Visit) -> bool:
+    visit.kill(1)  # what it had open could not be removed
+    visit.bypass(0)
+    return bool(visit.first.ask("clear", folder=visit.folder, keys=[]))
+
+
+def _opened(visit: Visit) -> Opened:
+    try:
+        return visit.opened[0]
+    except NoAnswer as error:
+        raise BackendUnavailable(
+            f"it cannot be opened: {error}", hint="Look at the network and the server; trying again may succeed."
+        ) from error
+    except ClientGone as error:
+        raise StoreError(f"it cannot be opened: {error}") from error

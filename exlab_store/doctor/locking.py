@@ -1,0 +1,228 @@
+"""Whether locks exclude, end, and fence."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from exlab_store.doctor import tasks
+from exlab_store.doctor.findings import Observation, failed, not_applicable, passed, warned
+from exlab_store.errors import LockLost
+
+if TYPE_CHECKING:
+    from exlab_store.doctor.serving import Waited
+    from exlab_store.doctor.visit import Visit
+
+__all__ = ["crash", "exclusion", "fence", "separate", "wait"]
+
+_BRIEF = 0.3
+_GRACE = 2.0
+_LONG = 10.0
+
+_KEEPALIVE = (
+    "On Samba set `socket options = TCP_NODELAY TCP_KEEPIDLE=5 TCP_KEEPINTVL=2 TCP_KEEPCNT=3`, so that the server "
+    "notices within seconds that a client has gone."
+)
+
+
+def _no_locks(visit: Visit) -> Observation | None:
+    scope = visit.common.lock_scope
+    return not_applicable(f"the claimed lock_scope is {scope!r}") if scope in {"none", "process"} else None
+
+
+def _no_exclusion(visit: Visit, key: str) -> Observation | None:
+    """What cannot be probed where a lock that is held is granted once more; the probe of exclusion says so."""
+    again: Waited = visit.second.ask("lock", key=key, timeout=0)
+    if not again.granted:
+        return None
+    visit.renew()
+    return not_applicable("locks do not exclude here")
+
+
+def _advice_on_exclusion(visit: Visit) -> str:
+    served = (
+        "On a Samba server set `locking = yes` for the share (and `posix locking = yes`, so that programs on the "
+        "server itself are excluded too), then end all connections to the share."
+    )
+    mounted = (
+        "On a mount take away the options that keep locks to this host or switch them off: `nobrl`, `nolock`, "
+        "`local_lock=all`; on a cifs mount have a kernel of 5.19 or later."
+    )
+    return f"{served} {mounted}" if visit.of_server else mounted
+
+
+def exclusion(visit: Visit) -> Observation:
+    """One client holds the lock and the other must not get it; then both take it, and update, again and again.
+
+    Args:
+        visit: The clients.
+    """
+    unfit = _no_locks(visit)
+    if unfit is not None:
+        return unfit
+    key = visit.key("exclusion.json")
+    for holder, other in ((visit.first, visit.second), (visit.second, visit.first)):
+        taken: Waited = holder.ask("lock", key=key, timeout=_LONG)
+        if not taken.granted:
+            return failed(
+                f"a lock that nobody holds was not granted within {_LONG:g} s",
+                "See who holds it; restart the lock service of the storage.",
+                lock_scope="broken",
+            )
+        refused: Waited = other.ask("lock", key=key, timeout=0)
+        holder.ask("release")
+        if refused.granted:
+            other.ask("release")
+            return failed(
+                "two clients held one lock at the same time", _advice_on_exclusion(visit), lock_scope="broken"
+            )
+    half = visit.seconds / 2
+    first, second = visit.both(
+        "hold", {"key": key, "client": "first", "seconds": half}, {"key": key, "client": "second", "seconds": half}
+    )
+    if tasks.overlap(first + second):
+        return failed("two clients held one lock at the same time", _advice_on_exclusion(visit), lock_scope="broken")
+    counter = visit.key("counter")
+    counted = sum(visit.both("count_up", {"key": counter, "seconds": half}))
+    stored = int(visit.first.ask("read", key=counter)[0])
+    if stored != counted:
+        return failed(
+            f"of {counted} updates under the lock, {counted - stored} were lost",
+            _advice_on_exclusion(visit),
+            lock_scope="broken",
+        )
+    told = f"; who is refused is told: held by {refused.holder}" if refused.holder else ""
+    return passed(
+        f"{len(first) + len(second)} holds did not overlap, {counted} updates, none lost{told}", lock_scope="held"
+    )
+
+
+def separate(visit: Visit) -> Observation:
+    """Locks of different documents have nothing to do with each other, however long their names are.
+
+    Args:
+        visit: The clients.
+    """
+    unfit = _no_locks(visit)
+    if unfit is not None:
+        return unfit
+    long = "a long name that goes on and on " * 7
+    for one, other in (("one.json", "other.json"), (f"{long}1.json", f"{long}2.json")):
+        visit.first.ask("lock", key=visit.key(one), timeout=_LONG)
+        free: Waited = visit.second.ask("lock", key=visit.key(other), timeout=_BRIEF)
+        visit.first.ask("release")
+        visit.second.ask("release")
+        if not free.granted:
+            return failed(
+                f"the lock of one document kept others from another one ({len(other)} bytes of name)",
+                "Writers of different documents wait for each other; report it to the backend's author.",
+            )
+    return passed("the lock of a document keeps nobody from another one")
+
+
+def wait(visit: Visit) -> Observation:
+    """A wait ends when its time is over, when it is cancelled, and when the lock is released.
+
+    Args:
+        visit: The clients.
+    """
+    unfit = _no_locks(visit)
+    if unfit is not None:
+        return unfit
+    key = visit.key("wait.json")
+    advice = "Programs may hang here; report it to the backend's author."
+    visit.first.ask("lock", key=key, timeout=_LONG)
+    unfit = _no_exclusion(visit, key)
+    if unfit is not None:
+        return unfit
+    visit.second.send("lock", key=key, timeout=_BRIEF)
+    over: Waited = visit.second.answer(_BRIEF + 2 * _GRACE)
+    visit.second.send("lock", key=key, timeout=_LONG, cancel_after=_BRIEF)
+    cancelled: Waited = visit.second.answer(_LONG + _GRACE)
+    for what, waited in (("was over", over), ("was cancelled", cancelled)):
+        if waited.seconds > _BRIEF + _GRACE:
+            return failed(f"a wait for a lock that {what} after {_BRIEF:g} s took {waited.seconds:.1f} s", advice)
+    visit.second.send("lock", key=key, timeout=_LONG)
+    time.sleep(0.1)  # it is to be waiting when the lock is released
+    released: int = visit.first.ask("release")
+    granted: Waited = visit.second.answer(_LONG + _GRACE)
+    if not granted.granted:
+        return failed(f"a lock that was released was not granted within {_LONG:g} s to who waited for it", advice)
+    visit.second.ask("release")
+    handed = max(0.0, (granted.at - released) / 1e6)
+    observed = f"a wait ends in time and can be cancelled; a released lock is granted within {handed:.0f} ms"
+    return passed(observed) if handed < 1000 else warned(observed, "Look at the load of the server and the network.")
+
+
+def crash(visit: Visit) -> Observation:
+    """The process that holds the lock is killed.
+
+    Args:
+        visit: The clients.
+    """
+    unfit = _no_locks(visit)
+    if unfit is not None:
+        return unfit
+    release = visit.common.lock_release
+    if release != "crash":
+        return not_applicable(f"the claimed lock_release is {release!r}: a dead holder's lock is not free at once")
+    key = visit.key("crash.json")
+    visit.first.ask("lock", key=key, timeout=_LONG)
+    unfit = _no_exclusion(visit, key)
+    if unfit is not None:
+        return unfit
+    visit.kill(0)
+    waited: Waited = visit.second.ask("lock", key=key, timeout=_LONG)
+    if not waited.granted:
+        return failed(
+            f"a lock was still held {_LONG:g} s after its holder was killed", _KEEPALIVE, lock_release="broken"
+        )
+    visit.second.ask("release")
+    observed = f"the lock was free within {max(1.0, waited.seconds * 1000):.0f} ms after its holder was killed"
+    if waited.seconds > _LONG / 2:
+        return warned(observed, _KEEPALIVE, lock_release="held")
+    return passed(observed, lock_release="held")
+
+
+def fence(visit: Visit) -> Observation:
+    """A client loses its lock without knowing, another one takes it and writes, and the first writes under its lock.
+
+    Args:
+        visit: The clients.
+    """
+    unfit = _no_locks(visit)
+    if unfit is not None:
+        return unfit
+    if not visit.common.fenced:
+        return not_applicable("it is not claimed")
+    key = visit.key("fence.json")
+    visit.first.ask("lock", key=key, timeout=_LONG)
+    unfit = _no_exclusion(visit, key)
+    if unfit is not None:
+        return unfit
+    visit.first.ask("write_locked", key=key, data=b"before")
+    how = "its connection was cut"
+    if not visit.first.ask("cut_connections"):
+        how = "its lock file was removed"
+        if visit.bypass(0) is not None or not visit.first.ask("take_lock_away", key=key):
+            visit.first.ask("release")
+            return not_applicable("there is no way to take a lock away from a client here")
+    waited: Waited = visit.second.ask("lock", key=key, timeout=_LONG)
+    if not waited.granted:
+        visit.renew()
+        return failed(f"a lock was still held {_LONG:g} s after {how}", _KEEPALIVE, lock_release="broken")
+    visit.second.ask("write_locked", key=key, data=b"successor")
+    try:
+        visit.first.ask("write_locked", key=key, data=b"late")
+    except LockLost:
+        pass
+    found, _ = visit.second.ask("read", key=key)
+    visit.second.ask("release")
+    visit.renew()
+    if found != b"successor":
+        return failed(
+            f"a client that had lost its lock ({how}) overwrote the next holder's document",
+            "Do not write under a lock for longer than it takes; report it to the backend's author.",
+            fenced="broken",
+        )
+    return passed(f"a client that had lost its lock ({how}) was refused", fenced="held")

@@ -1,0 +1,87 @@
+"""Whether conditions hold when two clients write at once, and whether a read gives the last write."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from exlab_store.doctor.findings import Observation, failed, not_applicable, passed
+
+if TYPE_CHECKING:
+    from exlab_store.doctor.visit import Visit
+
+__all__ = ["fresh", "swap"]
+
+_CREATIONS = 6
+
+
+def swap(visit: Visit) -> Observation:
+    """Both clients count up with compare-and-swap, and both try to be the one that makes a document.
+
+    Args:
+        visit: The clients.
+    """
+    if visit.common.conditional_write == "none":
+        return not_applicable("it is not claimed")
+    advice = "Writers with `expect=` overwrite each other here: see whether the locks exclude, and do not use it."
+    for number in range(_CREATIONS):
+        key = visit.key(f"create-{number}.json")
+        made = visit.both("create", {"key": key, "data": b"1"}, {"key": key, "data": b"2"})
+        if sum(made) != 1 or visit.first.ask("create", key=key, data=b"3"):
+            return failed(
+                "more than one client made a document that must not exist"
+                if sum(made)
+                else "no client could make a document that did not exist",
+                advice,
+                conditional_write="broken",
+            )
+    key = visit.key("swap.json")
+    first, second = visit.both("swap_up", {"key": key, "seconds": visit.seconds * 0.7})
+    done, refused = first[0] + second[0], first[1] + second[1]
+    stored = int(visit.first.ask("read", key=key)[0])
+    if stored != done:
+        return failed(
+            f"of {done} writes with compare-and-swap, {done - stored} were lost", advice, conditional_write="broken"
+        )
+    return passed(
+        f"{done} writes with compare-and-swap, none lost, {refused} refused; one of two made each new document",
+        conditional_write="held",
+    )
+
+
+def fresh(visit: Visit) -> Observation:
+    """Each client writes in turn, and the other reads as soon as that is acknowledged.
+
+    Args:
+        visit: The clients.
+    """
+    key = visit.key("fresh.json")
+    rounds = stale = 0
+    longest = 0.0
+    end = time.monotonic() + visit.seconds / 2
+    while rounds < 16 or (time.monotonic() < end and rounds < 400):
+        writer, reader = (visit.first, visit.second) if rounds % 2 else (visit.second, visit.first)
+        text = str(rounds).encode()
+        writer.ask("write", key=key, data=text)
+        began = time.monotonic()
+        if reader.ask("read", key=key)[0] != text:
+            stale += 1
+            longest = max(longest, _until(visit, key, text, began))
+        rounds += 1
+    if stale:
+        age = f"up to {longest:.1f} s" if longest < visit.seconds + 2 else "for longer than was waited"
+        return failed(
+            f"{stale} of {rounds} reads gave an older document than the last acknowledged write, {age}",
+            "Something caches: on a cifs mount set `cache=strict` or `cache=none` and `actimeo=0`, on NFS `actimeo=0` "
+            "or `noac`; on Samba `oplocks = no` and `level2 oplocks = no`; or use `smb:` instead of the mount.",
+        )
+    return passed(f"{rounds} of {rounds} reads gave what the other client had just written")
+
+
+def _until(visit: Visit, key: str, text: bytes, began: float) -> float:
+    """Seconds until both clients see the text; about as long as this waits, if they do not."""
+    while time.monotonic() - began < visit.seconds + 2:
+        if all(client.ask("read", key=key)[0] == text for client in (visit.first, visit.second)):
+            break
+        time.sleep(0.02)
+    return time.monotonic() - began

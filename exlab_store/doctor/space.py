@@ -1,0 +1,104 @@
+"""Whether there is room, and what others have left there."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from exlab_store.doctor.clients import NoAnswer
+from exlab_store.doctor.findings import Observation, failed, not_applicable, passed, warned
+from exlab_store.errors import AccessDenied, NotSupported, StorageFull
+
+if TYPE_CHECKING:
+    from exlab_store.doctor.visit import Visit
+    from exlab_store.model import Leftover
+
+__all__ = ["FOLDER", "leftovers", "space"]
+
+FOLDER = "exlab-store-doctor-"
+"""How the names of the doctor's folders begin."""
+
+_LITTLE = 100 << 20
+_FEW = 1000
+_DAY = 86400.0
+_PATIENCE = 10.0
+
+
+def space(visit: Visit) -> Observation:
+    """Writes a megabyte, and asks the system where the place has a path.
+
+    Args:
+        visit: The clients.
+    """
+    advice = "Free some room, or raise the quota of the account; until then nothing can be written."
+    try:
+        visit.first.ask("write", key=visit.key("space.bin"), data=bytes(1 << 20))
+    except StorageFull as error:
+        return failed(f"a write of 1 MiB was refused: {error.message}", advice)
+    except AccessDenied:
+        return not_applicable("the account may not write here")
+    directory = visit.directory
+    if directory is None or not hasattr(os, "statvfs"):
+        return passed("there is room for 1 MiB; how much more, the server does not say this way")
+    status = os.statvfs(directory)
+    free = status.f_bavail * status.f_frsize
+    text = f"{free / 1e9:.1f} GB of {status.f_blocks * status.f_frsize / 1e9:.1f} GB are free"
+    if free < _LITTLE or (status.f_files > 0 and status.f_favail < _FEW):
+        return warned(f"{text}, and room for {status.f_favail} files", "Free some room soon.")
+    return passed(text)
+
+
+def leftovers(visit: Visit) -> Observation:
+    """Looks for files that are no documents, anywhere in the store; it only lists.
+
+    Args:
+        visit: The clients.
+    """
+    found: list[Leftover] = []
+    keys: list[str] = []
+    known = False
+    try:
+        with suppress(NotSupported):
+            visit.first.send("list_leftovers")
+            found = [each for each in visit.first.answer(_PATIENCE) if not each.name.startswith(visit.folder)]
+            known = True
+        if visit.common.lists:
+            visit.first.send("list_keys", prefix="")
+            keys = [key for key in visit.first.answer(_PATIENCE) if not key.startswith(visit.folder)]
+            known = True
+    except NoAnswer:
+        visit.renew()
+        return not_applicable(f"the store has so many files that listing them takes more than {_PATIENCE:g} s")
+    except AccessDenied as error:
+        return warned(f"the store cannot be listed: {error.message}", "Give the account the right to list its folders.")
+    if not known:
+        return not_applicable("the backend lists nothing")
+    return _judged(found, keys)
+
+
+def _judged(found: list[Leftover], keys: list[str]) -> Observation:
+    old = [
+        each
+        for each in found
+        if each.kind == "temporary" and (each.abandoned or (each.modified or time.time()) < time.time() - _DAY)
+    ]
+    locks = [each for each in found if each.kind == "lock"]
+    corrupt = [key for key in keys if ".corrupt-" in key.rpartition("/")[2]]
+    doctors = {key.split("/")[0] for key in keys if key.startswith(FOLDER)}
+    held = sum(each.held is True for each in locks)
+    advice = [
+        text
+        for text, wanted in (
+            ("`exlab-store sweep` removes temporary files of writers that are gone.", old),
+            ("See what is in the corrupt copies, and delete them when nobody needs them.", corrupt),
+            (f"Delete the folders {', '.join(sorted(doctors))} of doctors that were killed.", doctors),
+        )
+        if wanted
+    ]
+    observed = (
+        f"{len(keys)} documents, {len(locks)} lock files ({held} held), {len(old)} old temporary files, "
+        f"{len(corrupt)} corrupt copies"
+    )
+    return warned(observed, " ".join(advice)) if advice else passed(observed)

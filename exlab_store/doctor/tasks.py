@@ -1,0 +1,243 @@
+"""What a client does with its store while others do the same, and what it writes down."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from exlab_store.errors import DocumentNotFound, StoreError, VersionConflict
+from exlab_store.model import ABSENT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from exlab_store.model import Expectation
+    from exlab_store.store import Store
+
+__all__ = ["Hold", "Reads", "count_up", "hold", "overlap", "read_sealed", "sealed", "swap_up", "timed", "write_sealed"]
+
+_HOLD = 0.001
+_BODY = 60_000
+_WAIT = 10.0
+
+
+class Hold(msgspec.Struct, frozen=True, order=True):
+    """From when to when a client held a lock, by the clock that all processes of a machine share.
+
+    Attributes:
+        began: Right after the lock was had, `time.monotonic_ns`.
+        ended: Right before it was released.
+        client: Who.
+    """
+
+    began: int
+    ended: int
+    client: str
+
+
+class Reads(msgspec.Struct, frozen=True):
+    """What a reader saw.
+
+    Attributes:
+        whole: How many documents were as somebody wrote them.
+        torn: How many were not.
+        missing: How often there was none, though one is replaced all the time.
+        longest: Milliseconds that the slowest took.
+    """
+
+    whole: int
+    torn: int
+    missing: int
+    longest: float
+
+
+def timed(call: Callable[[], object], seconds: float, at_most: int) -> tuple[float, ...]:
+    """Does something again and again, five times at least.
+
+    Args:
+        call: What.
+        seconds: For how long.
+        at_most: How often.
+
+    Returns:
+        How long each took, in milliseconds.
+    """
+    taken: list[float] = []
+    end = time.monotonic() + seconds
+    while len(taken) < at_most and (len(taken) < 5 or time.monotonic() < end):
+        began = time.perf_counter()
+        call()
+        taken.append((time.perf_counter() - began) * 1000)
+    return tuple(taken)
+
+
+def hold(store: Store, key: str, client: str, seconds: float) -> list[Hold]:
+    """Takes a lock again and again and writes down when it was held.
+
+    Args:
+        store: The client's store.
+        key: The document.
+        client: Who.
+        seconds: For how long.
+    """
+    held: list[Hold] = []
+    end = time.monotonic() + seconds
+    while len(held) < 3 or time.monotonic() < end:
+        with store.lock(key, timeout=_WAIT, purpose="doctor"):
+            began = time.monotonic_ns()
+            time.sleep(_HOLD)  # room for another to get in, if the lock lets it
+            held.append(Hold(began, time.monotonic_ns(), client))
+    return held
+
+
+def overlap(holds: list[Hold]) -> tuple[Hold, Hold] | None:
+    """Two holds of which the second began before the first had ended; None if there are none.
+
+    Args:
+        holds: Those of all clients.
+    """
+    latest: Hold | None = None
+    for each in sorted(holds):
+        if latest is not None and each.began < latest.ended:
+            return latest, each
+        latest = each
+    return None
+
+
+def sealed(client: str, number: int) -> bytes:
+    """A document that tells whether it is whole; its length and bytes differ from those of its neighbours.
+
+    Args:
+        client: Who writes it.
+        number: Which of the client's documents it is.
+    """
+    body = f"{client} {number} ".encode() * (1 + (_BODY * (1 + number % 3)) // 30)
+    return hashlib.sha256(body).digest() + body
+
+
+def _is_whole(data: bytes) -> bool:
+    return hashlib.sha256(data[32:]).digest() == data[:32]
+
+
+def write_sealed(store: Store, key: str, client: str, seconds: float, threads: int) -> int:
+    """Writes documents one after the other, without a lock.
+
+    Args:
+        store: The client's store.
+        key: The document.
+        client: Who.
+        seconds: For how long.
+        threads: How many threads do that at the same time.
+
+    Returns:
+        How many were acknowledged.
+
+    Raises:
+        StoreError: What the first writer that failed has met.
+    """
+    end = time.monotonic() + seconds
+    done = [0] * threads
+    faults: list[StoreError] = []
+
+    def write(number: int) -> None:
+        try:
+            while not faults and (done[number] < 3 or time.monotonic() < end):
+                store.atomic_write(key, sealed(f"{client} {number}", done[number]))
+                done[number] += 1
+        except StoreError as error:
+            faults.append(error)
+
+    # All have one name: what tells writers apart must not be the thread's.
+    writers = [threading.Thread(target=write, args=(number,), name="writer") for number in range(threads)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    if faults:
+        raise faults[0]
+    return sum(done)
+
+
+def read_sealed(store: Store, key: str, seconds: float) -> Reads:
+    """Reads a document that exists, again and again.
+
+    Args:
+        store: The client's store.
+        key: The document.
+        seconds: For how long.
+    """
+    whole = torn = missing = 0
+    longest = 0.0
+    end = time.monotonic() + seconds
+    while whole < 3 or time.monotonic() < end:
+        began = time.perf_counter()
+        try:
+            data = store.read_snapshot(key).data
+        except DocumentNotFound:
+            missing += 1
+            if time.monotonic() > end:
+                break
+            continue
+        longest = max(longest, (time.perf_counter() - began) * 1000)
+        if _is_whole(data):
+            whole += 1
+        else:
+            torn += 1
+            if time.monotonic() > end:
+                break
+    return Reads(whole, torn, missing, longest)
+
+
+def count_up(store: Store, key: str, seconds: float) -> int:
+    """Counts up with locked updates.
+
+    Args:
+        store: The client's store.
+        key: The document, a number in decimal digits; may be absent for 0.
+        seconds: For how long.
+
+    Returns:
+        How many updates were acknowledged.
+    """
+    done = 0
+    end = time.monotonic() + seconds
+    while done < 3 or time.monotonic() < end:
+        store.update(key, lambda current: str(int(current or b"0") + 1).encode(), timeout=_WAIT)
+        done += 1
+    return done
+
+
+def swap_up(store: Store, key: str, seconds: float) -> tuple[int, int]:
+    """Counts up with compare-and-swap.
+
+    Args:
+        store: The client's store.
+        key: The document, a number in decimal digits; may be absent for 0.
+        seconds: For how long.
+
+    Returns:
+        How many writes were acknowledged, and how many refused.
+    """
+    done = refused = 0
+    end = time.monotonic() + seconds
+    while time.monotonic() < end or (not done and time.monotonic() < end + _WAIT / 2):
+        value, expect = _current(store, key)
+        try:
+            store.atomic_write(key, str(int(value) + 1).encode(), expect=expect)
+        except VersionConflict:
+            refused += 1
+        else:
+            done += 1
+    return done, refused
+
+
+def _current(store: Store, key: str) -> tuple[bytes, Expectation]:
+    try:
+        snapshot = store.read_snapshot(key)
+    except DocumentNotFound:
+        return b"0", ABSENT
+    return snapshot.data, snapshot.version
