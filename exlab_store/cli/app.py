@@ -409,6 +409,7 @@ def _ls(
     """List the documents in a folder, at any depth: one key on each line.
 
     Lock files, temporary files and names that are not keys are not listed.
+    A terminal shows the beginning of each version; get --version has it all.
     """
     from exlab_store.cli.terminal import answering
 

@@ -13,13 +13,15 @@ from exlab_store import ABSENT, ANY, DocumentNotFound, StoreError, Version, as_d
 from exlab_store.cli.places import resolved
 from exlab_store.cli.plain_text import one_line
 from exlab_store.cli.sources import read_source
-from exlab_store.cli.terminal import print_bytes, print_json, print_text, say
+from exlab_store.cli.terminal import print_bytes, print_json, print_text, say, show
 from exlab_store.migrating.guarded import delete_under, write_under
 from exlab_store.migrating.parallel import in_parallel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
+
+    from rich.table import Table
 
     from exlab_store import Expectation, Store, StoreLock, StorePath
 
@@ -142,12 +144,29 @@ def list_documents(location: str, *, detailed: bool, as_json: bool) -> None:
         place = str(store.location)
     if as_json:
         print_json({"location": place, "documents": listed})
-    elif not detailed:
-        print_text("".join(f"{_shown(each.key)}\n" for each in listed))
-    elif listed:
-        width = max(len(f"{each.size:,}") for each in listed)
-        # The whole version, as --expect takes it; before the key, so that a line that wraps does so in the key.
-        print_text("".join(f"{each.size:>{width},}  {each.version}  {_shown(each.key)}\n" for each in listed))
+    elif detailed and listed and sys.stdout.isatty():
+        show(_table(listed))
+    elif detailed:
+        width = max((len(str(each.size)) for each in listed), default=0)
+        print_text("".join(f"{each.size:>{width}}  {each.version}  {each.key}\n" for each in listed))
+    else:
+        # A program that reads the list needs the very key; it has no control characters, and no line breaks.
+        shown = one_line if sys.stdout.isatty() else str
+        print_text("".join(f"{shown(each.key)}\n" for each in listed))
+
+
+def _table(listed: list[_Listed]) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("Document", overflow="fold")
+    table.add_column("Size", justify="right", no_wrap=True)
+    table.add_column("Version", no_wrap=True)
+    for each in listed:
+        table.add_row(Text(one_line(each.key)), f"{each.size:,}", f"{(each.version or '')[:12]}...")
+    return table
 
 
 def _detailed(store: Store, keys: list[str]) -> Iterator[_Listed]:
@@ -160,11 +179,6 @@ def _detailed(store: Store, keys: list[str]) -> Iterator[_Listed]:
 
     found = (each for each in in_parallel(read, keys, _JOBS, threading.Event()) if each is not None)
     yield from sorted(found, key=lambda each: each.key)
-
-
-def _shown(key: str) -> str:
-    # A program that reads the list needs the very key; it has no control characters, and no line breaks.
-    return one_line(key) if sys.stdout.isatty() else key
 
 
 def _locked(path: StorePath, timeout: float, purpose: str) -> AbstractContextManager[StoreLock | None]:

@@ -442,6 +442,21 @@ def test_an_interruption_leaves_whole_documents_and_no_lock_or_thread(disk: Stor
     assert contents(other_disk) == held
 
 
+def test_an_interruption_while_the_source_is_deleted_loses_nothing(disk: Store, other_disk: Store) -> None:
+    held = fill(disk, documents(40))
+
+    def interrupt(phase: str, done: int, total: int) -> None:
+        if (phase, done) == ("deleting", 10):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        migrate(disk, other_disk, delete_source=True, progress=interrupt)
+    assert 0 < len(contents(disk)) < 40
+    assert contents(other_disk) == held
+    assert migrate(disk, other_disk, delete_source=True).complete
+    assert (contents(disk), contents(other_disk)) == ({}, held)
+
+
 # Modest backends
 
 
