@@ -12,7 +12,7 @@ from exlab_store import Guarantees, Location, StoreError, open_store
 from exlab_store.cli.exit_codes import ExitCode, exit_code_of
 from exlab_store.cli.places import named_in_option
 from exlab_store.cli.plain_text import one_line, sentence
-from exlab_store.cli.terminal import error_console, print_json, say, show
+from exlab_store.cli.terminal import error_console, print_json, print_text, say, show
 from exlab_store.configuration import find_configuration
 from exlab_store.secret_sources import SecretSource
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
 
-    from rich.console import RenderableType
     from rich.table import Table
     from rich.text import Text
 
@@ -75,7 +74,8 @@ def show_configuration(*, as_json: bool) -> None:
             }
         )
         return
-    show(*_rendered(configuration, settings))
+    print_text(_header(configuration))
+    show(*_rendered(settings))
     for name, entry in configuration.stores.items():
         _warn(name, entry.warning)
 
@@ -107,7 +107,8 @@ def check_configuration(names: Sequence[str], *, as_json: bool) -> None:
     if as_json:
         print_json({"path": configuration.path, "found": _found(configuration), "stores": checked})
     else:
-        show(*_verdicts(configuration, checked))
+        print_text(_header(configuration))
+        show(_verdicts(checked))
         for answer in checked:
             _warn(answer.name, answer.warning)
     failures = codes - {ExitCode.DONE}
@@ -185,10 +186,10 @@ def _at_work() -> AbstractContextManager[Any]:
     return nullcontext() if console is None else console.status("Opening")
 
 
-def _rendered(configuration: Configuration, settings: dict[str, list[_Setting]]) -> list[RenderableType]:
+def _rendered(settings: dict[str, list[_Setting]]) -> list[Table]:
     from rich.text import Text
 
-    parts: list[RenderableType] = _header(configuration)
+    parts: list[Table] = []
     for name, rows in settings.items():
         table = _table(Text(f"@{one_line(name)}", style="bold"), "Value", "From")
         for row in _without_the_unrequired(rows):
@@ -212,7 +213,7 @@ def _without_the_unrequired(rows: Sequence[_Setting]) -> Iterator[_Setting]:
         yield row
 
 
-def _verdicts(configuration: Configuration, checked: Sequence[_Checked]) -> list[RenderableType]:
+def _verdicts(checked: Sequence[_Checked]) -> Table:
     from rich.text import Text
 
     table = _table(Text("Store"), "Result", "What")
@@ -224,15 +225,13 @@ def _verdicts(configuration: Configuration, checked: Sequence[_Checked]) -> list
             message = cast("dict[str, str]", answer.error)["message"]
             what = sentence(f"{answer.location}: {message}") + (f" {sentence(answer.hint)}" if answer.hint else "")
         table.add_row(Text(f"@{one_line(answer.name)}"), result, Text(one_line(what)))
-    return [*_header(configuration), table]
+    return table
 
 
-def _header(configuration: Configuration) -> list[RenderableType]:
-    from rich.text import Text
-
+def _header(configuration: Configuration) -> str:
     number = len(configuration.stores)
     stores = "no store" if not number else "1 store" if number == 1 else f"{number} stores"
-    return [Text(f"{one_line(configuration.path)}, named by {_found(configuration)}: {stores}")]
+    return f"{one_line(configuration.path)}, named by {_found(configuration)}: {stores}\n"
 
 
 def _table(*columns: str | Text) -> Table:
