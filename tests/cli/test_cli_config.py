@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from command_line import ANSWER, COMMAND, ENDPOINT, _run_here, environment, refused
+from command_line import ANSWER, COMMAND, ENDPOINT, _run_here, environment, refused, run_command
 
 from exlab_store import open_store, resolving
 from exlab_store.configuration import FILE_NAME, VARIABLE
@@ -288,7 +288,7 @@ def test_the_demo_and_its_processes_take_a_name(site: Path, tmp_path: Path) -> N
 def test_a_warning_of_the_log_observer_is_not_a_second_error(site: Path, tmp_path: Path) -> None:
     (tmp_path / "lab" / "e.json").write_text("{not json")
     registered = ("--id", "A", "--label", "a", "--local-root", "/", "--nas-root", "/")
-    result = _run_here("--config", site, "equipment", "register", "@lab/e.json", *registered)
+    result = run_command("--config", site, "equipment", "register", "@lab/e.json", *registered)
     assert result.returncode == 0
     assert [line.partition(":")[0] for line in result.stderr.splitlines()] == ["Warning"]
     assert "corrupt" in result.stderr
