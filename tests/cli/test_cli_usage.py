@@ -24,6 +24,9 @@ COMMANDS = (
     ("ls",),
     ("rm",),
     ("migrate",),
+    ("config",),
+    ("config", "show"),
+    ("config", "check"),
     ("plugins",),
     ("demo",),
 )
