@@ -15,6 +15,7 @@ from exlab_store import (
     Guarantees,
     HeldLock,
     InvalidKey,
+    Leftover,
     Location,
     LocationError,
     LockLost,
@@ -161,6 +162,16 @@ class MemoryBackend:
         """Lists what starts with the folder."""
         start = f"{self._folder}{prefix}/" if prefix else self._folder
         return [place[len(self._folder) :] for place in list(self._memory.documents) if place.startswith(start)]
+
+    @hookimpl
+    def list_leftovers(self, prefix: str) -> list[Leftover]:  # noqa: ARG002  # pluggy passes by name
+        """Nothing: locks are no files here, and no write is ever unfinished."""
+        return []
+
+    @hookimpl
+    def remove_leftover(self, name: str) -> None:
+        """Refuses, as what is never listed is none."""
+        raise InvalidKey(f"{name!r} is not a temporary file", hint="A memory has none.")
 
     @hookimpl
     def lock(self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]) -> HeldLock:

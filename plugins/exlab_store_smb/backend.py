@@ -20,6 +20,8 @@ from exlab_store import (
     Expectation,
     Guarantees,
     HeldLock,
+    InvalidKey,
+    Leftover,
     Location,
     LocationError,
     LockLost,
@@ -39,6 +41,7 @@ from exlab_store_smb import messages
 from exlab_store_smb.deadline import Deadline
 from exlab_store_smb.directories import Directories
 from exlab_store_smb.file_system import SmbFileSystem
+from exlab_store_smb.leftovers import Finder, is_temporary
 from exlab_store_smb.link import LinkLost
 from exlab_store_smb.links import Links
 from exlab_store_smb.locking import Asker, SmbLock, Wish
@@ -202,6 +205,39 @@ class SmbBackend:
             raise _root_is_gone()
 
         return self._repeated(walk)
+
+    @hookimpl
+    def list_leftovers(self, prefix: str) -> list[Leftover]:
+        """Walks the folders; whether a lock is held is found out by reading, which takes no lock."""
+
+        def find(link: Link, deadline: Deadline) -> list[Leftover]:
+            if not self._create and not self._exists(link, "", deadline):
+                raise _root_is_gone()
+
+            def holder(name: str, within: Deadline) -> LockOwner | None:
+                return self._asker.holder(link, self._place(link, name), within)
+
+            return list(Finder(link, self._root, self._timeout, holder).find(prefix))
+
+        return self._repeated(find)
+
+    @hookimpl
+    def remove_leftover(self, name: str) -> None:
+        """One compound: the file opened to go when it is closed."""
+        if not is_temporary(name):
+            raise InvalidKey("this is not a temporary file", hint="Documents and lock files are not removed this way.")
+
+        def remove(link: Link, deadline: Deadline) -> None:
+            opened, closed = link.run(
+                [messages.open_to_delete(self._place(link, name).path), messages.close()], deadline.half()
+            )
+            if opened.status in MISSING:
+                self._ensure_root(link, opened, deadline)
+                raise DocumentNotFound("the file is gone already")
+            if not opened.ok or not closed.ok:
+                raise translated(closed.status if opened.ok else opened.status, "remove the temporary file")
+
+        self._repeated(remove)
 
     # One operation, from its first attempt to its end.
 

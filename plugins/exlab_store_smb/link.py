@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import struct
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ from smbprotocol.tree import TreeConnect
 
 from exlab_store import AccessDenied, BackendUnavailable, LocationError, NotSupported, StoreError
 from exlab_store_smb.connection import SmbConnection
+from exlab_store_smb.filetimes import seconds_since_1970
 from exlab_store_smb.messages import RELATED, Reply, file_id_of
 from exlab_store_smb.statuses import SESSION_GONE
 
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Link", "LinkLost", "connect"]
 
 _SKIPPED = Reply(0xC0000120, b"")  # STATUS_CANCELLED: not sent, as something before it has failed
+_SYSTEM_TIME = 64 + 40  # where it is in the answer to NEGOTIATE, behind the header
 
 
 class LinkLost(Exception):
@@ -55,6 +59,7 @@ class Link:
         self._session = session
         self._tree = tree
         self._pid = os.getpid()
+        self._made = time.monotonic()
         self.session_id: int = session.session_id
         self.most_read: int = connection.max_read_size or 0
         self.most_written: int = connection.max_write_size or 0
@@ -68,6 +73,23 @@ class Link:
     def is_of_this_process(self) -> bool:
         """False in a forked child."""
         return self._pid == os.getpid()
+
+    def server_time(self) -> float | None:
+        """Seconds since 1970 by the server's clock: what it said when it was connected to, and the time since.
+
+        It is in the answer to NEGOTIATE [MS-SMB2 2.2.4 SystemTime], of which smbprotocol keeps the bytes for the
+        hash of what was negotiated.
+
+        Returns:
+            None where the server did not say.
+        """
+        try:
+            (filetime,) = struct.unpack_from("<Q", self.connection.preauth_integrity_hash_value[1], _SYSTEM_TIME)
+        except (LookupError, struct.error):
+            return None
+        if not filetime:
+            return None
+        return seconds_since_1970(filetime) + time.monotonic() - self._made
 
     def path(self, *segments: str) -> str:
         """The name of a file as CREATE wants it.

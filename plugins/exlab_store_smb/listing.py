@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from smbprotocol.exceptions import SMBOSError
 
 from exlab_store_smb import messages
+from exlab_store_smb.filetimes import seconds_since_1970
 from exlab_store_smb.link import LinkLost
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from exlab_store_smb.link import Link
     from exlab_store_smb.messages import Reply
 
-__all__ = ["Entry", "list_folder", "seconds_since_1970"]
+__all__ = ["Entry", "list_folder"]
 
 _END: Final = frozenset({0x80000006, 0xC000000F})  # NO_MORE_FILES, NO_SUCH_FILE
 # FileFullDirectoryInformation [MS-FSCC 2.4.17]: next entry, last write, end of file, attributes, length of the name,
@@ -29,7 +30,6 @@ _DIRECTORY: Final = 0x10
 _REPARSE_POINT: Final = 0x400
 # A symbolic link and a junction lead elsewhere; other tags (deduplicated files, files of a cloud) do not.
 _LINKS: Final = frozenset({0xA000000C, 0xA0000003})
-_EPOCH: Final = 116_444_736_000_000_000  # 1970 in units of 100 ns since 1601
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +125,3 @@ def _parsed(data: bytes) -> Iterator[Entry]:
         if not following:
             return
         offset += following
-
-
-def seconds_since_1970(filetime: int) -> float:
-    """A time of the server [MS-DTYP 2.3.3].
-
-    Args:
-        filetime: Units of 100 ns since 1601, UTC.
-    """
-    return (filetime - _EPOCH) / 1e7

@@ -7,15 +7,14 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import exlab_store_posix.backend as posix_backend
 import pytest
 from conftest import lacking
 from exlab_store_posix.mounts import FileSystem
 from exlab_store_posix.processes import Processes
+from lock_holders import LOCKING, holder
 
 from exlab_store import (
     AccessDenied,
@@ -29,43 +28,9 @@ from exlab_store import (
     temporary_name,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell who holds a lock")
 
 DAY = 86400.0
-
-_HOLD = {
-    "this package": "from exlab_store import open_store; held = open_store(folder).lock('a.json', purpose='re-sync')",
-    "filelock": "import filelock; held = filelock.FileLock(folder + '/a.json.lock'); held.acquire()",
-    "flock": "import fcntl; file = open(folder + '/a.json.lock', 'w'); fcntl.flock(file, fcntl.LOCK_EX)",
-    "shared flock": "import fcntl; file = open(folder + '/a.json.lock', 'w'); fcntl.flock(file, fcntl.LOCK_SH)",
-    "OFD": "import fcntl, struct, os; file = open(folder + '/a.json.lock', 'w');"
-    "fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack('@hhqqi4x', fcntl.F_WRLCK, 0, 0, 1, 0))",
-    "lockf": "import fcntl; file = open(folder + '/a.json.lock', 'w'); fcntl.lockf(file, fcntl.LOCK_EX)",
-    "nothing": "file = open(folder + '/a.json.lock', 'w')",
-}
-
-
-@contextmanager
-def holder(how: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """Another process that holds the lock of ``a.json``, in its own way, until it is told to end."""
-    program = f"import sys; folder = sys.argv[1]; {_HOLD[how]}; print('held', flush=True); sys.stdin.read()"
-    path = os.pathsep.join(filter(None, sys.path))
-    with subprocess.Popen(
-        [sys.executable, "-c", program, str(folder)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": path},
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "held\n"
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 def the_lock(store: Store) -> Leftover:
@@ -95,7 +60,7 @@ def needs_all_processes() -> None:
 # Locks
 
 
-@pytest.mark.parametrize("how", [how for how in _HOLD if how != "nothing"])
+@pytest.mark.parametrize("how", LOCKING)
 def test_a_lock_that_another_process_holds_is_held_whichever_way_it_was_taken(posix: Store, how: str) -> None:
     folder = Path(posix.location.path if posix.location else "")
     with holder(how, folder):

@@ -11,6 +11,7 @@ from exlab_store_smb.file_system import SmbFileSystem
 from exlab_store_smb.link import Link, LinkLost
 from exlab_store_smb.listing import list_folder
 from exlab_store_smb.messages import Reply
+from shared_samba import empty, running_server
 
 from exlab_store import AccessDenied, BackendUnavailable, Store, open_store
 
@@ -19,6 +20,17 @@ if TYPE_CHECKING:
 
     from samba_server import SambaServer
     from wire_proxy import WireProxy
+
+
+@pytest.fixture(scope="module")
+def samba() -> Iterator[SambaServer]:
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def empty_share(samba: SambaServer) -> None:
+    empty(samba)
 
 
 @pytest.fixture

@@ -1,0 +1,136 @@
+"""Lock files and temporary files on a share, for those who look after a store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from smbprotocol.exceptions import SMBOSError
+
+from exlab_store import Leftover, is_key, temporary_writer
+from exlab_store_smb import messages
+from exlab_store_smb.deadline import Deadline
+from exlab_store_smb.listing import list_folder
+from exlab_store_smb.statuses import END_OF_FILE, LOCKED, MISSING, NOT_A_DIRECTORY, translated
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from exlab_store import LockOwner
+    from exlab_store_smb.link import Link
+    from exlab_store_smb.listing import Entry
+
+__all__ = ["Finder", "is_temporary"]
+
+_LOCK: Final = ".lock"
+_IN_FLIGHT: Final = 16
+
+
+class Finder:
+    """One look at what is below a folder of a share. Links are not followed, where the server shows them as such.
+
+    Args:
+        link: The connection.
+        root: The store's folder below the share, ``/``-separated.
+        timeout: Seconds that each exchange with the server may take: a large store takes many of them.
+        holder: Who has a lock by what its file says, asked by the file's name below the root.
+    """
+
+    def __init__(
+        self, link: Link, root: str, timeout: float, holder: Callable[[str, Deadline], LockOwner | None]
+    ) -> None:
+        self._link = link
+        self._root = root
+        self._timeout = timeout
+        self._holder = holder
+        self._now = link.server_time()
+
+    def find(self, folder: str) -> Iterator[Leftover]:
+        """Finds what is below a folder, at any depth.
+
+        Args:
+            folder: The folder's key, or empty text for the root; one that does not exist is empty.
+
+        Raises:
+            AccessDenied: A folder may not be listed.
+            LinkLost: The connection has ended.
+        """
+        locks: list[tuple[str, Entry]] = []
+        folders: list[str] = []
+        for entry in self._listed(folder):
+            name = f"{folder}/{entry.name}" if folder else entry.name
+            if entry.kind == "directory" and is_key(name):
+                folders.append(name)
+            elif entry.kind == "file" and temporary_writer(entry.name) is not None:
+                # Whether its writer is gone, only the writer's own machine could tell; which one that is, nobody can.
+                yield self._leftover(name, entry)
+            elif entry.kind == "file" and entry.name.endswith(_LOCK):
+                locks.append((name, entry))
+        for start in range(0, len(locks), _IN_FLIGHT):
+            yield from self._locks(locks[start : start + _IN_FLIGHT])
+        for name in folders:
+            yield from self.find(name)
+
+    def _listed(self, folder: str) -> list[Entry]:
+        try:
+            entries = list_folder(self._link, self._link.path(self._root, folder), self._soon())
+        except SMBOSError as error:
+            if error.ntstatus in MISSING or error.ntstatus == NOT_A_DIRECTORY:
+                return []
+            raise translated(error.ntstatus, "list the folder") from error
+        return [entry for entry in entries if _is_text(entry.name)]
+
+    def _locks(self, batch: list[tuple[str, Entry]]) -> Iterator[Leftover]:
+        """Asks to read byte 0 of each: refused while another handle has locked it, and it disturbs nobody."""
+        asked = self._link.run_all(
+            [
+                [messages.open_to_read(self._link.path(self._root, name)), messages.read(0, 1), messages.close()]
+                for name, _ in batch
+            ],
+            self._soon(),
+        )
+        for (name, entry), (opened, answered, closed) in zip(batch, asked, strict=True):
+            if opened.ok and not closed.ok:  # a server may give a compound up after a refusal
+                self._link.run([messages.close(messages.file_id_of(opened))], self._soon())
+            if opened.status in MISSING:
+                continue
+            held = None
+            if opened.ok and answered.status in LOCKED:
+                held = True
+            elif opened.ok and (answered.ok or answered.status == END_OF_FILE):
+                held = False
+            owner = self._holder(name, self._soon()) if held else None
+            yield self._leftover(name, entry, held=held, owner=owner)
+
+    def _leftover(
+        self, name: str, entry: Entry, *, held: bool | None = None, owner: LockOwner | None = None
+    ) -> Leftover:
+        return Leftover(
+            name=name,
+            kind="temporary" if temporary_writer(entry.name) is not None else "lock",
+            size=entry.size,
+            modified=entry.modified,
+            age=None if self._now is None else max(0.0, self._now - entry.modified),
+            held=held,
+            owner=owner,
+        )
+
+    def _soon(self) -> Deadline:
+        return Deadline(self._timeout).half()
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a name is one that a writer gives to its temporary file.
+
+    Args:
+        name: ``/``-separated below the store's root.
+    """
+    folder, slash, last = name.rpartition("/")
+    return temporary_writer(last) is not None and _is_text(last) and (not slash or is_key(folder))
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair: nothing of ours
+        return False
+    return "/" not in name and "\\" not in name
