@@ -31,6 +31,7 @@ Exit codes:
   4  conflict: somebody else's document, or of another major version
   5  locked by somebody else
   6  temporarily unavailable: try again
+  7  doctor: what a backend claims of a place did not hold
   128 + n  ended by signal n (130: Ctrl-C)
 
 Errors are on standard error: a sentence and a hint; with --json, one line of
@@ -110,6 +111,14 @@ _SWEEP_EXAMPLES = """\b
 Examples:
   exlab-store sweep @catalogue
   exlab-store sweep @catalogue --delete
+"""
+
+_DOCTOR_EXAMPLES = """\b
+Examples:
+  exlab-store doctor /mnt/nas
+  exlab-store doctor @catalogue --report report.html
+  exlab-store doctor /mnt/nas/exlab smb://nas01/lab/exlab
+  exlab-store doctor smb://nas01/lab/exlab --only lock --only crash
 """
 
 _DEMO_EXAMPLES = """\b
@@ -545,6 +554,60 @@ def _sweep(
         from exlab_store.cli.sweep import sweep
 
         sweep(location, delete=delete, as_json=as_json)
+
+
+def _probes(names: list[str] | None) -> list[str]:
+    from exlab_store.doctor.probes import PROBES
+
+    unknown = [name for name in names or [] if name not in PROBES]
+    if unknown:
+        raise typer.BadParameter(f"there is no probe {unknown[0]!r}; there are {', '.join(sorted(PROBES))}.")
+    return names or []
+
+
+@app.command("doctor", epilog=_DOCTOR_EXAMPLES)
+def _doctor(
+    locations: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="LOCATION", help="A place, or several ways to one place: a mount and a URL.", show_default=False
+        ),
+    ],
+    report: Annotated[
+        Path | None, typer.Option("--report", metavar="FILE", help="Write a page (HTML) with the report.")
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--only",
+            metavar="PROBE",
+            callback=_probes,
+            help="Only this probe; may be repeated: reach, mount, space, exact, replace, held-open, lock, separate, "
+            "wait, crash, fence, swap, fresh, flush, names, list, clock, leftovers.",
+        ),
+    ] = None,
+    seconds: Annotated[float, typer.Option(metavar="N", min=0.05, max=3600, help="How long each race goes on.")] = 1.0,
+    as_json: _Json = False,
+) -> None:
+    """Prove that a place is fit: what its backend claims against what was seen.
+
+    Two client processes work there at the same time, in a folder of their own
+    that is removed afterwards; documents that are there are never touched.
+    They see whether documents are replaced as a whole, locks exclude, end and
+    fence, conditions hold, reads are fresh, flushes reach a disk (by a sign
+    only), names are kept, clocks agree, and whether there is room. Of several
+    LOCATIONs, each two are also examined together. What is wrong comes with
+    what to do about it: the setting of the server, where there is one.
+
+    Takes about ten seconds for each place. Exits with 1 if a probe failed,
+    7 if a claim did not hold, and 6 if the place went away.
+    """
+    from exlab_store.cli.terminal import answering
+
+    with answering(as_json=as_json):
+        from exlab_store.cli.doctor import run_doctor
+
+        run_doctor(locations, seconds=seconds, only=only or [], page=report, as_json=as_json)
 
 
 @app.command("demo", epilog=_DEMO_EXAMPLES)

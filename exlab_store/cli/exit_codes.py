@@ -30,6 +30,7 @@ class ExitCode(enum.IntEnum):
     CONFLICT = 4
     LOCKED = 5
     UNAVAILABLE = 6
+    CLAIM_BROKEN = 7
     INTERRUPTED = 130
     BROKEN_PIPE = 141
 

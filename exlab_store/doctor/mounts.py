@@ -93,7 +93,7 @@ def judged(found: Mount | None, kernel: str) -> Observation:
     """
     if found is None:
         return not_applicable("no mount of this machine holds the place")
-    text = f"{found.kind} at {found.point}, kernel {kernel}"
+    text = f"the file system is {found.kind}, mounted at {found.point}; the kernel is {kernel}"
     flaws = {name: effect for name, effect in _OPTIONS.items() if name in found.options}
     version = tuple(int(part) for part in re.findall(r"\d+", kernel)[:2])
     if found.kind in _MOUNTED_SHARES and version < (5, 19):

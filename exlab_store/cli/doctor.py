@@ -1,0 +1,210 @@
+"""``exlab-store doctor``: evidence that a place keeps what its backend claims."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from exlab_store import StoreError
+from exlab_store.cli.exit_codes import ExitCode
+from exlab_store.cli.places import resolved
+from exlab_store.cli.plain_text import one_line
+from exlab_store.cli.terminal import error_console, print_json, show
+from exlab_store.doctor import Examination, Finding, examine
+from exlab_store.doctor.wording import SEEN, sentence, summary, value_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+    from pathlib import Path
+    from types import FrameType
+
+    from rich.console import RenderableType
+    from rich.table import Table
+
+__all__ = ["run_doctor"]
+
+_STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red", "not applicable": "dim"}
+_STYLES_OF_CLAIMS = {"held": "green", "plausible": "green", "doubtful": "yellow", "broken": "bold red"}
+_SHORT = {"not applicable": "n/a"}
+
+
+def run_doctor(
+    locations: Sequence[str], *, seconds: float, only: Sequence[str], page: Path | None, as_json: bool
+) -> None:
+    """Examines places and prints what was found.
+
+    Args:
+        locations: As typed.
+        seconds: How long each kind of work goes on that is a matter of time.
+        only: The names of the probes that are wanted; empty for all.
+        page: Where a page with the report is written, or None.
+        as_json: Print JSON.
+
+    Raises:
+        StoreError: A place cannot be examined, or the page cannot be written.
+        SystemExit: A probe failed, or a claim did not hold.
+    """
+    if page is not None:
+        _write(page, "")  # what cannot be written is to be known before the work is done
+    with _ended_in_order(), _progress() as progress:
+        examination = examine(
+            [resolved(location) for location in locations], seconds=seconds, only=only, progress=progress
+        )
+    if page is not None:
+        from exlab_store.doctor.page import report
+
+        _write(page, report(examination))
+    if as_json:
+        print_json(_answer(examination))
+    else:
+        show(*_rendered(examination, page))
+    if examination.broken:
+        raise SystemExit(ExitCode.CLAIM_BROKEN)
+    if examination.failed:
+        raise SystemExit(ExitCode.FAILED)
+
+
+def _write(page: Path, text: str) -> None:
+    try:
+        if text:
+            page.write_text(text, encoding="utf-8")
+        else:
+            page.open("ab").close()
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"the report cannot be written: {getattr(error, 'strerror', None) or error}",
+            location=str(page),
+            hint="Give --report a file in a folder that can be written.",
+        ) from error
+
+
+@contextmanager
+def _ended_in_order() -> Generator[None]:
+    """Whoever ends this process, by closing its terminal or by a time limit, leaves no process and no folder."""
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    numbers = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    # One that is ignored stays so: nohup.
+    before = {number: signal.signal(number, end) for number in numbers if signal.getsignal(number) != signal.SIG_IGN}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _progress() -> Generator[Callable[[int, int, str], None] | None]:
+    console = error_console()
+    if console is None:
+        yield None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (BarColumn(bar_width=20), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("Opening", total=None)
+
+        def tell(done: int, total: int, text: str) -> None:
+            bar.update(task, completed=done, total=total, description=text)
+
+        yield tell
+
+
+def _answer(examination: Examination) -> dict[str, object]:
+    locations = [place.location for place in examination.places]
+    return {
+        "at": examination.at,
+        "host": examination.host,
+        "seconds": round(examination.seconds, 3),
+        "sound": not (examination.broken or examination.failed),
+        "counts": {outcome: sum(finding.outcome == outcome for finding in examination.findings) for outcome in _STYLES},
+        "places": [
+            {
+                "location": place.location,
+                "guarantees": msgspec.to_builtins(place.guarantees),
+                "remains": place.remains or None,
+                "latencies": [
+                    {
+                        "operation": each.operation,
+                        "count": len(each.milliseconds),
+                        "median_ms": round(each.median, 3),
+                        "p99_ms": round(each.p99, 3),
+                    }
+                    for each in place.latencies
+                ],
+            }
+            for place in examination.places
+        ],
+        "findings": [
+            msgspec.to_builtins(finding) | {"places": [locations[number] for number in finding.places]}
+            for finding in examination.findings
+        ],
+        "claims": [
+            msgspec.to_builtins(claim) | {"place": locations[claim.place], "seen": SEEN[claim.seen]}
+            for claim in examination.claims
+        ],
+    }
+
+
+def _rendered(examination: Examination, page: Path | None) -> list[RenderableType]:
+    from rich.text import Text
+
+    parts: list[RenderableType] = []
+    for places, group in itertools.groupby(examination.findings, key=lambda finding: finding.places):
+        locations = " and ".join(examination.places[number].location for number in places)
+        parts += [Text(one_line(locations), style="bold"), _findings(list(group))]
+    parts.append(_claims(examination))
+    for place in examination.places:
+        if place.remains:
+            parts.append(Text(f"The folder {place.remains} stays at {one_line(place.location)}."))
+    tone = "bold red" if examination.broken or examination.failed else "yellow" if examination.warned else "bold green"
+    parts += [Text(one_line(said), style=tone) for said in summary(examination)]
+    if page is not None:
+        parts.append(Text(f"The report is in {one_line(str(page))}."))
+    return parts
+
+
+def _findings(findings: Sequence[Finding]) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("Probe", max_width=24)
+    table.add_column("", no_wrap=True)
+    table.add_column("Observed", overflow="fold", min_width=30)
+    for finding in findings:
+        text = Text(one_line(sentence(finding.observed)))
+        if finding.advice:
+            text.append(f"\n{one_line(finding.advice)}", style="italic")
+        outcome = _SHORT.get(finding.outcome, finding.outcome)
+        table.add_row(Text(finding.title), Text(outcome, style=_STYLES[finding.outcome]), text)
+    return table
+
+
+def _claims(examination: Examination) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    several = len(examination.places) > 1
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in (*(["At"] if several else []), "Guarantee", "Claimed", "Seen", "By"):
+        table.add_column(heading, overflow="fold")
+    for claim in examination.claims:
+        at = [Text(one_line(examination.places[claim.place].location))] if several else []
+        table.add_row(
+            *at,
+            Text(claim.guarantee),
+            Text(value_of(claim.claimed)),
+            Text(SEEN[claim.seen], style=_STYLES_OF_CLAIMS.get(claim.seen, "dim")),
+            Text(", ".join(claim.probes)),
+        )
+    return table

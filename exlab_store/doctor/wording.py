@@ -1,0 +1,67 @@
+"""What was found, in words: for the terminal and the page alike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from exlab_store.doctor.examination import Examination
+    from exlab_store.doctor.verdict import Judged
+
+__all__ = ["SEEN", "sentence", "summary", "value_of"]
+
+SEEN: dict[Judged, str] = {
+    "held": "held",
+    "plausible": "plausible",
+    "doubtful": "doubtful",
+    "broken": "did not hold",
+    "not tested": "not tested",
+    "not claimed": "not claimed",
+}
+
+
+def value_of(claimed: bool | str) -> str:
+    """A guarantee's value, for people.
+
+    Args:
+        claimed: It.
+    """
+    if isinstance(claimed, str):
+        return claimed
+    return "yes" if claimed else "no"
+
+
+def sentence(text: str) -> str:
+    """A clause as a sentence.
+
+    Args:
+        text: Without its full stop.
+    """
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+
+
+def summary(examination: Examination) -> list[str]:
+    """The result, in sentences.
+
+    Args:
+        examination: What was found.
+    """
+    several = len(examination.places) > 1
+    said: list[str] = []
+    for claim in examination.broken:
+        at = f" of {examination.places[claim.place].location}" if several else ""
+        said.append(f"The claim {claim.guarantee} = {value_of(claim.claimed)}{at} did not hold.")
+    if examination.failed:
+        titles = dict.fromkeys(finding.title for finding in examination.failed)
+        said.append(f"{_counted(len(examination.failed), 'probe')} failed: {'; '.join(titles)}.")
+    if examination.warned:
+        titles = dict.fromkeys(finding.title for finding in examination.warned)
+        said.append(f"{_counted(len(examination.warned), 'warning')}: {'; '.join(titles)}.")
+    if not said:
+        passed = sum(finding.outcome == "pass" for finding in examination.findings)
+        said.append(f"All is well: {_counted(passed, 'probe')} passed, and every claim that was tested held.")
+    return said
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
