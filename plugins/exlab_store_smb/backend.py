@@ -395,7 +395,7 @@ class SmbBackend:
     def _end_session(self) -> None:
         """Sees to it that a connection which fell silent leaves no lock: the next one ends its session."""
         with suppress(StoreError):
-            self._links.current(Deadline(min(_LAST_WORD, self._timeout)))
+            self._links.current(Deadline(min(_LAST_WORD, self._timeout / 4)))
 
     # What the operations are made of.
 

@@ -63,6 +63,7 @@ class SmbConnection(Connection):  # type: ignore[misc]
         self._order = threading.Lock()
         self._closing = False
         super().__init__(guid, server, port, require_signing=require_signing)
+        self.outstanding_requests = _Requests()
 
     @property
     def transport(self) -> Any:
@@ -245,6 +246,14 @@ class SmbConnection(Connection):  # type: ignore[misc]
         if not self.supports_multi_credit or message.COMMAND not in {Commands.SMB2_READ, Commands.SMB2_WRITE}:
             return 1
         return 1 + max(0, int(message["length"].get_value()) - 1) // _CREDIT_SIZE
+
+
+class _Requests(dict[int, Any]):
+    """The requests under way; the thread that receives goes through them while others add and remove some."""
+
+    def values(self) -> Any:
+        """A copy, made in one step."""
+        return list(super().values())
 
 
 def _unsigned_by_nature(header: Any) -> bool:

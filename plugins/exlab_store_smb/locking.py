@@ -112,7 +112,7 @@ class SmbLock:
                 messages.unlock_byte_0(),
                 messages.close(),
             ]
-            self.link.run(compound, Deadline(self._timeout).half())
+            self.link.run(compound, Deadline(self._timeout / 2))
         except LinkLost:
             # The server frees the locks of a connection that has ended. Of one that fell silent it does not know.
             self._end_session()

@@ -34,7 +34,7 @@ class Attempt:
     """How far an attempt to change a document has come.
 
     Attributes:
-        begun: When, by this machine's monotonic clock.
+        begun: When the change itself may have been asked for first, by this machine's monotonic clock.
         temporary: The temporary file's name on the share, as long as there may be one.
         stored: The server has said that the temporary file is there.
         asked: The server may have been asked for the change itself: the rename, or the deletion.

@@ -155,6 +155,8 @@ class Replacer:
     def _run_change(self, link: Link, compound: list[Any], deadline: Deadline, attempt: Attempt) -> list[Reply]:
         """Sends what changes the document, and keeps the attempt true when it cannot be sent."""
         before, attempt.asked = attempt.asked, True
+        if not before:
+            attempt.begun = time.monotonic()
         try:
             return link.run(compound, deadline.half())
         except LinkLost as lost:

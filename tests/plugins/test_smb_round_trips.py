@@ -64,8 +64,9 @@ def test_a_larger_document_that_this_store_has_written_is_read_in_two_at_most(wi
     assert count.round_trips <= 2
 
 
-def test_a_document_that_is_missing_is_missed_in_one(wire: WireProxy, store: Store) -> None:
-    with costs(wire, 1), pytest.raises(FileNotFoundError):
+def test_a_document_that_is_missing_is_looked_for_again_in_one_more(wire: WireProxy, store: Store) -> None:
+    # Samba overlooks a document that is being replaced, now and then.
+    with costs(wire, 2, requests=3), pytest.raises(FileNotFoundError):
         store.read_snapshot(KEY)
 
 
@@ -123,6 +124,7 @@ def test_a_write_under_a_lock_takes_one(wire: WireProxy, store: Store) -> None:
 
 
 def test_an_update_takes_four_at_most(wire: WireProxy, store: Store) -> None:
+    store.update(KEY, lambda _: b"x")  # what is missing is looked for again
     for number in range(3):
         with wire.counting() as count:
             store.update(KEY, lambda current: (current or b"") + b"x")

@@ -66,10 +66,10 @@ def test_room_that_others_may_have_taken_meanwhile_does_not_count(monkeypatch: p
     assert not room.suffices_for(1)
 
 
-def test_a_share_that_had_too_little_room_is_taken_for_full_until_the_server_says_otherwise() -> None:
+def test_a_share_that_had_no_room_where_it_said_there_was_is_taken_for_full_from_then_on() -> None:
     room = Room()
+    room.distrust()
     room.note(1 << 40)
-    room.forget()
     assert not room.suffices_for(1)
 
 
