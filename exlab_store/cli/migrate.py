@@ -190,6 +190,8 @@ def _verdict(migration: Migration) -> RenderableType:
     from rich.text import Text
 
     number = len(migration.documents)
+    if migration.complete and not number:
+        return Text("The source has no documents.")
     if migration.complete and migration.dry_run:
         return Text("Nothing was written: this was a dry run.", style="green")
     if migration.complete:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-if TYPE_CHECKING:
-    from exlab_store.errors import StoreError
-    from exlab_store.model import LockOwner, Version
+# The fields' types are evaluated by msgspec and by the documentation.
+from exlab_store.errors import StoreError  # noqa: TC001
+from exlab_store.model import LockOwner, Version  # noqa: TC001
 
 __all__ = ["PROBLEMS", "DocumentReport", "Migration", "Outcome", "Phase"]
 

@@ -85,8 +85,10 @@ def test_a_conflict_is_4_and_deletes_nothing(lab: Path) -> None:
 def test_a_lock_is_5_and_says_whose_it_is(lab: Path) -> None:
     with open_store(lab / "old") as store, store.lock("a.json", purpose="a long re-sync"):
         result = run_command("migrate", "old", "new", "--lock-timeout", "0.1", cwd=lab)
-    assert result.returncode == 5
-    assert "'a long re-sync'" in result.stderr + " ".join(result.stdout.split())
+    assert (result.returncode, result.stdout) == (5, "")
+    assert "somebody holds this lock; nothing was copied" in result.stderr
+    assert "'a long re-sync'" in result.stderr
+    assert list((lab / "new").iterdir()) == []
 
 
 def test_a_document_that_the_target_refuses_is_1(lab: Path) -> None:
@@ -123,6 +125,11 @@ def test_what_cannot_be_meant_is_wrong_usage(lab: Path, arguments: tuple[str, ..
     assert message in refused(2, "migrate", *arguments, "--delete-source", cwd=lab)
     assert len(documents(lab / "old")) == 3
     assert list((lab / "new").iterdir()) == []
+
+
+def test_an_empty_source_is_said_to_be_empty(lab: Path) -> None:
+    (lab / "empty").mkdir()
+    assert _run_here("migrate", "empty", "new", cwd=lab).stdout.endswith("The source has no documents.\n")
 
 
 def test_a_target_is_made_where_that_is_asked_for(lab: Path) -> None:

@@ -211,6 +211,20 @@ def test_while_a_lock_is_held_in_the_source_nothing_is_copied(memory: Store, dry
     assert contents(memory) == {}
 
 
+def test_a_lock_that_another_holder_has_in_a_directory_is_seen(tmp_path: Path, disk: Store, memory: Store) -> None:
+    fill(disk, {"a.json": b"1", "b.json": b"2"})
+    with (
+        open_store(tmp_path / "disk") as other,
+        other.lock("b.json", purpose="a long re-sync"),
+        pytest.raises(LockTimeout) as caught,
+    ):
+        migrate(disk, memory, lock_timeout=0)
+    assert caught.value.holder is not None
+    assert caught.value.holder.purpose == "a long re-sync"
+    assert contents(memory) == {}
+    assert migrate(disk, memory).complete
+
+
 def test_a_lock_that_is_soon_released_is_waited_for(memory: Store) -> None:
     source = open_store(backend=Showing(Memory()))
     fill(source, {"a.json": b"1"})

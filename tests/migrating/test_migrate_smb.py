@@ -15,7 +15,7 @@ import pytest
 from conftest import lacking
 from sites import contents, documents, fill_directory
 
-from exlab_store import BackendUnavailable, LocationError, StorageFull, Store, open_store, version_of
+from exlab_store import BackendUnavailable, LocationError, LockTimeout, StorageFull, Store, open_store, version_of
 from exlab_store.migrating import migrate
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def killed(samba: SambaServer, *arguments: str, when: int, target: Path) -> None
     with command(samba, *arguments) as process:
         while sum(1 for _ in target.glob("**/*.json")) < when:
             assert process.poll() is None, process.communicate()
-            time.sleep(0.005)
+            time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
         process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
@@ -111,6 +111,19 @@ def test_a_lock_of_another_program_on_the_share_is_respected(samba: SambaServer,
     assert [(each.key, each.outcome) for each in migration.documents] == [("a.json", "locked"), ("b.json", "copied")]
     assert "on the server" in str(migration.problems[0].holder)
     assert len(contents(posix)) == 2
+
+
+def test_while_a_lock_is_held_on_the_share_it_is_not_left(samba: SambaServer, share: Store, posix: Store) -> None:
+    share.atomic_write("a.json", b"1")
+    share.atomic_write("b.json", b"2")
+    with (
+        open_store(samba.root / "lab") as server,
+        server.lock("b.json", purpose="on the server"),
+        pytest.raises(LockTimeout, match="nothing was copied") as caught,
+    ):
+        migrate(share, posix, lock_timeout=0.2)
+    assert "on the server" in str(caught.value.holder)
+    assert contents(posix) == {}
 
 
 def test_a_share_that_may_only_be_read_can_be_left(samba: SambaServer, posix: Store) -> None:
