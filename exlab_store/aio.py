@@ -1,197 +1,83 @@
 """The verbs of a store as coroutines, for asyncio and trio.
 
-The work runs on worker threads, a bounded number for each share, so that a slow one cannot take the threads of
-another or of the application. Waiting for a lock takes no thread: tasks of one event loop queue in order, and the
-first of them asks for the lock again and again, sleeping on the loop in between.
+Each verb is the synchronous one, called on a thread that belongs to the store (see `exlab_store.workers`). Waiting
+for a lock that somebody in this process holds takes no thread: a task waits for its turn on its event loop, and only
+then calls the verb, which finds the turn reserved for it.
 
-Cancelling waits for an operation that has begun, so its outcome is known: nothing is left half done, no lock and
-no thread is left behind.
+Cancelling waits for a call that has begun, so its outcome is known: nothing is left half done, no lock and no thread
+is left behind.
 """
 
 from __future__ import annotations
 
 import random
-import threading
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Generic, TypeVar, final
+from typing import TYPE_CHECKING, TypeVar, final
 
 import anyio
-import anyio.to_thread
-from anyio.lowlevel import RunVar
 
 from exlab_store.addresses import place_of, placed
-from exlab_store.errors import LockAlreadyHeld, LockTimeout, StoreError
-from exlab_store.locks import DEFAULT_LOCK_TIMEOUT, StoreLock, check_timeout
+from exlab_store.errors import LockTimeout, StoreError
+from exlab_store.keys import check_key
+from exlab_store.locks import DEFAULT_LOCK_TIMEOUT, StoreLock, check_timeout, new_owner
 from exlab_store.model import ANY
+from exlab_store.off_loop import Bell, admitted, on_worker, to_the_end
+from exlab_store.turns import ReservedTurn, TaskHolder, Waiter, ask_for_turn, reserved_turn, this_thread
+from exlab_store.workers import workers_for
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Hashable
+    from collections.abc import Awaitable, Callable, Hashable
     from contextlib import AbstractAsyncContextManager
+    from types import TracebackType
 
     from exlab_store.model import Expectation, HeldLock, LockOwner, Snapshot, Version
     from exlab_store.store import Store
+    from exlab_store.turns import Turn
 
-__all__ = ["AsyncStore", "AsyncStorePath", "in_thread"]
+__all__ = ["AsyncStore", "AsyncStorePath"]
 
 T = TypeVar("T")
 
-_THREADS_PER_SHARE = 16
-_JOIN_POLL = 0.002
-
-# Pauses between two attempts at a lock that another process holds, in seconds: growing, and jittered.
+# Pauses between two attempts at a lock that another process holds, in seconds: growing, and jittered. Only for those
+# who find all threads busy that may wait for other processes.
 _FIRST_PAUSE = 0.001
 _LONGEST_PAUSE = 0.064
 
 
-class _Queue:
-    """The tasks of one event loop that want one lock."""
+class _WaitingTask(Waiter):
+    __slots__ = ("_bell",)
 
-    __slots__ = ("holder", "lock", "owner", "users")
+    def __init__(self, holder: Hashable, owner: LockOwner) -> None:
+        super().__init__(holder, owner)
+        self._bell = Bell()
 
-    def __init__(self) -> None:
-        self.lock = anyio.Lock()
-        self.users = 0
-        self.holder: int | None = None
-        self.owner: LockOwner | None = None
+    def wake(self) -> bool:
+        return self._bell.ring()
 
-
-# An event loop's own state: anyio's locks and limiters belong to the loop they are used in.
-_queues: RunVar[dict[Hashable, _Queue]] = RunVar("exlab_store_queues")
-_limiters: RunVar[dict[str, anyio.CapacityLimiter]] = RunVar("exlab_store_limiters")
-
-
-class _Work(Generic[T]):
-    """A call in a worker thread that is not lost sight of when the task that wants it is cancelled."""
-
-    def __init__(self, call: Callable[[Callable[[], bool]], T]) -> None:
-        self._call = call
-        self._mutex = threading.Lock()
-        self._begun = False
-        self._abandoned = False
-        self.ended = threading.Event()
-        self.result: T | None = None
-
-    def __call__(self) -> T | None:
-        with self._mutex:
-            if self._abandoned:
-                return None
-            self._begun = True
-        try:
-            self.result = self._call(self.abandoned)
-        finally:
-            self.ended.set()
-        return self.result
-
-    def abandoned(self) -> bool:
-        return self._abandoned
-
-    def abandon(self) -> bool:
-        """Whether the call has begun, so that its end is to be awaited."""
-        with self._mutex:
-            self._abandoned = True
-            return self._begun
-
-
-async def in_thread(
-    store: Store | None,
-    call: Callable[[Callable[[], bool]], T],
-    undo: Callable[[T], None] | None = None,
-) -> T:
-    """Runs a call in a worker thread; cancelling waits for a call that has begun.
-
-    Args:
-        store: Whose share's threads are used; None for those that open stores.
-        call: What to run. It is given a function that says whether the task was cancelled meanwhile.
-        undo: What to do with the result of a call whose task was cancelled.
-
-    Returns:
-        What the call returns.
-    """
-    work = _Work(call)
-    try:
-        result = await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=_limiter(store))
-    except anyio.get_cancelled_exc_class():
-        if work.abandon():
-            await _joined(work)
-            if undo is not None and work.result is not None:
-                undo(work.result)
-        raise
-    return result  # type: ignore[return-value]  # None only for work that was abandoned, which raises above
-
-
-async def _joined(work: _Work[T]) -> None:
-    # anyio's shield does not hold off asyncio's own Task.cancel(), so a second one may arrive here.
-    while not work.ended.is_set():
-        with anyio.CancelScope(shield=True):
-            try:
-                await anyio.sleep(_JOIN_POLL)
-            except anyio.get_cancelled_exc_class():
-                continue
-
-
-def _limiter(store: Store | None) -> anyio.CapacityLimiter:
-    try:
-        limiters = _limiters.get()
-    except LookupError:
-        limiters = dict[str, anyio.CapacityLimiter]()
-        _limiters.set(limiters)
-    share = "" if store is None else _share(store)
-    limiter = limiters.get(share)
-    if limiter is None:
-        limiter = limiters[share] = anyio.CapacityLimiter(_THREADS_PER_SHARE)
-    return limiter
-
-
-def _share(store: Store) -> str:
-    """What may be slow as a whole: a server, and of a path what a mount or a share is usually named by."""
-    location = store.location
-    if location is None:
-        return "a backend object"
-    return f"{location.scheme}://{location.host}{'/'.join(location.path.split('/')[:3])}"
-
-
-async def _acquired(lock: anyio.Lock, timeout: float) -> bool:
-    try:
-        lock.acquire_nowait()  # a timeout of 0 tries once
-    except anyio.WouldBlock:
-        with anyio.move_on_after(timeout):
-            await lock.acquire()
-            return True
+    async def woken(self, timeout: float) -> bool:
+        """Whether the turn has come in time."""
+        if timeout > 0:
+            with anyio.move_on_after(timeout):
+                await self._bell.heard()
+                return True
         return False
-    return True
 
 
-@asynccontextmanager
-async def _turn(place: Hashable, timeout: float) -> AsyncGenerator[_Queue]:
-    """The turn of this task among the tasks of its event loop; first come, first served."""
+async def _turn(place: Hashable, holder: TaskHolder, owner: LockOwner, timeout: float) -> Turn:
+    """As `take_turn`, for a task."""
+    turn, waiter = ask_for_turn(place, holder, owner, _WaitingTask)
+    if waiter is None:
+        return turn
     try:
-        queues = _queues.get()
-    except LookupError:
-        queues = dict["Hashable", _Queue]()
-        _queues.set(queues)
-    queue = queues.setdefault(place, _Queue())
-    task = anyio.get_current_task().id
-    if queue.holder == task:
-        raise LockAlreadyHeld(
-            "the lock is held by the task that asks for it",
-            hint="Pass the held lock on (lock=...) instead of taking it a second time.",
-        )
-    queue.users += 1
-    try:
-        if not await _acquired(queue.lock, timeout):
-            raise LockTimeout(
-                f"waited {timeout:g} s for another task of this process to release the lock", holder=queue.owner
-            )
-        queue.holder = task
-        try:
-            yield queue
-        finally:
-            queue.holder = queue.owner = None
-            queue.lock.release()
-    finally:
-        queue.users -= 1
-        if not queue.users:
-            del queues[place]
+        if await waiter.woken(timeout):
+            return turn
+    except BaseException:
+        if turn.withdraw(waiter) is None:
+            turn.end()
+        raise
+    before = turn.withdraw(waiter)
+    if before is None:
+        return turn
+    raise LockTimeout(f"waited {timeout:g} s for another task of this process to release the lock", holder=before)
 
 
 class AsyncStore:
@@ -203,6 +89,7 @@ class AsyncStore:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._workers = workers_for(store.location)
 
     @property
     def store(self) -> Store:
@@ -211,13 +98,19 @@ class AsyncStore:
 
     async def read_snapshot(self, key: str) -> Snapshot:
         """As `Store.read_snapshot`."""
-        return await in_thread(self._store, lambda _: self._store.read_snapshot(key))
+        return await self._called(lambda: self._store.read_snapshot(key))
 
     async def atomic_write(
         self, key: str, data: bytes, *, expect: Expectation = ANY, lock: HeldLock | None = None
     ) -> Version:
         """As `Store.atomic_write`; a cancelled task learns of it once the write has ended."""
-        return await in_thread(self._store, lambda _: self._store.atomic_write(key, data, expect=expect, lock=lock))
+
+        def write() -> Version:
+            return self._store.atomic_write(key, data, expect=expect, lock=lock)
+
+        if lock is None and self._locks_for(expect):
+            return await self._locking(key, DEFAULT_LOCK_TIMEOUT, "conditional write", write)
+        return await self._called(write)
 
     async def update(
         self,
@@ -228,69 +121,133 @@ class AsyncStore:
         purpose: str = "update",
         lock: HeldLock | None = None,
     ) -> Version:
-        """As `Store.update`; ``change`` is called in a worker thread."""
+        """As `Store.update`; ``change`` is called on a worker thread."""
+
+        def update() -> Version:
+            return self._store.update(key, change, timeout=timeout, purpose=purpose, lock=lock)
+
         if lock is not None:
-            return await in_thread(self._store, lambda _: self._store.update(key, change, lock=lock))
-        async with self.lock(key, timeout=timeout, purpose=purpose) as held:
-            return await in_thread(self._store, lambda _: self._store.update(key, change, lock=held))
+            return await self._called(update)
+        return await self._locking(key, timeout, purpose, update)
 
-    @asynccontextmanager
-    async def lock(
+    def lock(
         self, key: str, *, timeout: float = DEFAULT_LOCK_TIMEOUT, purpose: str = ""
-    ) -> AsyncGenerator[StoreLock]:
-        """As `Store.lock`, as an asynchronous context manager; to be left by the task that entered it."""
-        check_timeout(timeout)
-        deadline = anyio.current_time() + timeout
-        async with AsyncExitStack() as stack:
-            try:
-                queue = await stack.enter_async_context(_turn(place_of(self._store, key), timeout))
-            except StoreError as error:
-                raise placed(error, key, self._store.location) from error.__cause__
-            held = await self._taken(key, timeout, deadline, purpose)
-            queue.owner = held.owner
-            try:
-                yield held
-            finally:
-                try:
-                    with anyio.CancelScope(shield=True):
-                        await in_thread(self._store, lambda _: held.release())
-                finally:
-                    held.release()  # for a task that was cancelled again before the thread began
+    ) -> AbstractAsyncContextManager[StoreLock]:
+        """As `Store.lock`, as an asynchronous context manager. Tasks and threads of one process queue in order."""
 
-    async def _taken(self, key: str, timeout: float, deadline: float, purpose: str) -> StoreLock:
-        pause = _FIRST_PAUSE
-        while True:
-            try:
-                return await in_thread(self._store, _Take(self._store, key, purpose), undo=StoreLock.release)
-            except LockTimeout as error:
-                remaining = deadline - anyio.current_time()
-                if remaining <= 0:
-                    message = f"waited {timeout:g} s for the lock"
-                    raise LockTimeout(message, holder=error.holder, key=error.key, location=error.location) from error
-            await anyio.sleep(min(remaining, pause * random.uniform(0.5, 1.5)))  # noqa: S311  # no secret
-            pause = min(pause * 2, _LONGEST_PAUSE)
+        def take() -> StoreLock:
+            return self._store.lock(key, timeout=timeout, purpose=purpose)
+
+        return _Locking(
+            lambda: self._locking(key, timeout, purpose, take, undo=StoreLock.release),
+            lambda held: to_the_end(self._workers, held.release),
+        )
 
     async def list_keys(self, prefix: str = "") -> list[str]:
         """As `Store.list_keys`."""
-        return await in_thread(self._store, lambda _: self._store.list_keys(prefix))
+        return await self._called(lambda: self._store.list_keys(prefix))
 
     async def delete(self, key: str, *, expect: Expectation = ANY, lock: HeldLock | None = None) -> None:
         """As `Store.delete`."""
-        await in_thread(self._store, lambda _: self._store.delete(key, expect=expect, lock=lock))
+
+        def delete() -> None:
+            self._store.delete(key, expect=expect, lock=lock)
+
+        if lock is None and self._locks_for(expect):
+            await self._locking(key, DEFAULT_LOCK_TIMEOUT, "conditional deletion", delete)
+        else:
+            await self._called(delete)
+
+    async def _called(self, call: Callable[[], T]) -> T:
+        await admitted()
+        return await on_worker(self._workers, call)
+
+    def _locks_for(self, expect: Expectation) -> bool:
+        return expect is not ANY and self._store.guarantees.conditional_write == "locked"
+
+    async def _locking(
+        self,
+        key: str,
+        timeout: float,
+        purpose: str,
+        call: Callable[[], T],
+        undo: Callable[[T], object] | None = None,
+    ) -> T:
+        """Makes a call that takes the lock, when it is this task's turn."""
+        check_timeout(timeout)
+        if self._store.guarantees.lock_scope == "none":
+            return await self._called(call)  # which says so
+        await admitted()
+        deadline = anyio.current_time() + timeout
+        holder = TaskHolder(this_thread(), anyio.get_current_task().id)
+        owner = new_owner(purpose)
+        try:
+            check_key(key)
+            place = place_of(self._store, key)
+            turn = await _turn(place, holder, owner, timeout)
+        except StoreError as error:
+            raise placed(error, key, self._store.location) from error.__cause__
+        reserved = ReservedTurn(place, holder, owner, turn)
+        try:
+            pause = _FIRST_PAUSE
+            while True:
+                try:
+                    return await self._attempt(reserved, deadline, call, undo)
+                except LockTimeout as error:
+                    if reserved.taken:
+                        raise  # another lock's, within the call
+                    remaining = deadline - anyio.current_time()
+                    if remaining <= 0:
+                        message = f"waited {timeout:g} s for the lock"
+                        raise LockTimeout(
+                            message, holder=error.holder, key=error.key, location=error.location
+                        ) from error
+                await anyio.sleep(min(remaining, pause * random.uniform(0.5, 1.5)))  # noqa: S311  # no secret
+                pause = min(pause * 2, _LONGEST_PAUSE)
+        finally:
+            reserved.end()
+
+    async def _attempt(
+        self, reserved: ReservedTurn, deadline: float, call: Callable[[], T], undo: Callable[[T], object] | None
+    ) -> T:
+        def with_turn() -> T:
+            reserved_turn.set(reserved)
+            return call()
+
+        patient = self._workers.patient.acquire(blocking=False)
+        try:
+            reserved.patience = max(0.0, deadline - anyio.current_time()) if patient else 0.0
+            return await on_worker(self._workers, with_turn, abandon=reserved.abandon, undo=undo)
+        finally:
+            if patient:
+                self._workers.patient.release()
 
 
-class _Take:
-    """One attempt at a lock, on whichever thread; the thread is not the holder, as another task uses it next."""
+class _Locking:
+    """What ``async with store.aio.lock(key)`` enters."""
 
-    __slots__ = ("_key", "_purpose", "_store")
+    __slots__ = ("_held", "_release", "_take")
 
-    def __init__(self, store: Store, key: str, purpose: str) -> None:
-        self._store = store
-        self._key = key
-        self._purpose = purpose
+    def __init__(
+        self, take: Callable[[], Awaitable[StoreLock]], release: Callable[[StoreLock], Awaitable[None]]
+    ) -> None:
+        self._take = take
+        self._release = release
+        self._held: list[StoreLock] = []
 
-    def __call__(self, cancelled: Callable[[], bool]) -> StoreLock:
-        return self._store.lock(self._key, timeout=0, purpose=self._purpose, cancelled=cancelled, holder=object())
+    async def __aenter__(self) -> StoreLock:
+        held = await self._take()
+        self._held.append(held)
+        return held
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        held = self._held.pop()
+        if isinstance(exc, GeneratorExit):
+            held.release()  # the loop has ended without ending this task: nobody can wait
+        else:
+            await self._release(held)
 
 
 @final

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from dataclasses import replace
 from types import MappingProxyType
@@ -19,7 +18,7 @@ from exlab_store.locks import DEFAULT_LOCK_TIMEOUT, StoreLock, check_timeout, ne
 from exlab_store.model import ABSENT, ANY
 from exlab_store.paths import StorePath
 from exlab_store.retrying import Retry, RetryingHooks
-from exlab_store.turns import take_turn
+from exlab_store.turns import reserved_turn, take_turn, this_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from exlab_store.backend_hooks import Backend
     from exlab_store.guarantees import Guarantees
     from exlab_store.model import Expectation, HeldLock, Leftover, LockOwner, Snapshot, Version
+    from exlab_store.turns import ReservedTurn, Turn
 
 __all__ = ["Store", "StoreLock", "open_store", "open_store_at"]
 
@@ -199,17 +199,6 @@ class _Cancelled:
             return True
 
 
-_threads = threading.local()
-
-
-def _this_thread() -> object:
-    """Stands for the running thread; the identifiers of threads are used again when one has ended."""
-    token: object = getattr(_threads, "token", None)
-    if token is None:
-        token = _threads.token = object()
-    return token
-
-
 class _ClosedHooks:
     def __getattr__(self, name: str) -> NoReturn:
         raise NotSupported("the store is closed", hint="Open it again.")
@@ -350,19 +339,23 @@ class Store:
             check_key(key)
             if self._guarantees.lock_scope == "none":
                 raise NotSupported("the backend has no locks")
+            place = place_of(self, key)
+            reserved = reserved_turn.get()
+            if reserved is not None:
+                if reserved.place == place and (turn := reserved.take()) is not None:
+                    return self._lock_in_turn(key, reserved, turn)
+                holder = holder or reserved.holder  # a change that takes the lock under which it is called
             owner = new_owner(purpose)
             deadline = time.monotonic() + timeout
-            asker = _this_thread() if holder is None else holder
-            turn = take_turn(place_of(self, key), asker, owner, timeout, cancelled)
+            turn = take_turn(place, this_thread() if holder is None else holder, owner, timeout, cancelled)
             try:
                 remaining = max(0.0, deadline - time.monotonic())
-                held = self._ask(key, owner, remaining, cancelled)
+                return StoreLock(self, self._ask(key, owner, remaining, cancelled), turn)
             except BaseException:
                 turn.end()
                 raise
         except StoreError as error:
             raise placed(error, key, self._location) from error.__cause__
-        return StoreLock(self, held, turn)
 
     def update(
         self,
@@ -489,6 +482,7 @@ class Store:
         """Closes the backend; a second call does nothing."""
         if not isinstance(self._calls, _ClosedHooks):
             self._calls = cast("RetryingHooks", _ClosedHooks())
+            self._aio = None  # with its threads
             self._hooks.close()
 
     def __enter__(self) -> Self:
@@ -504,6 +498,14 @@ class Store:
 
     def __repr__(self) -> str:
         return f"Store({str(self._location)!r})" if self._location is not None else "Store(backend=...)"
+
+    def _lock_in_turn(self, key: str, reserved: ReservedTurn, turn: Turn) -> StoreLock:
+        try:
+            held = self._ask(key, reserved.owner, reserved.patience, lambda: reserved.abandoned)
+        except BaseException:
+            reserved.give_back(turn)
+            raise
+        return StoreLock(self, held, turn)
 
     def _ask(self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool] | None) -> HeldLock:
         if cancelled is None:

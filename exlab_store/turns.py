@@ -1,8 +1,8 @@
-"""Turns: the threads of one process that want the same lock queue here, in order.
+"""Turns: the threads and tasks of one process that want the same lock queue here, in order.
 
-Only the thread whose turn it is asks the operating system or the server. So a process is one contender however
-many threads it has, its threads are served first come, first served, and a thread that asks for a lock it holds
-already is told so at once instead of waiting for itself.
+Only the one whose turn it is asks the operating system or the server. So a process is one contender however many
+threads and tasks it has, they are served first come, first served, and whoever asks for a lock that it holds already
+is told so at once instead of waiting for itself.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from __future__ import annotations
 import os
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import deque
-from typing import TYPE_CHECKING
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from exlab_store.errors import LockAlreadyHeld, LockTimeout
 
@@ -20,26 +22,72 @@ if TYPE_CHECKING:
 
     from exlab_store.model import LockOwner
 
-__all__ = ["Turn", "take_turn"]
+__all__ = ["ReservedTurn", "TaskHolder", "Turn", "Waiter", "ask_for_turn", "reserved_turn", "take_turn", "this_thread"]
 
 # How often a waiting thread asks whether it was cancelled. Being granted the turn wakes it at once.
 _CANCEL_POLL = 0.05
 
+W = TypeVar("W", bound="Waiter")
 
-class _Waiter:
-    __slots__ = ("holder", "owner", "wake")
+_threads = threading.local()
+
+
+def this_thread() -> object:
+    """Stands for the running thread; the identifiers of threads are used again when one has ended."""
+    token: object = getattr(_threads, "token", None)
+    if token is None:
+        token = _threads.token = object()
+    return token
+
+
+class TaskHolder(NamedTuple):
+    """A task that wants a lock, or holds it.
+
+    Attributes:
+        thread: Stands for the thread of its event loop, see `this_thread`.
+        task: The task's identifier.
+    """
+
+    thread: object
+    task: int
+
+
+class Waiter(ABC):
+    """Somebody in a queue.
+
+    Args:
+        holder: Who waits.
+        owner: Who waits, for others.
+    """
+
+    __slots__ = ("holder", "owner")
 
     def __init__(self, holder: Hashable, owner: LockOwner) -> None:
         self.holder = holder
         self.owner = owner
-        self.wake = threading.Lock()
-        self.wake.acquire()
+
+    @abstractmethod
+    def wake(self) -> bool:
+        """Tells that the turn has come, in the thread that ends its own; False if nobody is there any more."""
+
+
+class _WaitingThread(Waiter):
+    __slots__ = ("gate",)
+
+    def __init__(self, holder: Hashable, owner: LockOwner) -> None:
+        super().__init__(holder, owner)
+        self.gate = threading.Lock()
+        self.gate.acquire()
+
+    def wake(self) -> bool:
+        self.gate.release()
+        return True
 
 
 class Turn:
     """A place in the queue that has been reached; `end` gives it to the next.
 
-    Only `take_turn` makes one.
+    Only `ask_for_turn` makes one.
     """
 
     __slots__ = ("_holder", "_owner", "_place", "_waiters")
@@ -48,54 +96,86 @@ class Turn:
         self._place = place
         self._holder = holder
         self._owner = owner
-        self._waiters: deque[_Waiter] = deque()
+        self._waiters: deque[Waiter] = deque()
 
     def end(self) -> None:
-        """Lets the holder that has waited longest go on; to be called once, by any thread."""
+        """Lets the one that has waited longest go on; to be called once, by any thread."""
         with _mutex:
             if _turns.get(self._place) is not self:
                 return  # a forked child gives back what only its parent holds
-            if self._waiters:
-                waiter = self._waiters.popleft()
+            while True:
+                try:
+                    waiter = self._waiters.popleft()
+                except IndexError:
+                    del _turns[self._place]
+                    return
                 self._holder = waiter.holder
                 self._owner = waiter.owner
-                waiter.wake.release()
-            else:
-                del _turns[self._place]
+                if waiter.wake():
+                    return
 
-    def enqueue(self, holder: Hashable, owner: LockOwner) -> _Waiter:
+    def enqueue(self, waiter: Waiter) -> None:
         """Puts a waiter at the end of the queue; the mutex is held by the caller."""
-        if self._holder == holder:
+        holder = self._holder
+        # A thread that waits for a task of the event loop that it runs would wait for itself.
+        if holder == waiter.holder or (isinstance(holder, TaskHolder) and holder.thread is waiter.holder):
             raise LockAlreadyHeld(
                 "the lock is held by the one who asks for it",
                 hint="Pass the held lock on (lock=...) instead of taking it a second time.",
             )
-        waiter = _Waiter(holder, owner)
         self._waiters.append(waiter)
-        return waiter
 
-    def withdraw(self, waiter: _Waiter) -> LockOwner | None:
+    def withdraw(self, waiter: Waiter) -> LockOwner | None:
         """Takes a waiter out of the queue and tells who is before it; None when its turn has come meanwhile."""
         with _mutex:
-            if waiter not in self._waiters:
+            try:
+                self._waiters.remove(waiter)
+            except ValueError:
                 return None
-            self._waiters.remove(waiter)
             return self._owner
 
 
-_mutex = threading.Lock()
+# Re-entrant: the garbage collector may end a task that waits here, at any moment, in any thread.
+_mutex = threading.RLock()
 _turns: dict[Hashable, Turn] = {}
 
 
 def _forget_in_child() -> None:
     # The threads that held or awaited these turns do not exist in a forked child.
     global _mutex
-    _mutex = threading.Lock()
+    _mutex = threading.RLock()
     _turns.clear()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_in_child)
+
+
+def ask_for_turn(
+    place: Hashable, holder: Hashable, owner: LockOwner, waiting: Callable[[Hashable, LockOwner], W]
+) -> tuple[Turn, W | None]:
+    """Takes the turn if it is free, and otherwise a place in its queue.
+
+    Args:
+        place: What the turn is for: the same for all who exclude each other.
+        holder: Who asks: a thread, a task, or another value that stands for one flow of control.
+        owner: Who asks, for those who wait in vain.
+        waiting: Makes the waiter, from holder and owner, if one is needed.
+
+    Returns:
+        The turn, and None if it is the holder's, to be ended exactly once; otherwise who is to be woken.
+
+    Raises:
+        LockAlreadyHeld: It is this holder's turn already.
+    """
+    with _mutex:
+        turn = _turns.get(place)
+        if turn is None:
+            turn = _turns[place] = Turn(place, holder, owner)
+            return turn, None
+        waiter = waiting(holder, owner)
+        turn.enqueue(waiter)
+        return turn, waiter
 
 
 def take_turn(
@@ -105,11 +185,11 @@ def take_turn(
     timeout: float,
     cancelled: Callable[[], bool] | None = None,
 ) -> Turn:
-    """Waits until it is the holder's turn.
+    """Waits, in this thread, until it is the holder's turn.
 
     Args:
-        place: What the turn is for: the same for all who exclude each other.
-        holder: Who asks: the thread's identifier, or another value that stands for one flow of control.
+        place: As for `ask_for_turn`.
+        holder: As for `ask_for_turn`.
         owner: Who asks, for those who wait in vain.
         timeout: Seconds to wait; 0 tries once.
         cancelled: Asked every 50 ms while waiting; True ends the wait.
@@ -121,14 +201,11 @@ def take_turn(
         LockAlreadyHeld: It is this holder's turn already.
         LockTimeout: The time is over, or the wait was cancelled.
     """
-    with _mutex:
-        turn = _turns.get(place)
-        if turn is None:
-            turn = _turns[place] = Turn(place, holder, owner)
-            return turn
-        waiter = turn.enqueue(holder, owner)
+    turn, waiter = ask_for_turn(place, holder, owner, _WaitingThread)
+    if waiter is None:
+        return turn
     try:
-        if _wait(waiter, timeout, cancelled):
+        if _wait(waiter.gate, timeout, cancelled):
             return turn
     except BaseException:
         if turn.withdraw(waiter) is None:
@@ -140,14 +217,70 @@ def take_turn(
     raise LockTimeout(f"waited {timeout:g} s for another thread of this process to release the lock", holder=before)
 
 
-def _wait(waiter: _Waiter, timeout: float, cancelled: Callable[[], bool] | None) -> bool:
+def _wait(gate: threading.Lock, timeout: float, cancelled: Callable[[], bool] | None) -> bool:
     if cancelled is None:
-        return waiter.wake.acquire(timeout=min(timeout, threading.TIMEOUT_MAX))
+        return gate.acquire(timeout=min(timeout, threading.TIMEOUT_MAX))
     deadline = time.monotonic() + timeout
     while not cancelled():
         remaining = deadline - time.monotonic()
-        if waiter.wake.acquire(timeout=max(0.0, min(remaining, _CANCEL_POLL))):
+        if gate.acquire(timeout=max(0.0, min(remaining, _CANCEL_POLL))):
             return True
         if remaining <= 0:
             return False
     return False
+
+
+class ReservedTurn:
+    """The turn that a task has waited for, on its event loop, for the lock that a call takes on a worker thread.
+
+    Args:
+        place: What the turn is for.
+        holder: The task.
+        owner: Who asks for the lock.
+        turn: The turn.
+    """
+
+    __slots__ = ("_turns", "abandoned", "holder", "owner", "patience", "place")
+
+    def __init__(self, place: Hashable, holder: TaskHolder, owner: LockOwner, turn: Turn) -> None:
+        self.place = place
+        self.holder = holder
+        self.owner = owner
+        self.patience = 0.0
+        """Seconds that the thread may wait for somebody outside this process."""
+        self.abandoned = False
+        """Whether nobody wants the lock any more."""
+        self._turns = [turn]
+
+    @property
+    def taken(self) -> bool:
+        """Whether the lock was taken, to which the turn now belongs."""
+        return not self._turns
+
+    def take(self) -> Turn | None:
+        """The turn, for the first who asks."""
+        try:
+            return self._turns.pop()
+        except IndexError:
+            return None
+
+    def give_back(self, turn: Turn) -> None:
+        """Takes the turn back, as the lock could not be had."""
+        self._turns.append(turn)
+        if self.abandoned:
+            self.end()
+
+    def abandon(self) -> None:
+        """Asks the thread that waits for the lock to give up."""
+        self.abandoned = True
+
+    def end(self) -> None:
+        """Ends the turn unless a lock has it; a thread that still asks for the lock ends it later."""
+        self.abandoned = True
+        turn = self.take()
+        if turn is not None:
+            turn.end()
+
+
+# Seen by the calls that a task makes on worker threads, and by nobody else.
+reserved_turn: ContextVar[ReservedTurn | None] = ContextVar("exlab_store_reserved_turn", default=None)

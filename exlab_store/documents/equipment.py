@@ -10,12 +10,8 @@ from exlab_store.addresses import placed
 from exlab_store.documents.times import Timestamp, UnsetOrTimestamp, now, timestamp
 from exlab_store.documents.versioned import DocumentKind, VersionedDocument, is_json_object, keep_corrupt
 from exlab_store.errors import DocumentInvalid, StoreError
-from exlab_store.resolving import as_document, known_document
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from exlab_store.paths import StorePath
     from exlab_store.resolving import DocumentLocation
 
 __all__ = [
@@ -93,11 +89,12 @@ class RunsJson(VersionedDocument, frozen=True, kw_only=True):
     equipment: str
 
 
+_PURPOSE = "equipment cache"
+
 _EQUIPMENT = DocumentKind(EquipmentJson, EQUIPMENT_JSON_VERSION)
 _TEST_RUNS = DocumentKind(TestRunsJson, TEST_RUNS_JSON_VERSION)
 _RUNS = DocumentKind(RunsJson, RUNS_JSON_VERSION)
 
-D = TypeVar("D", bound=VersionedDocument)
 M = TypeVar("M", TestRunsJson, RunsJson)
 
 
@@ -134,8 +131,7 @@ class EquipmentCacheWriter:
             first = moment if stored is None else stored.first_seen_at or moment
             return msgspec.structs.replace(payload, first_seen_at=first, last_modified_at=moment)
 
-        path = await _document(location)
-        await self._update(path, lambda current: _EQUIPMENT.rewritten(current, change, path))
+        await _EQUIPMENT.aupdate(location, change, timeout=self._lock_timeout, purpose=_PURPOSE)
 
     async def read_equipment(self, location: DocumentLocation) -> EquipmentJson:
         """Reads ``equipment.json``; takes no lock.
@@ -149,7 +145,7 @@ class EquipmentCacheWriter:
             DocumentInvalid: It is not a valid document.
             StoreError: As `Store.read_snapshot` does.
         """
-        return await _read(location, _EQUIPMENT)
+        return await _EQUIPMENT.aread(location)
 
     async def write_test_runs_marker(self, location: DocumentLocation, payload: TestRunsJson) -> None:
         """Writes ``test_runs.json`` once: a document that exists stays as it is, whatever the payload says.
@@ -171,7 +167,7 @@ class EquipmentCacheWriter:
         Args:
             location: Where the document is.
         """
-        return await _read(location, _TEST_RUNS)
+        return await _TEST_RUNS.aread(location)
 
     async def write_runs_marker(self, location: DocumentLocation, payload: RunsJson) -> None:
         """Writes ``runs.json`` once, as `write_test_runs_marker` does [§11.4.3].
@@ -188,10 +184,12 @@ class EquipmentCacheWriter:
         Args:
             location: Where the document is.
         """
-        return await _read(location, _RUNS)
+        return await _RUNS.aread(location)
 
     async def _write_marker(self, location: DocumentLocation, payload: M, kind: DocumentKind[M]) -> None:
-        path = await _document(location)
+        from exlab_store.documents.coroutines import opened_document  # anyio takes 20 ms to import
+
+        path = await opened_document(location)
         try:
             data = _normalised(payload, kind)
         except StoreError as error:
@@ -207,10 +205,7 @@ class EquipmentCacheWriter:
             keep_corrupt(path, current, "it is not a JSON object")
             return data
 
-        await self._update(path, once)
-
-    async def _update(self, path: StorePath, change: Callable[[bytes | None], bytes]) -> None:
-        await path.aio.update(change, timeout=self._lock_timeout, purpose="equipment cache")
+        await path.aio.update(once, timeout=self._lock_timeout, purpose=_PURPOSE)
 
 
 def _normalised(payload: M, kind: DocumentKind[M]) -> bytes:
@@ -220,19 +215,3 @@ def _normalised(payload: M, kind: DocumentKind[M]) -> bytes:
     except ValueError as error:  # the 30th of February: what the pattern does not catch
         raise DocumentInvalid(f"the document is not valid: {error} - at `$.created_at`") from error
     return kind.encode(msgspec.structs.replace(checked, created_at=moment))
-
-
-async def _document(location: DocumentLocation) -> StorePath:
-    known = known_document(location)
-    if known is not None:
-        return known
-    from exlab_store.aio import in_thread
-
-    # Opening a store imports its backend and looks at the place: not on the event loop.
-    return await in_thread(None, lambda _: as_document(location))
-
-
-async def _read(location: DocumentLocation, kind: DocumentKind[D]) -> D:
-    path = await _document(location)
-    snapshot = await path.aio.read_snapshot()
-    return kind.decoded(snapshot.data, path)

@@ -16,6 +16,7 @@ from exlab_store.documents.merging import Fields, merged, raw_fields
 from exlab_store.documents.times import now
 from exlab_store.errors import DocumentInvalid, DocumentNotFound, SchemaMajorMismatchError
 from exlab_store.keys import MAX_KEY_BYTES, MAX_SEGMENT_BYTES, shortened
+from exlab_store.locks import DEFAULT_LOCK_TIMEOUT
 from exlab_store.resolving import as_document
 
 if TYPE_CHECKING:
@@ -161,6 +162,15 @@ class DocumentKind(Generic[D]):
         path = as_document(location)
         return self.decoded(path.read_snapshot().data, path)
 
+    async def aread(self, location: DocumentLocation) -> D:
+        """As `read`, for asyncio and trio.
+
+        Args:
+            location: Where it is.
+        """
+        path = await _opened(location)
+        return self.decoded((await path.aio.read_snapshot()).data, path)
+
     def decoded(self, data: bytes, path: StorePath) -> D:
         """As `decode`, with the document's name in the errors."""
         try:
@@ -168,13 +178,21 @@ class DocumentKind(Generic[D]):
         except (DocumentInvalid, SchemaMajorMismatchError) as error:
             raise placed(error, path.key, path.store.location) from error.__cause__
 
-    def update(self, location: DocumentLocation, change: Callable[[D | None], D], *, timeout: float = 30.0) -> D:
+    def update(
+        self,
+        location: DocumentLocation,
+        change: Callable[[D | None], D],
+        *,
+        timeout: float = DEFAULT_LOCK_TIMEOUT,
+        purpose: str = "update",
+    ) -> D:
         """Reads, changes and writes a document under its lock; fields that this program does not know stay.
 
         Args:
             location: Where it is.
             change: Gets the stored document, or None where there is none or a corrupt one, and returns the new one.
             timeout: Seconds to wait for the lock.
+            purpose: What for, shown to others who wait.
 
         Returns:
             The document as written.
@@ -183,15 +201,29 @@ class DocumentKind(Generic[D]):
             SchemaMajorMismatchError: The stored document has another major version; it is left as it is.
             StoreError: As `encode` and `Store.update` do.
         """
-        path = as_document(location)
-        written: list[bytes] = []
+        rewriting = _Rewriting(self, change, as_document(location))
+        rewriting.path.update(rewriting, timeout=timeout, purpose=purpose)
+        return self.decode(rewriting.written)
 
-        def rewritten(current: bytes | None) -> bytes:
-            written.append(self.rewritten(current, change, path))
-            return written[0]
+    async def aupdate(
+        self,
+        location: DocumentLocation,
+        change: Callable[[D | None], D],
+        *,
+        timeout: float = DEFAULT_LOCK_TIMEOUT,
+        purpose: str = "update",
+    ) -> D:
+        """As `update`, for asyncio and trio; ``change`` is called on a worker thread.
 
-        path.update(rewritten, timeout=timeout)
-        return self.decode(written[0])
+        Args:
+            location: Where it is.
+            change: As for `update`.
+            timeout: As for `update`.
+            purpose: As for `update`.
+        """
+        rewriting = _Rewriting(self, change, await _opened(location))
+        await rewriting.path.aio.update(rewriting, timeout=timeout, purpose=purpose)
+        return self.decode(rewriting.written)
 
     def rewritten(self, current: bytes | None, change: Callable[[D | None], D], path: StorePath) -> bytes:
         """What `update` writes; to be called under the document's lock.
@@ -219,6 +251,26 @@ class DocumentKind(Generic[D]):
             return data if fields is None else self._merged(data, fields)
         except (DocumentInvalid, SchemaMajorMismatchError) as error:
             raise placed(error, path.key, path.store.location) from error.__cause__
+
+
+class _Rewriting(Generic[D]):
+    """The change of bytes that a change of documents comes to, and what was written last."""
+
+    def __init__(self, kind: DocumentKind[D], change: Callable[[D | None], D], path: StorePath) -> None:
+        self._kind = kind
+        self._change = change
+        self.path = path
+        self.written = b""
+
+    def __call__(self, current: bytes | None) -> bytes:
+        self.written = self._kind.rewritten(current, self._change, self.path)
+        return self.written
+
+
+async def _opened(location: DocumentLocation) -> StorePath:
+    from exlab_store.documents.coroutines import opened_document  # anyio takes 20 ms to import
+
+    return await opened_document(location)
 
 
 def _stored_version(data: bytes) -> str | None:

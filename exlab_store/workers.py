@@ -1,0 +1,92 @@
+"""The threads on which the work of tasks is done: a bounded number for the stores of one share.
+
+So a slow share takes no threads from another, from the event loop's own executor, or from the application. They
+start when they are needed and end with the last of the stores.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
+from weakref import WeakSet, WeakValueDictionary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
+
+    from exlab_store.location import Location
+
+__all__ = ["THREADS_PER_SHARE", "Workers", "workers_for"]
+
+T = TypeVar("T")
+
+THREADS_PER_SHARE = 16
+
+# Of the threads, so many may wait for a lock that somebody outside this process holds. The rest is there for those
+# who need not wait.
+_PATIENT = 8
+
+
+class Workers:
+    """At most 16 threads."""
+
+    def __init__(self) -> None:
+        self.patient = threading.Semaphore(_PATIENT)
+        self._executor = _new_executor()
+        _all.add(self)
+
+    def submit(self, call: Callable[[], T]) -> Future[T]:
+        """Has a thread make a call.
+
+        Args:
+            call: What to call; first come, first served.
+        """
+        return self._executor.submit(call)
+
+    def forget_threads(self) -> None:
+        """Starts afresh in a forked child, which has none of the threads."""
+        self.patient = threading.Semaphore(_PATIENT)
+        self._executor = _new_executor()
+
+
+def _new_executor() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(THREADS_PER_SHARE, thread_name_prefix="exlab-store")
+
+
+_all: WeakSet[Workers] = WeakSet()
+_of_share: WeakValueDictionary[str, Workers] = WeakValueDictionary()
+_mutex = threading.Lock()
+
+
+def _forget_in_child() -> None:
+    global _mutex
+    _mutex = threading.Lock()
+    for workers in list(_all):
+        workers.forget_threads()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_child)
+
+
+def workers_for(location: Location | None) -> Workers:
+    """The threads for a store.
+
+    Args:
+        location: Where the store is; a nameless one in memory, or one without a location, has threads of its own.
+    """
+    if location is None or not location.shared:
+        return Workers()
+    share = _share(location)
+    with _mutex:
+        workers = _of_share.get(share)
+        if workers is None:
+            workers = _of_share[share] = Workers()
+        return workers
+
+
+def _share(location: Location) -> str:
+    """What may be slow as a whole: a server, and of a path what a mount or a share is usually named by."""
+    return f"{location.scheme}://{location.host}{'/'.join(location.path.split('/')[:3])}"
