@@ -37,7 +37,7 @@ class Observation(msgspec.Struct, kw_only=True):
         attempt: 1 for the first attempt, and so on.
         duration: Seconds.
         size: Bytes read or written, or keys listed; None where there is nothing to count.
-        outcome: ``done``, or the `StoreError.code` of the error, or the type of another exception.
+        outcome: ``done``, or the ``code`` of the `StoreError`, or the type of another exception.
         error: The error, or None.
     """
 

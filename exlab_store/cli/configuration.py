@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, cast
@@ -108,7 +109,7 @@ def check_configuration(names: Sequence[str], *, as_json: bool) -> None:
         print_json({"path": configuration.path, "found": _found(configuration), "stores": checked})
     else:
         print_text(_header(configuration))
-        show(_verdicts(checked))
+        _print_verdicts(checked)
         for answer in checked:
             _warn(answer.name, answer.warning)
     failures = codes - {ExitCode.DONE}
@@ -213,19 +214,35 @@ def _without_the_unrequired(rows: Sequence[_Setting]) -> Iterator[_Setting]:
         yield row
 
 
+def _print_verdicts(checked: Sequence[_Checked]) -> None:
+    if sys.stdout is not None and sys.stdout.isatty():  # pyright: ignore[reportUnnecessaryComparison]
+        show(_verdicts(checked))
+        return
+    # One line each, for grep and for mails; a location that is broken in two cannot be copied.
+    names = max((len(answer.name) for answer in checked), default=0) + 1
+    for answer in checked:
+        print_text(f"@{one_line(answer.name):<{names}} {_result(answer):<7} {_what(answer)}\n")
+
+
 def _verdicts(checked: Sequence[_Checked]) -> Table:
     from rich.text import Text
 
     table = _table(Text("Store"), "Result", "What")
     for answer in checked:
-        result = Text("ok", style="green") if answer.ok else Text("failed", style="red")
-        if answer.ok:
-            what = f"{answer.location}, opened in {answer.milliseconds} ms"
-        else:
-            message = cast("dict[str, str]", answer.error)["message"]
-            what = sentence(f"{answer.location}: {message}") + (f" {sentence(answer.hint)}" if answer.hint else "")
-        table.add_row(Text(f"@{one_line(answer.name)}"), result, Text(one_line(what)))
+        result = Text(_result(answer), style="green" if answer.ok else "red")
+        table.add_row(Text(f"@{one_line(answer.name)}"), result, Text(_what(answer)))
     return table
+
+
+def _result(answer: _Checked) -> str:
+    return "ok" if answer.ok else "failed"
+
+
+def _what(answer: _Checked) -> str:
+    if answer.ok:
+        return f"{answer.location}, opened in {answer.milliseconds} ms"
+    message = cast("dict[str, str]", answer.error)["message"]
+    return sentence(f"{answer.location}: {message}") + (f" {sentence(answer.hint)}" if answer.hint else "")
 
 
 def _header(configuration: Configuration) -> str:

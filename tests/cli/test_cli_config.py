@@ -165,10 +165,9 @@ def test_a_mistake_in_the_file_is_said_with_its_key(site: Path) -> None:
 # check
 
 
-def test_stores_that_open_are_ok(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
+def test_stores_that_open_are_ok(site: Path, tmp_path: Path) -> None:
     text = done("config", "check", "--config", site)
-    assert re.search(rf"^ @lab +ok +file://{tmp_path}/lab, opened in \d+ ms$", text, re.MULTILINE)
+    assert re.search(rf"^@lab +ok +file://{tmp_path}/lab, opened in \d+ ms$", text, re.MULTILINE)
     (answer,) = done_json("config", "check", "--config", site)["stores"]
     with open_store(tmp_path / "lab") as store:
         assert answer["guarantees"]["lock_scope"] == store.guarantees.lock_scope == "host"
@@ -209,7 +208,7 @@ def test_each_store_that_does_not_open_says_why_and_the_others_are_opened(
     assert "@unset failed" in said
     assert "environment variable NOBODY_SET_IT is not set." in said
     assert "Set NOBODY_SET_IT to the password." in said
-    assert max(map(len, text.stdout.splitlines()[1:])) <= 80
+    assert len(text.stdout.splitlines()) == 1 + len(answers)  # one line for each
 
 
 def test_one_reason_is_the_exit_code(site: Path, samba: SambaServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,7 +218,7 @@ def test_one_reason_is_the_exit_code(site: Path, samba: SambaServer, monkeypatch
     samba.stop()
     result = _run_here("config", "check", "--config", site)
     assert result.returncode == 6
-    assert len(re.findall(r"^ @. +failed", result.stdout, re.MULTILINE)) == 2
+    assert len(re.findall(r"^@. +failed", result.stdout, re.MULTILINE)) == 2
 
 
 def test_only_the_stores_that_are_named_are_opened(site: Path) -> None:

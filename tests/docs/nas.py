@@ -58,6 +58,7 @@ class Nas:
         account = {"username": self.server.user, "password": self.server.password}
         for name, value in account.items():
             monkeypatch.setenv(f"FSSPEC_SMB_{name.upper()}", value)
+        monkeypatch.setenv("NAS_PASSWORD", self.server.password)  # for a site's configuration
         monkeypatch.setitem(fsspec.config.conf, "smb", account)  # fsspec has read the environment when it was imported
 
 

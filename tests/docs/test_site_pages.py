@@ -1,0 +1,108 @@
+"""The pages for those who run a site have every error, every key and every place, as the code has them."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import exlab_store_memory
+import exlab_store_posix.backend as posix_backend
+import pytest
+from exlab_store_posix.mounts import FileSystem
+
+from exlab_store import Guarantees, errors, open_store
+from exlab_store.cli.exit_codes import exit_code_of
+from exlab_store.configuration import StoreEntry
+from exlab_store.guarantees import ConditionalWrite, LockRelease, LockScope
+from exlab_store.secret_sources import SecretSource
+
+if TYPE_CHECKING:
+    from samba_server import SambaServer
+
+DOCS = Path(__file__).parents[2] / "docs"
+WRONG = (DOCS / "how-to" / "when-something-is-wrong.md").read_text(encoding="utf-8")
+KEYS = (DOCS / "reference" / "configuration.md").read_text(encoding="utf-8")
+PLACES = (DOCS / "how-to" / "choose-a-protocol.md").read_text(encoding="utf-8")
+
+
+def _rows(text: str, header: str) -> dict[str, list[str]]:
+    """The rows of the table with this header, by their first cells."""
+    lines = text.split(f"{header}\n", 1)[1].splitlines()[1:]
+    table = lines[: next((number for number, line in enumerate(lines) if not line.startswith("|")), len(lines))]
+    cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table]
+    return {row[0].strip("`"): row[1:] for row in cells}
+
+
+def _every_error() -> dict[str, type[errors.StoreError]]:
+    found: dict[str, type[errors.StoreError]] = {}
+    waiting: list[type[errors.StoreError]] = [errors.StoreError]
+    for error in waiting:
+        waiting += [each for each in error.__subclasses__() if each.__module__.startswith("exlab_store.")]
+        found[error.code] = error
+    return found
+
+
+_ARGUMENTS: dict[str, tuple[Any, ...]] = {"guarantee_not_met": ([],), "schema_major_mismatch": (1, "2.0")}
+
+
+def test_each_code_has_one_section() -> None:
+    import exlab_store.documents  # noqa: F401  # those who define errors of their own
+
+    sections = re.findall(r"^### `(\w+)`$", WRONG, re.MULTILINE)
+    assert sorted(sections) == sorted(_every_error())
+
+
+@pytest.mark.parametrize("code", _every_error())
+def test_a_section_begins_with_the_exit_code(code: str) -> None:
+    options = {"intended": None} if code == "write_outcome_unknown" else {}
+    error = _every_error()[code](*_ARGUMENTS.get(code, ("what went wrong",)), **options)
+    assert f"### `{code}`\n\nExit code {int(exit_code_of(error))}" in WRONG
+
+
+def test_every_key_of_a_store_is_described() -> None:
+    assert list(_rows(KEYS, "| Key | Type | Default | Meaning |")) == list(StoreEntry.__struct_fields__)
+    assert list(_rows(KEYS, "| Key | Type | Meaning |")) == list(SecretSource.__struct_fields__)
+
+
+def test_every_requirement_is_described_with_its_values() -> None:
+    choices = {"conditional_write": ConditionalWrite, "lock_scope": LockScope, "lock_release": LockRelease}
+    expected = {
+        name: [", ".join(f'`"{value}"`' for value in get_args(choices[name]))]
+        if name in choices
+        else ["`false`, `true`"]
+        for name in Guarantees.__struct_fields__
+    }
+    assert _rows(KEYS, "| Key | Values, the strongest last |") == expected
+
+
+_KINDS = {
+    "local disk": FileSystem.LOCAL,
+    "network mount": FileSystem.NETWORK,
+    "SMB mount": FileSystem.SMB_MOUNT,
+    "tmpfs": FileSystem.VOLATILE,
+    "FUSE, other": FileSystem.UNKNOWN,
+}
+
+
+def test_the_table_of_places_says_what_the_backends_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    promised = {name: posix_backend._guarantees(kind) for name, kind in _KINDS.items()}
+    promised["memory:"] = exlab_store_memory.MemoryBackend.guarantees
+    shown = _rows(PLACES, "| Place | `durable` | `lock_scope` | `fenced` | Why |")
+    assert shown.keys() == {*promised, "smb:"}
+    for place, guarantees in promised.items():
+        assert shown[place][:3] == _three(guarantees), place
+
+
+def test_the_table_of_places_says_what_a_server_gives(samba: SambaServer) -> None:
+    with open_store(samba.url(), password=samba.password) as store:
+        assert _rows(PLACES, "| Place | `durable` | `lock_scope` | `fenced` | Why |")["smb:"][:3] == _three(
+            store.guarantees
+        )
+
+
+def _three(guarantees: Guarantees) -> list[str]:
+    words = {True: "yes", False: "no"}
+    return [words[guarantees.durable], guarantees.lock_scope, words[guarantees.fenced]]
