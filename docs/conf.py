@@ -54,8 +54,8 @@ napoleon_use_ivar = True
 # Nothing here needs the network, so the standard library's and other packages' names are no links.
 _FOREIGN = r"(?:typing|collections\.abc|os|types|datetime|msgspec|pluggy|asyncio)\.[\w.]+"
 _ABSTRACT = (
-    "AbstractAsyncContextManager AbstractContextManager Any AsyncGenerator Callable Hashable Iterable Iterator Literal Mapping Path Self "
-    "Sequence Struct TracebackType datetime"
+    "AbstractAsyncContextManager AbstractContextManager Any AsyncGenerator Callable Hashable Iterable Iterator "
+    "Literal Mapping Path Self Sequence Struct TracebackType datetime"
 )
 # Type variables and enumerations that have no page of their own.
 _INTERNAL = r"D|M|.*\.D|_Expect|.*\._Expect\.\w+"
