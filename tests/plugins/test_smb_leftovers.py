@@ -146,13 +146,12 @@ def test_who_looks_keeps_nobody_from_a_lock_and_takes_it_from_nobody(lab: Store,
     watcher = threading.Thread(target=look)
     watcher.start()
     try:
-        for _ in range(100):
+        while looked < 20 and watcher.is_alive():
             with other.lock("a.json", timeout=0) as held:
                 other.atomic_write("a.json", b"{}", lock=held)
     finally:
         over.set()
         watcher.join()
-    assert looked > 3
 
 
 def test_a_waiter_gets_its_lock_while_somebody_looks(samba: SambaServer, lab: Store, other: Store) -> None:

@@ -15,6 +15,7 @@ from exlab_store.testing.conformance.registration import Registration, Unclaimed
 from exlab_store.testing.conformance.round_trips import RoundTrips, Versions
 from exlab_store.testing.conformance.secrets import Secrets
 from exlab_store.testing.conformance.stateful import Sequences
+from exlab_store.testing.conformance.upkeep import Upkeep
 
 __all__ = ["BackendConformance"]
 
@@ -39,6 +40,7 @@ class BackendConformance(
     Errors,
     Secrets,
     Leftovers,
+    Upkeep,
     Durability,
     Sequences,
 ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import threading
 import time
@@ -19,6 +20,7 @@ from exlab_store import (
     DocumentNotFound,
     Expectation,
     HeldLock,
+    Leftover,
     Location,
     LockLost,
     LockOwner,
@@ -435,6 +437,50 @@ class ListsByBeginning(FileBackend):
     @hookimpl
     def list_keys(self, prefix: str) -> list[str]:
         return [name for name in self.names("") if is_key(name) and name.startswith(prefix)]
+
+
+@flaw("looks-by-locking", caught_by="test_who_looks_keeps_nobody_from_a_lock")
+class LooksByLocking(FileBackend):
+    """It takes the lock to find out whether it is free, and whoever asks just then is turned away."""
+
+    def leftover(self, name: str) -> Leftover:
+        if name == ".commit.lock":
+            return super().leftover(name)
+        descriptor = os.open(self.path(name), os.O_RDWR)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            time.sleep(0.001)  # a server's round trip
+        except BlockingIOError:
+            return msgspec.structs.replace(super().leftover(name), held=True)
+        finally:
+            os.close(descriptor)
+        return msgspec.structs.replace(super().leftover(name), held=False)
+
+
+@flaw("held-locks-look-free", caught_by="test_a_held_lock_is_shown_with_its_owner_and_a_free_one_as_free")
+class ShowsLocksAsFree(FileBackend):
+    """What it cannot tell, it takes for free."""
+
+    def leftover(self, name: str) -> Leftover:
+        return msgspec.structs.replace(super().leftover(name), held=False)
+
+
+@flaw("documents-look-left-over", caught_by="test_no_document_is_taken_for_a_leftover")
+class ListsByTheLetters(FileBackend):
+    """Every name with "tmp" or "lock" in it looks like one of its own."""
+
+    @hookimpl
+    def list_leftovers(self, prefix: str) -> list[Leftover]:
+        return [self.leftover(name) for name in self.names(prefix) if "tmp" in name or "lock" in name]
+
+
+@flaw("removes-anything", caught_by="test_nothing_but_a_temporary_file_is_removed")
+class RemovesAnything(FileBackend):
+    """It trusts the name that it is given, and deletes lock files and documents."""
+
+    @hookimpl
+    def remove_leftover(self, name: str) -> None:
+        os.unlink(self.path(name))
 
 
 @flaw("deletes-on-no-condition", caught_by="test_any_sequence_of_operations_does_what_a_dictionary_does")

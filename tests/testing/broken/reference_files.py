@@ -18,6 +18,7 @@ from exlab_store import (
     Guarantees,
     HeldLock,
     InvalidKey,
+    Leftover,
     LockLost,
     LockOwner,
     LockTimeout,
@@ -28,6 +29,7 @@ from exlab_store import (
     is_key,
     lock_key,
     shortened,
+    temporary_writer,
     version_of,
 )
 
@@ -127,6 +129,27 @@ class FileBackend:
                     return FlockLock(key, owner, descriptor)
                 os.close(descriptor)
             self.pause(deadline, cancelled)
+
+    @hookimpl
+    def list_leftovers(self, prefix: str) -> list[Leftover]:
+        found = [name for name in self.names(prefix) if not is_key(name)]
+        return [self.leftover(name) for name in found]
+
+    def leftover(self, name: str) -> Leftover:
+        size = os.stat(self.path(name)).st_size
+        if temporary_writer(os.path.basename(name)) is not None:
+            return Leftover(name=name, kind="temporary", size=size)
+        return Leftover(name=name, kind="lock", size=size)  # who has a flock, this backend cannot tell
+
+    @hookimpl
+    def remove_leftover(self, name: str) -> None:
+        folder, slash, last = name.rpartition("/")
+        if temporary_writer(last) is None or (slash and not is_key(folder)):
+            raise InvalidKey("this is not a temporary file")
+        try:
+            os.unlink(self.path(name))
+        except FileNotFoundError as error:
+            raise DocumentNotFound("the file is gone already") from error
 
     def pause(self, deadline: float, cancelled: Callable[[], bool]) -> None:
         if time.monotonic() >= deadline or cancelled():
