@@ -26,7 +26,7 @@ def write_under(store: Store, key: str, data: bytes, expect: Expectation, held: 
         key: The document's key.
         data: The whole document.
         expect: As for `Store.atomic_write`.
-        held: The document's lock; None where the backend has none, or its condition is to do.
+        held: The document's lock; None where the backend has none.
 
     Returns:
         The version as written.
@@ -60,10 +60,11 @@ def delete_under(store: Store, key: str, expect: Expectation, held: StoreLock | 
 
 def _left_to_check(store: Store, key: str, expect: Expectation, held: StoreLock | None) -> Expectation:
     """What the backend has to check itself; the rest is checked here, as close to the write as possible."""
+    if held is None:
+        return expect  # the store takes the lock, or says that it cannot
+    held.ensure_held()
     if expect is ANY or store.guarantees.conditional_write == "native":
         return expect
-    if held is None and store.guarantees.conditional_write == "locked":
-        return expect  # the store takes the lock
     try:
         found: Version | None = store.read_snapshot(key).version
     except DocumentNotFound:
@@ -74,6 +75,5 @@ def _left_to_check(store: Store, key: str, expect: Expectation, held: StoreLock 
             raise DocumentExists(found=found, key=key, location=location)
     elif found != expect:
         raise VersionConflict(expected=expect, found=found, key=key, location=location)
-    if held is not None:
-        held.ensure_held()
+    held.ensure_held()
     return ANY

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from exlab_store.location import Location
     from exlab_store.store import Store
 
-__all__ = ["is_mark", "mark", "name_of", "refuse_if_marked", "refuse_same_place"]
+__all__ = ["is_mark", "mark", "name_of", "refuse_if_inside", "refuse_if_marked", "refuse_same_place"]
 
 _MARK = ".exlab-store-migration-"
 
@@ -72,13 +72,13 @@ def _path(location: Location) -> str:
 
 
 @contextmanager
-def mark(target: Store) -> Generator[str | None]:
-    """Keeps a document in the target for a moment; who finds it in the source has found the target there.
+def mark(store: Store) -> Generator[str | None]:
+    """Keeps a document in a store for a moment; who finds it in another has found this one there.
 
     Locations do not tell that a mount and a share are one directory. This does.
 
     Args:
-        target: Where.
+        store: Where.
 
     Yields:
         Its key; None where the target deletes nothing, so that it would stay.
@@ -86,16 +86,16 @@ def mark(target: Store) -> Generator[str | None]:
     Raises:
         StoreError: It cannot be written; nor could the documents be.
     """
-    if not target.guarantees.deletes:
+    if not store.guarantees.deletes:
         yield None
         return
     key = f"{_MARK}{secrets.token_hex(8)}"
     try:
-        target.atomic_write(key, b"")
+        store.atomic_write(key, b"")
         yield key
     finally:
         with suppress(StoreError):
-            target.delete(key)
+            store.delete(key)
 
 
 def is_mark(key: str) -> bool:
@@ -126,3 +126,18 @@ def refuse_if_marked(source: Store, target: Store, key: str | None, listed: Iter
     with suppress(DocumentNotFound):
         source.read_snapshot(key)
         raise _refusal("the source and the target are the same place", target)
+
+
+def refuse_if_inside(target: Store, key: str | None, listed: Iterable[str]) -> None:
+    """Refuses a target in which the source's mark is found.
+
+    Args:
+        target: Where it is looked for.
+        key: The mark's key, or None.
+        listed: All that the target lists.
+
+    Raises:
+        LocationError: The mark is there.
+    """
+    if key is not None and any(found.endswith(f"/{key}") for found in listed):
+        raise _refusal("the source is inside the target", target)

@@ -23,15 +23,15 @@ from exlab_store.errors import (
 )
 from exlab_store.migrating.guarded import delete_under, write_under
 from exlab_store.migrating.parallel import in_parallel
-from exlab_store.migrating.places import is_mark, mark, name_of, refuse_if_marked, refuse_same_place
+from exlab_store.migrating.places import is_mark, mark, name_of, refuse_if_inside, refuse_if_marked, refuse_same_place
 from exlab_store.migrating.report import DocumentReport, Migration
-from exlab_store.model import ABSENT, version_of
+from exlab_store.model import ABSENT, ANY, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from exlab_store.migrating.report import Phase
-    from exlab_store.model import Leftover, Snapshot, Version
+    from exlab_store.model import Expectation, Leftover, Snapshot
     from exlab_store.store import Store, StoreLock
 
 __all__ = ["migrate"]
@@ -137,10 +137,7 @@ class _Run:
         if self._dry_run:
             self._keys = self._listed()
         else:
-            with mark(self._target) as key:
-                listed = self._source.list_keys()
-                refuse_if_marked(self._source, self._target, key, listed)
-            self._keys = [found for found in listed if not is_mark(found)]
+            self._refuse_one_place()
         self._refuse_locks()
         if self._target.guarantees.lists:
             self._known = frozenset(self._target.list_keys())
@@ -191,6 +188,16 @@ class _Run:
 
     def _unable(self, what: str) -> NotSupported:
         return NotSupported(what, location=name_of(self._source), hint="Another backend for the same place may do it.")
+
+    def _refuse_one_place(self) -> None:
+        with mark(self._target) as key:
+            listed = self._source.list_keys()
+            refuse_if_marked(self._source, self._target, key, listed)
+        self._keys = [found for found in listed if not is_mark(found)]
+        if self._delete_source and self._target.guarantees.lists:
+            # A source that is full may be the reason to leave it.
+            with suppress(StorageFull), mark(self._source) as key:
+                refuse_if_inside(self._target, key, self._target.list_keys())
 
     def _listed(self) -> list[str]:
         return [key for key in self._source.list_keys() if not is_mark(key)]
@@ -264,8 +271,8 @@ class _Run:
             return None
         try:
             lock = store.lock(key, timeout=self._lock_timeout, purpose=_PURPOSE, cancelled=self._stop.is_set)
-        except AccessDenied:
-            # A site that is moved is often made read-only first, and that leaves nobody to be excluded.
+        except (AccessDenied, StorageFull):
+            # A site that is moved is often made read-only first, and that leaves nobody to be excluded; or it is full.
             if store is self._source and not self._delete_source:
                 return None
             raise
@@ -274,7 +281,8 @@ class _Run:
     def _placed(self, key: str, data: bytes, held: StoreLock | None) -> DocumentReport:
         """Puts a document into the target, unless another one is there."""
         report = DocumentReport(key=key, outcome="copied", size=len(data), version=version_of(data))
-        if self._known is not None and key not in self._known and key not in self._reports:
+        checks = held is not None or self._target.guarantees.conditional_write != "none"
+        if self._known is not None and checks and key not in self._known and key not in self._reports:
             # As listed, it is not there: a read less for each document of a target that is empty at first.
             if self._dry_run:
                 return report
@@ -364,7 +372,7 @@ class _Run:
                 return None
             if version_of(stored.data) == report.version:
                 with suppress(DocumentNotFound, VersionConflict):
-                    delete_under(self._source, key, stored.version, held)
+                    delete_under(self._source, key, _condition(self._source, stored, held), held)
                     return None
         return _changed(report, "it was changed in the source after it was copied, and not deleted")
 
@@ -376,16 +384,22 @@ def _read(store: Store, key: str) -> Snapshot | None:
         return None
 
 
+def _condition(store: Store, stored: Snapshot | None, held: StoreLock | None) -> Expectation:
+    """What must be there; a store without locks and without conditions has to do with what was just read."""
+    if held is None and store.guarantees.conditional_write == "none":
+        return ANY
+    return ABSENT if stored is None else stored.version
+
+
 def _write(store: Store, key: str, data: bytes, stored: Snapshot | None, held: StoreLock | None) -> None:
-    expect: Version | None = None if stored is None else stored.version
     try:
-        write_under(store, key, data, ABSENT if expect is None else expect, held)
+        write_under(store, key, data, _condition(store, stored, held), held)
     except WriteOutcomeUnknown:
         # If it happened, writing the same once more changes nothing and makes it durable.
         now = _read(store, key)
-        if now is not None and now.data != data and now.version != expect:
+        if now is not None and now.data != data and now != stored:
             raise
-        write_under(store, key, data, ABSENT if now is None else now.version, held)
+        write_under(store, key, data, _condition(store, now, held), held)
 
 
 def _changed(report: DocumentReport, reason: str) -> DocumentReport:

@@ -276,6 +276,8 @@ def test_one_place_is_recognised_where_the_locations_do_not_tell(tmp_path: Path)
         migrate(one, other, delete_source=True)
     with pytest.raises(LocationError, match="the target is inside the source"):
         migrate(one, inner, delete_source=True)
+    with pytest.raises(LocationError, match="the source is inside the target"):
+        migrate(inner, one, delete_source=True)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["b", "x.json", "y.json"]
 
 
@@ -511,6 +513,25 @@ def test_a_target_without_locks_lists_conditions_and_deletions_will_do(disk: Sto
     assert outcomes(migrate(disk, target)) == {"a.json": "present", "b.json": "conflict", "c.json": "copied"}
     assert migrate(disk, target, overwrite=True, delete_source=True).complete
     assert shelf.documents == held
+
+
+def test_a_source_without_locks_and_conditions_can_be_left() -> None:
+    class Listed(Shelf):
+        guarantees = Guarantees(atomic_replace=True, lists=True, deletes=True)
+
+        @hookimpl
+        def list_keys(self, prefix: str) -> list[str]:
+            return list(self.documents)
+
+        @hookimpl
+        def delete(self, key: str, expect: Expectation, lock: HeldLock | None) -> None:
+            del self.documents[key]
+
+    old, new = Listed(), Listed()
+    fill(open_store(backend=old), {"a.json": b"1", "b.json": b"2"})
+    migration = migrate(open_store(backend=old), open_store(backend=new), delete_source=True)
+    assert (migration.deleted, migration.unlocked) == (2, 2)
+    assert (old.documents, new.documents) == ({}, {"a.json": b"1", "b.json": b"2"})
 
 
 def test_a_key_that_the_target_refuses_is_reported_with_its_reason(disk: Store) -> None:
