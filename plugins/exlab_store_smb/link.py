@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import random
+import time
 import struct
 import time
 from contextlib import suppress
@@ -16,7 +18,7 @@ from exlab_store import AccessDenied, BackendUnavailable, LocationError, NotSupp
 from exlab_store_smb.connection import SmbConnection
 from exlab_store_smb.filetimes import seconds_since_1970
 from exlab_store_smb.messages import RELATED, Reply, file_id_of
-from exlab_store_smb.statuses import SESSION_GONE
+from exlab_store_smb.statuses import BUSY_SERVER, SESSION_GONE
 
 if TYPE_CHECKING:
     import uuid
@@ -285,6 +287,18 @@ def connect(options: SmbOptions, share: str, client: uuid.UUID, previous_session
         BackendUnavailable: The server cannot be reached, or does not speak SMB 2 or 3.
     """
     limit = deadline.within(options.connect_timeout)
+    while True:
+        try:
+            return _connect(options, share, client, previous_session, limit)
+        except StoreError as error:
+            answer = error.__cause__
+            busy = isinstance(answer, smb.SMBResponseException) and int(answer.status) in BUSY_SERVER
+            if not busy or limit.remaining() < options.connect_timeout / 2:
+                raise
+            time.sleep(random.uniform(0.02, 0.1))  # noqa: S311  # no secret
+
+
+def _connect(options: SmbOptions, share: str, client: uuid.UUID, previous_session: int, limit: Deadline) -> Link:
     connection = SmbConnection(
         client,
         options.host,
