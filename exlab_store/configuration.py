@@ -17,6 +17,7 @@ import logging
 import os
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
 import msgspec
@@ -93,18 +94,23 @@ class StoreEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return "its password stands in the file in clear; keep it in a keyring, a file or the environment"
         return self.password.warning if isinstance(self.password, SecretSource) else None
 
-    def location(self, folder: str = "") -> Location:
+    def location(self, folder: str = "", options: Mapping[str, object] = MappingProxyType({})) -> Location:
         """Where the store is, with its account; the password is fetched now.
 
         Args:
             folder: A folder below the store, ``/``-separated.
+            options: A user name or a password among them is used instead of the configuration's.
 
         Raises:
             ConfigError: The password is not where the configuration says.
         """
         parsed = Location.parse(self.url)
         username = parsed.username if self.username is None else self.username
+        if options.get("username") is not None:
+            username = None
         password = self.password if self.password is not None else parsed.password
+        if options.get("password") is not None:
+            password = None
         if isinstance(password, SecretSource):
             password = password.fetch(username)
         path = f"{parsed.path.rstrip('/')}/{folder}" if folder else parsed.path

@@ -121,7 +121,7 @@ def _open_named(
 
     try:
         entry, folder = named_store(name, config)
-        location = replace(entry.location(folder), create=create)
+        location = replace(entry.location(folder, options), create=create)
     except StoreError as error:
         error.location = error.location or name
         raise

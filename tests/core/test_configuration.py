@@ -300,6 +300,22 @@ def test_the_password_is_fetched_for_the_backend_and_shown_nowhere(
     assert "s3cret" not in shown
 
 
+def test_the_account_of_the_program_comes_before_the_file_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NAS_PASSWORD", raising=False)
+    entry, _ = named_store(
+        "@a",
+        _written(
+            tmp_path / "site.toml",
+            "[stores.a]\nurl = 'smb://nas01/lab'\nusername = 'svc'\npassword = { env = 'NAS_PASSWORD' }\n",
+        ),
+    )
+    # The backend finds them among its options; what is not used need not be there.
+    location = entry.location("", {"username": "me", "password": "s3cret"})
+    assert (location.username, location.password) == (None, None)
+    location = entry.location("", {"password": "s3cret"})
+    assert (location.username, location.password) == ("svc", None)
+
+
 def test_a_password_that_is_not_there_names_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NAS_PASSWORD", raising=False)
     config = _written(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -156,7 +157,7 @@ _FETCH = (
 def test_a_machine_without_a_keyring_says_so(backend: str, before: str, said: str) -> None:
     result = subprocess.run(
         [sys.executable, "-c", _FETCH.format(before)],
-        env={"PYTHON_KEYRING_BACKEND": backend, "PATH": ""} if backend else {},
+        env=os.environ | ({"PYTHON_KEYRING_BACKEND": backend} if backend else {}),
         capture_output=True,
         text=True,
         check=True,
