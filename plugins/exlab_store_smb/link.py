@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import time
 import struct
 import time
 from contextlib import suppress

@@ -303,6 +303,11 @@ def test_a_read_only_share_can_be_read_and_listed(samba: SambaServer) -> None:
 # Round trips
 
 
+def _read_missing(store: Store) -> None:
+    with pytest.raises(FileNotFoundError):
+        store.read_snapshot("a/c.json")
+
+
 def test_the_table_of_round_trips_is_what_the_wire_says(tmp_path: Path) -> None:
     nearly_full = tmp_path / "dfree"
     nearly_full.write_text("#!/bin/sh\necho 16000 8000\n")  # 8 MB free
@@ -330,6 +335,8 @@ def test_the_table_of_round_trips_is_what_the_wire_says(tmp_path: Path) -> None:
                 "lock": lambda store: held.append(store.lock("a/b.json")),
                 "release": lambda store: held[0].release(),
                 "update": lambda store: store.update("a/b.json", lambda _: b"3"),
+                "read of a document that is missing": _read_missing,
+                "update of a document that is missing": lambda store: store.update("a/c.json", lambda _: b"3"),
                 "delete": lambda store: store.delete("a/b.json"),
             },
         )
