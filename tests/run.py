@@ -3,7 +3,8 @@
 It makes a virtual environment of its own (``.test-venv``), installs the package and its tools, and runs the linter,
 the type checkers, the import contracts, the documentation build, the tests, and a wheel that is installed into a
 clean environment and has to run its demonstration. Further interpreters (3.11 to 3.13) that it finds run the tests
-too. ``--only STEP`` runs one step; words after ``--`` go to pytest.
+too, but for those that are about a server, a network or a disk rather than Python. ``--only STEP`` runs one step;
+words after ``--`` go to pytest.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import tomllib
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = ROOT / ".test-venv"
 SUPPORTED = ("3.11", "3.12", "3.13")
+FURTHER = ("-m", "not slow and not one_interpreter")
 
 
 class Failed(Exception):
@@ -166,7 +168,7 @@ def main() -> int:
             with tempfile.TemporaryDirectory(prefix="exlab-store-venv-") as directory:
                 version = Path(interpreter).resolve().parent.parent.name
                 step(f"environment of {version}", environment, Path(directory), interpreter)
-                step(f"tests on {version}", tests, scripts(Path(directory)), *arguments.pytest)
+                step(f"tests on {version}", tests, scripts(Path(directory)), *FURTHER, *arguments.pytest)
     print()
     for name, seconds, outcome in results:
         print(f"{name:28} {seconds:6.1f} s  {outcome}")

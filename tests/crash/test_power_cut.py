@@ -25,6 +25,8 @@ from exlab_store.testing.crash import (
 if TYPE_CHECKING:
     from exlab_store.testing.crash import Loss, Seen
 
+pytestmark = pytest.mark.one_interpreter
+
 FILE = Path(__file__).with_name("power_cut_writers.py")
 WRITERS = {
     "one writer": [Program(FILE, "life_of_documents")],

@@ -31,6 +31,8 @@ from exlab_store import AccessDenied, LockTimeout, NotSupported, Store, StoreErr
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.one_interpreter
+
 PAGE = nas.PAGE.read_text(encoding="utf-8")
 
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from samba_server import SambaServer
 
+pytestmark = pytest.mark.one_interpreter
+
 _SPAWN = multiprocessing.get_context("spawn")
 _BYTE_0 = struct.pack("@hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0)
 _PATIENCE = 10.0  # seconds for what takes milliseconds on a machine that is busy with other tests

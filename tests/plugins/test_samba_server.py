@@ -26,6 +26,8 @@ from smbprotocol.open import LockFlags, SMB2LockElement
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.one_interpreter
+
 
 class Client:
     """A client with a connection of its own."""

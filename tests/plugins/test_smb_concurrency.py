@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from samba_server import SambaServer
     from wire_proxy import WireProxy
 
+pytestmark = pytest.mark.one_interpreter
+
 _SPAWN = multiprocessing.get_context("spawn")
 _PATIENCE = 20.0  # seconds for what takes milliseconds on a machine that is busy with other tests
 

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from samba_server import SambaServer
     from wire_proxy import WireProxy
 
+pytestmark = pytest.mark.one_interpreter
+
 OLD = b'{"stored":"before"}'
 WRONG = f"wrong-{os.urandom(8).hex()}"  # not a literal, for tracebacks show the lines of this file too
 

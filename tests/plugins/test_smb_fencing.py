@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from samba_server import SambaServer
     from wire_proxy import WireProxy
 
+pytestmark = pytest.mark.one_interpreter
+
 KEY = "a.json"
 FOREVER = 30.0  # seconds: far more than anything here may take
 OLD, NEW = b"old", b"new"

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from samba_server import SambaServer
     from wire_proxy import Direction, When, WireProxy
 
+pytestmark = pytest.mark.one_interpreter
+
 TIMEOUT = 1.0
 ALLOWED = 2 * TIMEOUT  # generous: the machine may be busy, and what is to be found are waits without an end
 

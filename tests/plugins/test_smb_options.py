@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from samba_server import SambaServer
     from wire_proxy import WireProxy
 
+pytestmark = pytest.mark.one_interpreter
+
 
 def writes_and_reads(url: str, **options: Any) -> bool:
     with open_store(url, **options) as store:

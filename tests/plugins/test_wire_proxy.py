@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     from samba_server import SambaServer
 
+pytestmark = pytest.mark.one_interpreter
+
 PATIENCE = 10.0
 SILENCE = 0.2  # how long nothing must come from what is silent
 READ = (0, 1000)
