@@ -11,21 +11,23 @@ is left behind.
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, TypeVar, final
+from typing import TYPE_CHECKING, TypeVar, final, overload
 
 import anyio
 
 from exlab_store.addresses import place_of, placed
+from exlab_store.aio_reading_many import read_each
 from exlab_store.errors import LockTimeout, StoreError
 from exlab_store.keys import check_key
 from exlab_store.locks import DEFAULT_LOCK_TIMEOUT, StoreLock, check_timeout, new_owner
 from exlab_store.model import ANY
 from exlab_store.off_loop import Bell, admitted, on_worker, to_the_end
+from exlab_store.reading_many import DEFAULT_CONCURRENCY, check_concurrency
 from exlab_store.turns import ReservedTurn, TaskHolder, Waiter, ask_for_turn, reserved_turn, this_thread
 from exlab_store.workers import workers_for
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Hashable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterable
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
@@ -96,9 +98,28 @@ class AsyncStore:
         """The store that does the work."""
         return self._store
 
-    async def read_snapshot(self, key: str) -> Snapshot:
+    @overload
+    async def read_snapshot(self, key: str) -> Snapshot: ...
+    @overload
+    async def read_snapshot(self, key: str, *, unless: Version | None) -> Snapshot | None: ...
+    async def read_snapshot(self, key: str, *, unless: Version | None = None) -> Snapshot | None:
         """As `Store.read_snapshot`."""
-        return await self._called(lambda: self._store.read_snapshot(key))
+        return await self._called(lambda: self._store.read_snapshot(key, unless=unless))
+
+    def read_many(
+        self,
+        keys: Iterable[str],
+        *,
+        concurrency: int = DEFAULT_CONCURRENCY,
+        onerror: Callable[[StoreError], object] | None = None,
+    ) -> AsyncGenerator[tuple[str, Snapshot | None]]:
+        """As `Store.read_many`, as an asynchronous generator; ``concurrency`` is 16 at most.
+
+        Whoever stops early closes it: ``async with contextlib.aclosing(store.aio.read_many(keys)) as found:``.
+        Otherwise the event loop does so some time later.
+        """
+        check_concurrency(concurrency)
+        return read_each(self._workers, self._store.read_snapshot, keys, concurrency, onerror)
 
     async def atomic_write(
         self, key: str, data: bytes, *, expect: Expectation = ANY, lock: HeldLock | None = None
@@ -265,9 +286,13 @@ class AsyncStorePath:
         self._store = store
         self._key = key
 
-    async def read_snapshot(self) -> Snapshot:
+    @overload
+    async def read_snapshot(self) -> Snapshot: ...
+    @overload
+    async def read_snapshot(self, *, unless: Version | None) -> Snapshot | None: ...
+    async def read_snapshot(self, *, unless: Version | None = None) -> Snapshot | None:
         """As `Store.read_snapshot`."""
-        return await self._store.read_snapshot(self._key)
+        return await self._store.read_snapshot(self._key, unless=unless)
 
     async def atomic_write(self, data: bytes, *, expect: Expectation = ANY, lock: HeldLock | None = None) -> Version:
         """As `Store.atomic_write`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, final, overload
 
 from exlab_store.addresses import placed, url_of
 from exlab_store.errors import StoreError
@@ -73,9 +73,13 @@ class StorePath:
         folder, slash, _ = self._key.rpartition("/")
         return StorePath(self._store, folder + slash + name)
 
-    def read_snapshot(self) -> Snapshot:
+    @overload
+    def read_snapshot(self) -> Snapshot: ...
+    @overload
+    def read_snapshot(self, *, unless: Version | None) -> Snapshot | None: ...
+    def read_snapshot(self, *, unless: Version | None = None) -> Snapshot | None:
         """As `Store.read_snapshot`."""
-        return self._store.read_snapshot(self._key)
+        return self._store.read_snapshot(self._key, unless=unless)
 
     def atomic_write(self, data: bytes, *, expect: Expectation = ANY, lock: HeldLock | None = None) -> Version:
         """As `Store.atomic_write`."""

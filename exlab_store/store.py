@@ -17,11 +17,12 @@ from exlab_store.location import Location
 from exlab_store.locks import DEFAULT_LOCK_TIMEOUT, StoreLock, check_timeout, new_owner, this_process
 from exlab_store.model import ABSENT, ANY
 from exlab_store.paths import StorePath
+from exlab_store.reading_many import DEFAULT_CONCURRENCY, check_concurrency, read_each
 from exlab_store.retrying import Retry, RetryingHooks
 from exlab_store.turns import reserved_turn, take_turn, this_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -244,14 +245,20 @@ class Store:
             self._aio = AsyncStore(self)
         return self._aio
 
-    def read_snapshot(self, key: str) -> Snapshot:
+    @overload
+    def read_snapshot(self, key: str) -> Snapshot: ...
+    @overload
+    def read_snapshot(self, key: str, *, unless: Version | None) -> Snapshot | None: ...
+    def read_snapshot(self, key: str, *, unless: Version | None = None) -> Snapshot | None:
         """Reads a document as it is at one moment; never waits for a writer.
 
         Args:
             key: The document's key.
+            unless: The version that the caller has already; None for none. The document is read all the same, but
+                need not be decoded.
 
         Returns:
-            The bytes and, computed when asked for, their version.
+            The bytes and, computed when asked for, their version; None if the document is still at ``unless``.
 
         Raises:
             DocumentNotFound: There is none.
@@ -261,9 +268,36 @@ class Store:
         """
         try:
             check_key(key)
-            return self._calls.read_snapshot(key)
+            snapshot = self._calls.read_snapshot(key)
         except StoreError as error:
             raise placed(error, key, self._location) from error.__cause__
+        return None if unless is not None and snapshot.version == unless else snapshot
+
+    def read_many(
+        self,
+        keys: Iterable[str],
+        *,
+        concurrency: int = DEFAULT_CONCURRENCY,
+        onerror: Callable[[StoreError], object] | None = None,
+    ) -> Iterator[tuple[str, Snapshot | None]]:
+        """Reads many documents, several at a time where the storage is slow.
+
+        Args:
+            keys: The documents' keys. They are taken as they are needed; a repeated key is read again.
+            concurrency: How many are read at a time, at most.
+            onerror: Called with the error of a document that cannot be read, whose ``key`` says which, instead of
+                raising it. A missing document is no error.
+
+        Yields:
+            The key and the snapshot, or None for a missing document, as they come. Whoever stops early waits for
+            the reads that are under way, and leaves nothing behind.
+
+        Raises:
+            ValueError: ``concurrency`` is less than 1.
+            StoreError: As `read_snapshot` does, for the first document that cannot be read, without ``onerror``.
+        """
+        check_concurrency(concurrency)
+        return read_each(self.read_snapshot, keys, concurrency, onerror)
 
     def atomic_write(
         self, key: str, data: bytes, *, expect: Expectation = ANY, lock: HeldLock | None = None

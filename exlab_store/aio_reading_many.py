@@ -1,0 +1,139 @@
+"""Reading many documents from a coroutine, on the threads of the store."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from contextvars import copy_context
+from typing import TYPE_CHECKING, NamedTuple
+
+from exlab_store.off_loop import Bell, admitted
+from exlab_store.reading_many import QUICK, Outcome, outcome_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Iterable
+    from concurrent.futures import Future
+
+    from exlab_store.errors import StoreError
+    from exlab_store.model import Snapshot
+    from exlab_store.workers import Workers
+
+__all__ = ["read_each"]
+
+_LARGEST_BATCH = 32
+_LONGEST_BATCH = 0.002  # seconds
+
+
+class _Batch(NamedTuple):
+    """What one visit to a thread has brought."""
+
+    outcomes: list[Outcome]
+    unread: list[str]
+    quick: bool
+
+
+def _read(read: Callable[[str], Snapshot], keys: list[str]) -> _Batch:
+    began = now = time.perf_counter()
+    outcomes: list[Outcome] = []
+    while len(outcomes) < len(keys) and now - began < _LONGEST_BATCH:
+        outcomes.append(outcome_of(read, keys[len(outcomes)]))
+        now = time.perf_counter()
+    return _Batch(outcomes, keys[len(outcomes) :], now - began < QUICK * len(keys))
+
+
+class _Reading:
+    """The reads of one consumer.
+
+    Each visit to a thread reads one document, and more where that is quick: getting there takes longer than reading
+    from a local disk.
+    """
+
+    def __init__(self, workers: Workers, read: Callable[[str], Snapshot], keys: Iterable[str]) -> None:
+        self._workers = workers
+        self._read = read
+        self._keys = iter(keys)
+        self._unread: deque[str] = deque()
+        self._batch = 1
+        self._under_way: set[Future[_Batch]] = set()
+        self._ended: deque[Future[_Batch]] = deque()
+        self._bell = Bell()
+
+    def begin(self, concurrency: int) -> bool:
+        """Begins as many reads as there is room for; False when there is nothing left to wait for."""
+        while len(self._under_way) < concurrency:
+            keys = self._next_keys()
+            if not keys:
+                break
+            context = copy_context()
+            future = self._workers.submit(lambda keys=keys, context=context: context.run(_read, self._read, keys))  # type: ignore[misc]
+            self._under_way.add(future)
+            future.add_done_callback(self._end)
+        return bool(self._under_way)
+
+    def _next_keys(self) -> list[str]:
+        keys: list[str] = []
+        while len(keys) < self._batch:
+            if self._unread:
+                keys.append(self._unread.popleft())
+                continue
+            try:
+                keys.append(next(self._keys))
+            except StopIteration:
+                break
+        return keys
+
+    def _end(self, future: Future[_Batch]) -> None:
+        self._ended.append(future)
+        self._bell.ring()
+
+    async def outcomes(self) -> list[Outcome]:
+        """Waits for a batch."""
+        while not self._ended:
+            self._bell = bell = Bell()
+            if not self._ended:  # the thread may have rung the bell before
+                await bell.heard()
+        future = self._ended.popleft()
+        self._under_way.discard(future)
+        batch = future.result()
+        self._unread.extendleft(reversed(batch.unread))
+        self._batch = min(2 * self._batch, _LARGEST_BATCH) if batch.quick else 1
+        return batch.outcomes
+
+    async def stop(self) -> None:
+        """Begins nothing more, and waits for what is under way, whatever cancels the task."""
+        cancelled: BaseException | None = None
+        for future in self._under_way:
+            future.cancel()
+        while any(not future.done() for future in self._under_way):
+            self._bell = bell = Bell()
+            if any(not future.done() for future in self._under_way):
+                cancelled = await bell.heard_for_certain() or cancelled
+        if cancelled is not None:
+            raise cancelled
+
+
+async def read_each(
+    workers: Workers,
+    read: Callable[[str], Snapshot],
+    keys: Iterable[str],
+    concurrency: int,
+    onerror: Callable[[StoreError], object] | None,
+) -> AsyncGenerator[tuple[str, Snapshot | None]]:
+    """Reads on worker threads.
+
+    Args:
+        workers: The threads.
+        read: As `Store.read_snapshot`.
+        keys: The documents' keys; as many are taken as are read.
+        concurrency: How many are read at a time.
+        onerror: See `Store.read_many`.
+    """
+    await admitted()
+    reading = _Reading(workers, read, keys)
+    try:
+        while reading.begin(concurrency):
+            for outcome in await reading.outcomes():
+                if outcome.reported(onerror):
+                    yield outcome.key, outcome.snapshot
+    finally:
+        await reading.stop()
