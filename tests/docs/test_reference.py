@@ -17,6 +17,7 @@ from exlab_store_posix.mounts import FileSystem
 
 import exlab_store
 import exlab_store.documents
+import exlab_store.migrating
 from exlab_store import Guarantees, errors, hookspecs
 from exlab_store.cli.app import app
 from exlab_store.cli.exit_codes import exit_code_of
@@ -52,6 +53,11 @@ def test_every_public_name_has_an_entry(name: str) -> None:
 def test_every_public_name_of_the_documents_has_an_entry(name: str) -> None:
     module = "exlab_store" if name in exlab_store.__all__ else "exlab_store.documents"
     assert re.search(rf"^\.\. auto\w+:: {re.escape(module)}\.{name}$", REFERENCE, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", exlab_store.migrating.__all__)
+def test_every_public_name_of_migrating_has_an_entry(name: str) -> None:
+    assert re.search(rf"^\.\. auto\w+:: exlab_store\.migrating\.{name}$", REFERENCE, re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", ["open_store", "Store", "StorePath", "AsyncStore"])
