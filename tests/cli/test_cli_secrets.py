@@ -9,10 +9,13 @@ from __future__ import annotations
 import base64
 import io
 import logging
+import os
 import sys
+import threading
 import traceback
-from contextlib import chdir, suppress
+from contextlib import chdir, contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -27,7 +30,6 @@ from exlab_store.configuration import VARIABLE, Configuration, find_configuratio
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from samba_server import SambaServer
 
@@ -247,9 +249,37 @@ def _fail(session: Session, samba: SambaServer, lines: list[str]) -> None:
 def test_commands_that_start_processes_show_and_leave_no_password(session: Session, samba: SambaServer) -> None:
     for line in SESSION:
         if _command_of(line) in LONG:
-            assert session.type(line) == 0, session.shown[-2:]
+            with _processes() as seen:
+                assert session.type(line) == 0, session.shown[-2:]
+            # Arguments and environments are what every account of a machine, or every process of this one, can see.
+            assert len(seen) > 1
+            assert not [told for told in seen.values() if samba.password.encode() in told]
             assert session.type(line, at=session.bad) == 1, session.shown[-2:]
     assert session.find_secrets(samba.root) == []
+
+
+@contextmanager
+def _processes() -> Iterator[dict[str, bytes]]:
+    """Arguments and environment of each process that runs meanwhile, by its id."""
+    seen: dict[str, bytes] = {}
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.05):
+            for process in Path("/proc").glob("[0-9]*"):
+                if process.name not in before:
+                    with suppress(OSError):  # it has ended, or is another account's
+                        told = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+                        seen[process.name] = seen.get(process.name, b"") + told
+
+    before = set(os.listdir("/proc"))
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        thread.join()
 
 
 @pytest.mark.parametrize("session", ["url"], indirect=True)
