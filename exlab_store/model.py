@@ -129,7 +129,7 @@ class Leftover(msgspec.Struct, frozen=True, kw_only=True):
         age: Seconds since then, where the storage's own clock can be read; otherwise None. Subtracting ``modified``
             from the time of another machine gives nonsense when the two clocks differ.
         held: Of a lock file: whether somebody holds the lock; None if nobody can tell.
-        owner: Who holds the lock, where its file says so.
+        owner: Who holds the lock, where its file says so; with ``held`` None, who may.
         abandoned: Of a temporary file: its writer is gone for certain.
     """
 

@@ -85,12 +85,13 @@ def _table(shown: Sequence[Leftover]) -> Table:
 
 
 def _holder(lock: Leftover) -> str:
-    if not lock.held:
-        return ""
-    if lock.owner is None:
-        return "a program that does not say"
     owner = lock.owner
-    lines = [f"{owner.user} on {owner.host}, process {owner.pid}", f"since {owner.since}"]
+    if lock.held is False or (owner is None and not lock.held):
+        return ""
+    if owner is None:
+        return "a program that does not say"
+    perhaps = "" if lock.held else "perhaps "
+    lines = [f"{perhaps}{owner.user} on {owner.host}, process {owner.pid}", f"since {owner.since}"]
     if owner.purpose:
         lines.append(f"for {owner.purpose!r}")
     return "\n".join(map(one_line, lines))

@@ -103,7 +103,7 @@ class Finder:
             modified=status.st_mtime,
             age=_age(status, kind),
             held=held,
-            owner=read_owner(path) if held else None,
+            owner=None if held is False else read_owner(path),
         )
 
 

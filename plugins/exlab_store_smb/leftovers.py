@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from smbprotocol.exceptions import SMBOSError
 
-from exlab_store import Leftover, is_key, temporary_writer
+from exlab_store import Leftover, is_key, temporary_name, temporary_writer
 from exlab_store_smb import messages
 from exlab_store_smb.deadline import Deadline
 from exlab_store_smb.listing import list_folder
@@ -18,11 +19,13 @@ if TYPE_CHECKING:
     from exlab_store import LockOwner
     from exlab_store_smb.link import Link
     from exlab_store_smb.listing import Entry
+    from exlab_store_smb.messages import Reply
 
 __all__ = ["Finder", "is_temporary"]
 
 _LOCK: Final = ".lock"
 _IN_FLIGHT: Final = 16
+_RECORD: Final = b"{"  # how a record begins, behind byte 0, until the lock is released
 
 
 class Finder:
@@ -83,7 +86,7 @@ class Finder:
         """Asks to read byte 0 of each: refused while another handle has locked it, and it disturbs nobody."""
         asked = self._link.run_all(
             [
-                [messages.open_to_read(self._link.path(self._root, name)), messages.read(0, 1), messages.close()]
+                [messages.open_to_read(self._link.path(self._root, name)), messages.read(0, 2), messages.close()]
                 for name, _ in batch
             ],
             self._soon(),
@@ -93,13 +96,48 @@ class Finder:
                 self._link.run([messages.close(messages.file_id_of(opened))], self._soon())
             if opened.status in MISSING:
                 continue
-            held = None
-            if opened.ok and answered.status in LOCKED:
-                held = True
-            elif opened.ok and (answered.ok or answered.status == END_OF_FILE):
-                held = False
-            owner = self._holder(name, self._soon()) if held else None
+            held, owner = self._state(name, answered) if opened.ok else (None, None)
             yield self._leftover(name, entry, held=held, owner=owner)
+
+    def _state(self, name: str, answered: Reply) -> tuple[bool | None, LockOwner | None]:
+        if answered.status in LOCKED:
+            return True, self._holder(name, self._soon())
+        if not answered.ok:
+            return (False if answered.status == END_OF_FILE else None), None
+        if messages.read_bytes(answered)[1:2] != _RECORD:
+            return False, None
+        # The last holder was killed, or holds the lock on a server that lets everybody read what is locked.
+        owner = self._holder(name, self._soon())
+        if owner is None or self._locks_keep_readers_out:
+            return False, None
+        return None, owner
+
+    @cached_property
+    def _locks_keep_readers_out(self) -> bool:
+        """Whether the server refuses to read what is locked (Samba: not with ``strict locking = no``).
+
+        It is tried on a file that goes again: taking the lock in question, even for a moment, would disturb somebody.
+        """
+        path = self._link.path(self._root, temporary_name("locks"))
+        created, locked, _ = self._link.run(
+            [messages.open_lock_file(path), messages.lock_byte_0(wait=False), messages.write(0, b"-")],
+            self._soon(),
+        )
+        if not created.ok:
+            return False  # this account may only read: nobody can tell
+        try:
+            _, answered, _ = self._link.run(
+                [messages.open_to_read(path), messages.read(0, 1), messages.close()], self._soon()
+            )
+            return locked.ok and answered.status in LOCKED
+        finally:
+            self._link.run_all(
+                [
+                    [messages.close(messages.file_id_of(created))],
+                    [messages.open_to_delete(path), messages.close()],
+                ],
+                self._soon(),
+            )
 
     def _leftover(
         self, name: str, entry: Entry, *, held: bool | None = None, owner: LockOwner | None = None

@@ -156,3 +156,11 @@ def test_a_lock_on_a_share_is_shown_with_its_holder(samba: SambaServer) -> None:
     assert re.search(rf"held +a\.json\.lock +{lock.owner.user} on", said)
     assert re.search(r"free +b\.json\.lock", said)
     assert samba.password not in said
+
+
+def test_a_lock_that_may_be_held_names_who_may_hold_it(samba: SambaServer) -> None:
+    samba.add_share("lax", samba.directory / "lax", strict_locking="no")
+    with open_store(samba.url(share="lax"), password=samba.password) as store, store.lock("a.json") as lock:
+        said = done("locks", samba.url(share="lax"), FSSPEC_SMB_PASSWORD=samba.password)
+    assert re.search(rf"unknown +a\.json\.lock +perhaps {lock.owner.user} on", said)
+    assert "0 held, 0 free, 1 unknown" in said

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -168,6 +170,10 @@ def test_on_a_mount_nobody_can_tell_that_a_lock_is_free(
         assert (unfinished.age, unfinished.abandoned) == (None, False)
         with holder("filelock", tmp_path):  # of a process of this machine, one can
             assert the_lock(store).held is True
+        elsewhere = {"id": "0" * 16, "host": "elsewhere", "user": "u", "pid": 1, "since": "2026-01-01T00:00:00Z"}
+        (tmp_path / "a.json.lock").write_bytes(b"\n" + json.dumps(elsewhere).encode() + b"\n")
+        found = the_lock(store)
+        assert (found.held, found.owner and found.owner.host) == (None, "elsewhere")
 
 
 def test_in_a_container_nobody_can_tell_that_a_lock_is_free_or_that_a_writer_is_gone(
@@ -372,3 +378,34 @@ def test_a_writer_whose_file_was_swept_away_says_that_nothing_was_written(
     with open_store(tmp_path, retry=None) as store, pytest.raises(BackendUnavailable):
         store.atomic_write("a.json", b"new")
     assert posix.read_snapshot("a.json").data == b"old"
+
+
+# Where the kernel's names of a device are not those of stat(2)
+
+
+def test_a_lock_of_flock_is_seen_in_a_subvolume_of_btrfs(tmp_path: Path, needs_root: None) -> None:
+    if shutil.which("mkfs.btrfs") is None:
+        lacking("install btrfs-progs to make a file system whose devices have two names")
+    script = (
+        "set -e; truncate -s 120M image; mkfs.btrfs -q image >/dev/null; mkdir point; mount -o loop image point;"
+        ' btrfs subvolume create point/lab >/dev/null; exec python -c "$PROGRAM"'
+    )
+    program = (
+        "from lock_holders import holder; from exlab_store import open_store\n"
+        "for how in ('filelock', 'nothing'):\n"
+        "    with holder(how, 'point/lab'), open_store(__import__('os').path.abspath('point/lab')) as store:\n"
+        "        print(how, store.list_leftovers()[0].held)"
+    )
+    path = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, sys.path)])
+    programs = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path, "PATH": programs, "PROGRAM": program},
+    )
+    if "mount" in done.stderr or "unshare" in done.stderr:
+        lacking(f"btrfs cannot be mounted here: {done.stderr}")
+    assert done.stdout.splitlines()[0] == "filelock True", done.stderr
+    assert done.stdout.splitlines()[1] in {"nothing False", "nothing None"}  # None in a container

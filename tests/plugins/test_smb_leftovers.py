@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
@@ -130,6 +131,38 @@ def test_an_empty_lock_file_and_one_that_may_not_be_read_are_told_apart(samba: S
             ("a.json.lock", False),
             ("b.json.lock", None),
         ]
+
+
+def left_by_a_killed_holder_elsewhere(folder: Path) -> None:
+    owner = {"id": "0" * 16, "host": "elsewhere", "user": "u", "pid": 1, "since": "2026-01-01T00:00:00Z"}
+    (folder / "a.json.lock").write_bytes(b"\n" + json.dumps(owner).encode() + b"\n")
+
+
+def test_the_lock_of_a_holder_that_was_killed_on_another_machine_is_free(samba: SambaServer, lab: Store) -> None:
+    left_by_a_killed_holder_elsewhere(samba.root)
+    assert (the_lock(lab).held, the_lock(lab).owner) == (False, None)
+    assert os.listdir(samba.root) == ["a.json.lock"]
+
+
+def test_where_locks_keep_no_reader_out_a_held_lock_is_not_taken_for_free(samba: SambaServer) -> None:
+    samba.add_share("lax", samba.directory / "lax", strict_locking="no")
+    with open_store(samba.url(share="lax"), password=samba.password) as store:
+        store.lock("b.json").release()
+        with store.lock("a.json") as held:
+            assert {found.name: (found.held, found.owner) for found in store.list_leftovers()} == {
+                "a.json.lock": (None, held.owner),
+                "b.json.lock": (False, None),
+            }
+    assert sorted(os.listdir(samba.directory / "lax")) == ["a.json.lock", "b.json.lock"]
+
+
+def test_who_may_only_read_cannot_tell_whether_a_holder_elsewhere_is_gone(samba: SambaServer) -> None:
+    samba.add_share("seen", samba.directory / "seen", read_only="yes")
+    left_by_a_killed_holder_elsewhere(samba.directory / "seen")
+    (samba.directory / "seen" / "b.json.lock").write_bytes(b"\n-")
+    with open_store(samba.url(share="seen"), password=samba.password) as store:
+        found = {lock.name: (lock.held, lock.owner and lock.owner.host) for lock in store.list_leftovers()}
+    assert found == {"a.json.lock": (None, "elsewhere"), "b.json.lock": (False, None)}
 
 
 def test_who_looks_keeps_nobody_from_a_lock_and_takes_it_from_nobody(lab: Store, other: Store) -> None:
