@@ -177,7 +177,7 @@ _Config = Annotated[
     ),
 ]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-_Document = Annotated[str, typer.Argument(metavar="LOCATION", help="The document: a URL or a path.")]
+_Document = Annotated[str, typer.Argument(metavar="LOCATION", help="The document: a URL, a path, or @name/document.")]
 _Endpoint = Annotated[
     str, typer.Option("--endpoint", metavar="URL", callback=_named, help="The LIMS that the projects are from.")
 ]
@@ -409,7 +409,7 @@ def _put(
 
 @app.command("ls", epilog=_LS_EXAMPLES)
 def _ls(
-    location: Annotated[str, typer.Argument(metavar="LOCATION", help="The folder: a URL or a path.")],
+    location: Annotated[str, typer.Argument(metavar="LOCATION", help="The folder: a URL, a path, or @name.")],
     detailed: Annotated[
         bool, typer.Option("--long", "-l", help="Show sizes and versions too; reads every document.")
     ] = False,
