@@ -94,7 +94,7 @@ def there_and_back(samba: SambaServer, tmp_path: Path, count: int) -> None:
 
 
 def test_a_migration_to_a_share_and_back_is_killed_half_way_and_resumed(samba: SambaServer, tmp_path: Path) -> None:
-    there_and_back(samba, tmp_path, 150)
+    there_and_back(samba, tmp_path, 120)
 
 
 @pytest.mark.slow
