@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
     from exlab_store.location import Location
 
-__all__ = ["Bypass", "Open", "find_bypass"]
+__all__ = ["NO_FOLDER", "Bypass", "Open", "find_bypass"]
+
+NO_FOLDER = "the doctor's folder is not there"
 
 
 class Open(Protocol):
@@ -52,6 +54,10 @@ class Bypass(Protocol):
 
     def time_flushes(self, key: str, size: int, rounds: int, seconds: float) -> tuple[list[float], list[float]]:
         """Milliseconds of flushes of a file with so many new bytes, and of flushes with nothing new."""
+        ...
+
+    def names(self, folder: str) -> list[str]:
+        """The names of all files in a folder, at any depth."""
         ...
 
     def remove(self, folder: str) -> None:
@@ -98,6 +104,10 @@ class LocalFiles:
                 file.write(times.data)
                 times.note(partial(os.fsync, file.fileno()))
         return times.dirty, times.clean
+
+    def names(self, folder: str) -> list[str]:
+        """As `Bypass.names`."""
+        return [name for _, _, names in os.walk(self._path(folder)) for name in names]
 
     def remove(self, folder: str) -> None:
         """As `Bypass.remove`."""
@@ -147,6 +157,14 @@ class RemoteFiles:
                 # The buffer's own flush() does not pass the request on.
                 times.note(getattr(file, "raw", file).flush)
         return times.dirty, times.clean
+
+    def names(self, folder: str) -> list[str]:
+        """As `Bypass.names`."""
+        names: list[str] = []
+        for entry in self._files.ls(self._path(folder), detail=True):
+            name = str(entry["name"]).rstrip("/").rpartition("/")[2]
+            names += self.names(f"{folder}/{name}") if entry["type"] == "directory" else [name]
+        return names
 
     def remove(self, folder: str) -> None:
         """As `Bypass.remove`."""
@@ -218,4 +236,4 @@ def find_bypass(location: Location, options: Mapping[str, Any], folder: str) -> 
         return f"the package {error.name} is not installed"
     except Exception as error:  # of any kind: each filesystem has its own; the text may show what it was given
         return f"fsspec cannot open it ({type(error).__name__})"
-    return "fsspec does not find the doctor's folder there"
+    return NO_FOLDER

@@ -69,7 +69,7 @@ class Client:
         )
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
-        self.send("open", location=location, config=config, pid=os.getpid())
+        self._tell("open", location=location, config=config, pid=os.getpid())
 
     @property
     def opened(self) -> Opened:
@@ -89,7 +89,14 @@ class Client:
         Args:
             request: The name of a method of `serving.ClientSide`.
             arguments: Its arguments.
+
+        Raises:
+            StoreError: The store cannot be opened.
         """
+        _ = self.opened  # the first answer is about that
+        self._tell(request, **arguments)
+
+    def _tell(self, request: str, **arguments: object) -> None:
         stream = self._process.stdin
         with suppress(OSError):  # one that has gone is heard of through its answer
             if stream is not None:
@@ -126,7 +133,6 @@ class Client:
             request: As for `send`.
             arguments: As for `send`.
         """
-        _ = self.opened
         self.send(request, **arguments)
         return self.answer()
 

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 __all__ = ["crash", "exclusion", "fence", "separate", "wait"]
 
-_BRIEF = 0.3
-_GRACE = 2.0
+_BRIEF = 0.2
+_GRACE = 1.5
 _LONG = 10.0
+_DEAD = 3.0
 
 _KEEPALIVE = (
     "On Samba set `socket options = TCP_NODELAY TCP_KEEPIDLE=5 TCP_KEEPINTVL=2 TCP_KEEPCNT=3`, so that the server "
@@ -32,7 +33,8 @@ def _no_locks(visit: Visit) -> Observation | None:
 
 def _no_exclusion(visit: Visit, key: str) -> Observation | None:
     """What cannot be probed where a lock that is held is granted once more; the probe of exclusion says so."""
-    again: Waited = visit.second.ask("lock", key=key, timeout=0)
+    visit.second.send("lock", key=key, timeout=0)
+    again: Waited = visit.second.answer(_GRACE + 1)
     if not again.granted:
         return None
     visit.renew()
@@ -136,9 +138,9 @@ def wait(visit: Visit) -> Observation:
     if unfit is not None:
         return unfit
     visit.second.send("lock", key=key, timeout=_BRIEF)
-    over: Waited = visit.second.answer(_BRIEF + 2 * _GRACE)
-    visit.second.send("lock", key=key, timeout=_LONG, cancel_after=_BRIEF)
-    cancelled: Waited = visit.second.answer(_LONG + _GRACE)
+    over: Waited = visit.second.answer(_BRIEF + _GRACE + 1)
+    visit.second.send("lock", key=key, timeout=_BRIEF + _GRACE + 0.5, cancel_after=_BRIEF)
+    cancelled: Waited = visit.second.answer(_LONG)
     for what, waited in (("was over", over), ("was cancelled", cancelled)):
         if waited.seconds > _BRIEF + _GRACE:
             return failed(f"a wait for a lock that {what} after {_BRIEF:g} s took {waited.seconds:.1f} s", advice)
@@ -172,14 +174,14 @@ def crash(visit: Visit) -> Observation:
     if unfit is not None:
         return unfit
     visit.kill(0)
-    waited: Waited = visit.second.ask("lock", key=key, timeout=_LONG)
+    waited: Waited = visit.second.ask("lock", key=key, timeout=_DEAD)
     if not waited.granted:
         return failed(
-            f"a lock was still held {_LONG:g} s after its holder was killed", _KEEPALIVE, lock_release="broken"
+            f"a lock was still held {_DEAD:g} s after its holder was killed", _KEEPALIVE, lock_release="broken"
         )
     visit.second.ask("release")
     observed = f"the lock was free within {max(1.0, waited.seconds * 1000):.0f} ms after its holder was killed"
-    if waited.seconds > _LONG / 2:
+    if waited.seconds > _DEAD / 2:
         return warned(observed, _KEEPALIVE, lock_release="held")
     return passed(observed, lock_release="held")
 
@@ -217,8 +219,8 @@ def fence(visit: Visit) -> Observation:
     except LockLost:
         pass
     found, _ = visit.second.ask("read", key=key)
+    visit.first.ask("release")
     visit.second.ask("release")
-    visit.renew()
     if found != b"successor":
         return failed(
             f"a client that had lost its lock ({how}) overwrote the next holder's document",

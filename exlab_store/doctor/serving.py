@@ -19,7 +19,7 @@ import msgspec
 
 from exlab_store.configuration import named_store
 from exlab_store.doctor import tasks
-from exlab_store.doctor.bypass import Bypass, Open, find_bypass
+from exlab_store.doctor.bypass import NO_FOLDER, Bypass, Open, find_bypass
 from exlab_store.doctor.findings import Latencies
 from exlab_store.errors import DocumentNotFound, NotSupported, StoreError
 from exlab_store.guarantees import Guarantees  # noqa: TC001  # msgspec looks at it
@@ -225,6 +225,10 @@ class ClientSide:
         """When a document was written, by the storage's clock."""
         return self.bypass.modified(key)
 
+    def names(self, folder: str) -> list[str]:
+        """All names in a folder, whatever the store makes of them."""
+        return self.bypass.names(folder)
+
     def time_flushes(self, key: str, size: int, rounds: int, seconds: float) -> tuple[list[float], list[float]]:
         """See `Bypass.time_flushes`."""
         return self.bypass.time_flushes(key, size, rounds, seconds)
@@ -244,7 +248,7 @@ class ClientSide:
         return cut
 
     def clear(self, folder: str, keys: list[str]) -> bool:
-        """Deletes the documents of the doctor, and all that is in its folder where that is possible."""
+        """Deletes the documents of the doctor, and its folder where that is possible: False if that stays."""
         if self.store.guarantees.lists:
             keys = self.store.list_keys(folder)
         if self.store.guarantees.deletes:
@@ -252,7 +256,7 @@ class ClientSide:
                 with suppress(DocumentNotFound):
                     self.store.delete(key)
         if isinstance(self._bypass, str):
-            return False
+            return self._bypass == NO_FOLDER
         try:
             self._bypass.remove(folder)
         except Exception:  # of any kind; what stays is reported

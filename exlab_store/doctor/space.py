@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from exlab_store.doctor.clients import NoAnswer
 from exlab_store.doctor.findings import Observation, failed, not_applicable, passed, warned
 from exlab_store.errors import AccessDenied, NotSupported, StorageFull
+from exlab_store.keys import is_key, lock_key, temporary_writer
 
 if TYPE_CHECKING:
     from exlab_store.doctor.visit import Visit
@@ -51,19 +52,34 @@ def space(visit: Visit) -> Observation:
 
 
 def leftovers(visit: Visit) -> Observation:
-    """Looks for files that are no documents, anywhere in the store; it only lists.
+    """Looks for files that are no documents: those of the doctor's own clients, and any in the store.
+
+    Nothing outside the doctor's folder is done but listing.
 
     Args:
         visit: The clients.
     """
+    if visit.writable and visit.bypass(0) is None:
+        ours = [name for name in visit.first.ask("names", folder=visit.folder) if temporary_writer(name) is not None]
+        if ours:
+            return failed(
+                f"the doctor's own writes left {len(ours)} temporary files",
+                "Refused writes leave files that fill the place; report it to the backend's author.",
+            )
     found: list[Leftover] = []
     keys: list[str] = []
     known = False
     try:
         with suppress(NotSupported):
-            visit.first.send("list_leftovers")
-            found = [each for each in visit.first.answer(_PATIENCE) if not each.name.startswith(visit.folder)]
+            held = visit.key("leftovers.json") if visit.writable and visit.common.lock_scope != "none" else None
+            if visit.writable:
+                visit.first.ask("write", key=visit.key("a clock and a tmp.json"), data=b"1")
+            found = _listed(visit, held)
             known = True
+            flaw = _flaw_of_listing(found, held)
+            if flaw:
+                return failed(flaw, "Do not use `exlab-store sweep` here; report it to the backend's author.")
+            found = [each for each in found if not each.name.startswith(visit.folder)]
         if visit.common.lists:
             visit.first.send("list_keys", prefix="")
             keys = [key for key in visit.first.answer(_PATIENCE) if not key.startswith(visit.folder)]
@@ -78,12 +94,33 @@ def leftovers(visit: Visit) -> Observation:
     return _judged(found, keys)
 
 
+def _listed(visit: Visit, held: str | None) -> list[Leftover]:
+    """All that is there, while a lock is held."""
+    if held is not None:
+        visit.second.ask("lock", key=held, timeout=_PATIENCE)
+    visit.first.send("list_leftovers")
+    try:
+        found: list[Leftover] = visit.first.answer(_PATIENCE)
+    finally:
+        if held is not None:
+            visit.second.ask("release")
+    return found
+
+
+def _flaw_of_listing(found: list[Leftover], held: str | None) -> str:
+    if any(is_key(each.name) for each in found):
+        return "a document is listed among the lock files and temporary files"
+    if held is not None and any(each.name == lock_key(held) and each.held is False for each in found):
+        return "a lock that is held is listed as free"
+    return ""
+
+
+def _is_old(modified: float | None) -> bool:
+    return modified is not None and modified < time.time() - _DAY
+
+
 def _judged(found: list[Leftover], keys: list[str]) -> Observation:
-    old = [
-        each
-        for each in found
-        if each.kind == "temporary" and (each.abandoned or (each.modified or time.time()) < time.time() - _DAY)
-    ]
+    old = [each for each in found if each.kind == "temporary" and (each.abandoned or _is_old(each.modified))]
     locks = [each for each in found if each.kind == "lock"]
     corrupt = [key for key in keys if ".corrupt-" in key.rpartition("/")[2]]
     doctors = {key.split("/")[0] for key in keys if key.startswith(FOLDER)}
@@ -98,7 +135,7 @@ def _judged(found: list[Leftover], keys: list[str]) -> Observation:
         if wanted
     ]
     observed = (
-        f"{len(keys)} documents, {len(locks)} lock files ({held} held), {len(old)} old temporary files, "
-        f"{len(corrupt)} corrupt copies"
+        f"documents: {len(keys)}, lock files: {len(locks)} ({held} held), old temporary files: {len(old)}, "
+        f"corrupt copies: {len(corrupt)}"
     )
     return warned(observed, " ".join(advice)) if advice else passed(observed)

@@ -39,6 +39,7 @@ class Visit:
         self._patience = _PATIENCE + seconds
         self._config = config
         self._clients: list[Client | None] = [None, None]
+        self._opened: tuple[Opened, Opened] | None = None
         self._bypasses: dict[int, tuple[bool, str]] = {}
         self.folder = folder
         self.name = name
@@ -63,8 +64,10 @@ class Visit:
     @property
     def opened(self) -> tuple[Opened, Opened]:
         """What the two have opened."""
-        self.start()
-        return self.first.opened, self.second.opened
+        if self._opened is None:
+            self.start()
+            self._opened = self.first.opened, self.second.opened
+        return self._opened
 
     @property
     def of_server(self) -> bool:
@@ -102,7 +105,7 @@ class Visit:
         Returns:
             Their answers.
         """
-        _ = self.opened
+        self.start()
         self.first.send(request, **arguments[0])
         self.second.send(request, **arguments[-1])
         return self.first.answer(), self.second.answer()

@@ -1,0 +1,122 @@
+"""The doctor finds what is wrong with the backends that are each wrong in one way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from examined import BRIEF, finding, on_a_disk, outcomes, seen
+
+from exlab_store import PluginError
+from exlab_store.doctor import examine
+
+_BROKEN = Path(__file__).parents[1] / "testing" / "broken"
+
+# The probe that sees it, and the claim that it takes away, if it takes one away.
+FOUND: dict[str, tuple[str, str | None]] = {
+    "in-place-write": ("replace", "atomic_replace"),
+    "temp-name-by-pid": ("replace", None),
+    "temp-name-by-pid-and-thread": ("replace", None),
+    "temporary-left-behind": ("leftovers", None),
+    "expectation-before-lock": ("swap", "conditional_write"),
+    "absent-means-any": ("swap", "conditional_write"),
+    "lock-per-object": ("lock", "lock_scope"),
+    "lock-ignores-processes": ("lock", "lock_scope"),
+    "one-lock-for-all": ("separate", None),
+    "long-lock-names-cut": ("separate", None),
+    "lock-outlives-its-holder": ("crash", "lock_release"),
+    "waits-for-ever": ("wait", None),
+    "ignores-cancellation": ("wait", None),
+    "stale-read": ("fresh", None),
+    "stale-read-at-times": ("fresh", None),
+    "text-mode": ("exact", None),
+    "version-from-mtime": ("exact", None),
+    "none-result": ("reach", None),
+    "foreign-exceptions": ("list", None),
+    "lists-temporary-files": ("list", "lists"),
+    "lists-locks": ("list", "lists"),
+    "prefix-of-a-name": ("list", "lists"),
+    "deletes-on-no-condition": ("list", "deletes"),
+    "held-locks-look-free": ("leftovers", None),
+    "documents-look-left-over": ("leftovers", None),
+}
+# The store does not even open.
+REFUSED = ("parameter-default", "guarantees-of-another-type")
+# Only a power cut or a trace of system calls shows these, ...
+UNSEEN = ("no-file-fsync", "no-directory-fsync", "no-fsync-of-new-directories")
+# ... only who calls the hooks sees these, as a store looks before it asks the backend, ...
+GUARDED = ("fencing-not-checked", "released-by-another", "removes-anything")
+# ... somebody who wants a lock just then ...
+OF_A_MOMENT = ("looks-by-locking",)
+# ... these are matters of secrets, and these of what is not claimed, which a store does not pass on.
+NOT_OF_THE_STORAGE = ("secret-in-repr", "secret-in-error")
+NOT_CLAIMED = ("unclaimed-listing-works", "unclaimed-deletion-does-nothing", "unclaimed-lock-does-nothing")
+
+# A race needs its time to be lost.
+_RACES = {
+    "in-place-write",
+    "temp-name-by-pid",
+    "temp-name-by-pid-and-thread",
+    "expectation-before-lock",
+    "lists-temporary-files",
+}
+# One for each probe; the others take their time.
+_QUICK = {
+    "in-place-write",
+    "temporary-left-behind",
+    "expectation-before-lock",
+    "lock-ignores-processes",
+    "long-lock-names-cut",
+    "lock-outlives-its-holder",
+    "ignores-cancellation",
+    "stale-read-at-times",
+    "text-mode",
+    "none-result",
+    "lists-temporary-files",
+}
+
+
+@pytest.fixture
+def flawed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(_BROKEN))
+
+
+def test_every_broken_backend_is_found_or_there_is_a_reason(flawed: None) -> None:
+    from broken_backends import CAUGHT_BY
+
+    listed = [*FOUND, *REFUSED, *UNSEEN, *GUARDED, *OF_A_MOMENT, *NOT_OF_THE_STORAGE, *NOT_CLAIMED]
+    assert sorted(listed) == sorted(CAUGHT_BY)
+
+
+@pytest.mark.parametrize(
+    "flaw", [pytest.param(flaw, marks=() if flaw in _QUICK else pytest.mark.slow) for flaw in FOUND]
+)
+def test_the_probe_for_a_flaw_finds_it(flaw: str, flawed: None, tmp_path: Path) -> None:
+    probe, guarantee = FOUND[flaw]
+    only = {probe, "swap"} if flaw == "temporary-left-behind" else {probe}
+    seconds = 0.5 if flaw in _RACES else BRIEF
+    examination = examine([f"flawed://{flaw}{tmp_path}"], seconds=seconds, only=only)
+    assert outcomes(examination)[probe] in {"fail", "warn"}, examination.findings
+    assert finding(examination, probe).advice
+    assert [claim.guarantee for claim in examination.broken] == ([] if guarantee is None else [guarantee])
+
+
+@pytest.mark.parametrize("flaw", REFUSED)
+def test_a_backend_that_is_not_accepted_is_an_error(flaw: str, flawed: None, tmp_path: Path) -> None:
+    with pytest.raises(PluginError):
+        examine([f"flawed://{flaw}{tmp_path}"], seconds=BRIEF)
+
+
+def test_the_sound_backend_that_they_are_made_from_passes(flawed: None) -> None:
+    with on_a_disk() as directory:
+        examination = examine([f"flawed://sound{directory}"], seconds=BRIEF)
+        assert set(outcomes(examination).values()) == {"pass"}, examination.findings
+        assert set(seen(examination).values()) == {"held", "plausible"}
+        assert [path.name for path in directory.iterdir()] == [".commit.lock"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flaw", FOUND)
+def test_a_whole_examination_finds_the_flaw(flaw: str, flawed: None, tmp_path: Path) -> None:
+    examination = examine([f"flawed://{flaw}{tmp_path}"])
+    assert outcomes(examination)[FOUND[flaw][0]] in {"fail", "warn"}, examination.findings

@@ -1,0 +1,235 @@
+"""The doctor at shares of a real Samba server, with good settings and with bad ones."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from conftest import lacking
+from examined import BRIEF, finding, on_a_disk, outcomes, seen
+
+from exlab_store.doctor import examine
+
+if TYPE_CHECKING:
+    from samba_server import SambaServer
+
+    from exlab_store.doctor import Examination
+
+COMMAND = [sys.executable, "-m", "exlab_store.cli", "doctor"]
+SHORT = ["--seconds", str(BRIEF)]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[SambaServer]:
+    """One server for all of this module, on a disk, with a share for each kind of setting."""
+    if sys.platform != "linux":
+        pytest.skip("the test server is managed through /proc")
+    from samba_server import SambaServer, find_smbd
+
+    if find_smbd() is None:
+        lacking("install Debian's package samba: its smbd is the server of the SMB tests")
+    with on_a_disk() as directory, SambaServer(directory / "server") as running:
+        shares: dict[str, dict[str, str]] = {
+            "lockless": {"locking": "no"},
+            "lax": {"strict_sync": "no"},
+            "fixed": {"read_only": "yes"},
+            "veiled": {"veto_files": "/.*/"},
+        }
+        for name, settings in shares.items():
+            running.add_share(name, running.directory / name, **settings)
+        yield running
+
+
+def url(server: SambaServer, share: str | None = None) -> str:
+    return server.url(share=share, password=True)
+
+
+def run_doctor(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *arguments, *SHORT], capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.fixture(scope="module")
+def directory_and_share(server: SambaServer) -> Examination:
+    """One examination of a directory and of the share that exports it, with a document in it."""
+    (server.root / "precious.json").write_text("before")
+    examination = examine([str(server.root), url(server)], seconds=BRIEF)
+    assert [path.name for path in server.root.iterdir()] == ["precious.json"]
+    assert (server.root / "precious.json").read_text() == "before"
+    assert server.password not in repr(examination)
+    return examination
+
+
+def test_a_local_directory_passes_every_probe(directory_and_share: Examination) -> None:
+    assert set(outcomes(directory_and_share, 0).values()) == {"pass"}, directory_and_share.findings
+    assert directory_and_share.places[0].guarantees.lock_scope == "host"
+    assert set(seen(directory_and_share, 0).values()) == {"held", "plausible"}
+
+
+def test_a_share_with_good_settings_passes_every_probe_and_its_locks_are_the_site_s(
+    directory_and_share: Examination,
+) -> None:
+    found = outcomes(directory_and_share, 1)
+    assert found.pop("mount") == "not applicable"
+    assert set(found.values()) == {"pass"}, directory_and_share.findings
+    assert directory_and_share.places[1].guarantees.lock_scope == "site"
+    assert seen(directory_and_share, 1) == {
+        "atomic_replace": "held",
+        "durable": "plausible",
+        "conditional_write": "held",
+        "lock_scope": "held",
+        "lock_release": "held",
+        "fenced": "held",
+        "lists": "held",
+        "deletes": "held",
+    }
+    assert "its connection was cut" in finding(directory_and_share, "fence", 1).observed
+
+
+def test_a_directory_and_the_share_that_exports_it_are_one_storage_and_exclude_each_other(
+    directory_and_share: Examination,
+) -> None:
+    probes = ("same", "replace", "lock", "wait", "swap", "fresh")
+    assert outcomes(directory_and_share, 0, 1) == dict.fromkeys(probes, "pass"), directory_and_share.findings
+
+
+def test_nothing_of_an_examination_stays(directory_and_share: Examination) -> None:
+    assert [place.remains for place in directory_and_share.places] == ["", ""]
+
+
+def test_without_locking_exclusion_fails_with_the_setting_to_change_and_exit_code_7(server: SambaServer) -> None:
+    directory = server.directory / "lockless"
+    done = run_doctor(str(directory), url(server, "lockless"), "--only", "lock", "--only", "crash", "--json")
+    assert done.returncode == 7, done.stderr
+    answer = json.loads(done.stdout)
+    of_share, of_pair = (
+        {each["probe"]: each for each in answer["findings"] if len(each["places"]) == number and "smb" in str(each)}
+        for number in (1, 2)
+    )
+    assert of_share["lock"]["observed"] == "two clients held one lock at the same time"
+    assert "`locking = yes`" in of_share["lock"]["advice"]
+    # Nothing is concluded from a lock that is free where every lock is.
+    assert of_share["crash"]["observed"] == "locks do not exclude here"
+    # The directory keeps its word, which is about this host; it is the share that promised more.
+    assert of_pair["lock"]["outcome"] == "fail"
+    scopes = [(each["claimed"], each["seen"]) for each in answer["claims"] if each["guarantee"] == "lock_scope"]
+    assert scopes == [("host", "held"), ("site", "did not hold")]
+    assert answer["sound"] is False
+    assert server.password not in done.stdout + done.stderr
+    assert list(directory.iterdir()) == []
+
+
+def test_without_strict_sync_the_flush_is_a_warning_and_no_more(server: SambaServer) -> None:
+    done = run_doctor(url(server, "lax"), "--only", "flush", "--json")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    [flush] = [each for each in answer["findings"] if each["probe"] == "flush"]
+    assert flush["outcome"] == "warn"
+    assert "`strict sync = yes`" in flush["advice"]
+    assert "a sign only" in flush["observed"]
+    [durable] = [each for each in answer["claims"] if each["guarantee"] == "durable"]
+    assert (durable["claimed"], durable["seen"]) == (True, "doubtful")
+    assert answer["sound"] is True
+
+
+def test_a_read_only_share_fails_and_nothing_is_said_of_what_needs_writing(server: SambaServer) -> None:
+    examination = examine([url(server, "fixed")], seconds=BRIEF)
+    found = outcomes(examination)
+    assert found.pop("reach") == "fail"
+    assert found.pop("leftovers") == "pass"
+    assert set(found.values()) == {"not applicable"}
+    assert "`read only = no`" in finding(examination, "reach").advice
+    assert examination.broken == ()
+    assert set(seen(examination).values()) == {"not tested"}
+
+
+def test_a_full_share_fails_for_want_of_room(samba: SambaServer, needs_root: None) -> None:
+    volume = samba.directory / "volume"
+    samba.add_share("volume", volume)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0777,size=2m", "none", str(volume)], check=True)
+    try:
+        with (volume / "filler").open("wb", buffering=0) as file, suppress(OSError):
+            while file.write(bytes(4096)):
+                pass
+        examination = examine([url(samba, "volume")], seconds=BRIEF)
+        assert [path.name for path in volume.iterdir()] == ["filler"]
+    finally:
+        subprocess.run(["umount", "--lazy", str(volume)], check=True)  # clients of the server stand in it
+    assert [each.probe for each in examination.failed] == ["reach", "space"]
+    assert "Free some room" in finding(examination, "space").advice
+    assert examination.broken == ()
+
+
+def test_a_share_that_hides_names_is_a_warning_that_says_so(server: SambaServer) -> None:
+    examination = examine([url(server, "veiled")], seconds=BRIEF, only={"names"})
+    found = finding(examination, "names")
+    assert found.outcome == "warn"
+    assert "a leading dot" in found.observed
+    assert "`veto files`" in found.advice
+
+
+def test_a_server_that_stops_in_the_middle_is_one_clear_error_and_exit_code_6(samba: SambaServer) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, url(samba), *SHORT], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    with process:
+        while not list(samba.root.glob("exlab-store-doctor-*/1/exclusion.json.lock")):
+            assert process.poll() is None
+            time.sleep(0.002)
+        samba.stop()
+        said, complained = process.communicate(timeout=60)
+    assert process.returncode == 6, complained
+    assert said == ""
+    error, hint = complained.splitlines()
+    place = f"smb://lab:***@127.0.0.1:{samba.port}/lab"
+    assert error.startswith(f"Error: {place}: the place went away while it was examined")
+    assert hint.startswith("Hint: See why, and try again. The folder exlab-store-doctor-")
+    assert samba.password not in complained
+
+
+def test_a_server_that_is_not_there_is_exit_code_6(samba: SambaServer) -> None:
+    location = url(samba)
+    samba.stop()
+    done = run_doctor(location)
+    assert (done.returncode, done.stdout) == (6, "")
+    assert done.stderr.startswith("Error: smb://lab:***@")
+
+
+def test_a_store_of_the_configuration_is_examined_with_the_password_that_it_names(
+    server: SambaServer, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text(server.password)
+    secret.chmod(0o600)
+    config = tmp_path / "exlab-store.toml"
+    config.write_text(
+        f'[stores.nas]\nurl = "{server.url(user=False)}"\nusername = "{server.user}"\n'
+        f'password = {{ file = "{secret}" }}\n'
+    )
+    examination = examine(["@nas"], config=str(config), seconds=BRIEF, only={"held-open", "flush"})
+    assert outcomes(examination) == {"reach": "pass", "held-open": "pass", "flush": "pass"}
+    assert server.password not in repr(examination)
+
+
+def test_no_process_shows_the_password_in_its_arguments_or_environment(server: SambaServer, tmp_path: Path) -> None:
+    shown: list[str] = []
+
+    def look(_done: int, _total: int, _title: str) -> None:
+        for process in Path("/proc").iterdir():
+            if process.name.isdigit():
+                for name in ("cmdline", "environ"):
+                    try:
+                        content = (process / name).read_bytes()
+                    except OSError:
+                        continue
+                    if server.password.encode() in content:
+                        shown.append(f"{process.name} {name}")
+
+    examine([url(server)], seconds=BRIEF, only={"exact"}, progress=look)
+    assert shown == []
