@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from wire_proxy import WireProxy
 
 
+pytestmark = pytest.mark.one_interpreter
+
+
 @pytest.fixture(scope="module")
 def samba() -> Iterator[SambaServer]:
     with running_server() as server:
