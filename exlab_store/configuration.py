@@ -24,7 +24,7 @@ import msgspec
 
 from exlab_store.errors import ConfigError, LocationError
 from exlab_store.guarantees import ConditionalWrite, Guarantees, LockRelease, LockScope
-from exlab_store.location import Location
+from exlab_store.location import Location, redacted
 from exlab_store.secret_sources import SecretSource
 
 if TYPE_CHECKING:
@@ -195,14 +195,18 @@ def _tables(path: str, content: Mapping[str, object]) -> dict[str, object]:
         )
     tables = cast("dict[str, object]", stores)
     for name in tables:
-        if not name.strip() or "/" in name:
+        if not _nameable(name):
             raise ConfigError(
                 f"{name!r} is no name for a store",
                 field=f"stores.{name}",
                 location=path,
-                hint="Nobody could write @name or @name/folder: use letters, digits, - and _.",
+                hint="Use letters, digits, - and _: a name is written as @name or @name/folder.",
             )
     return tables
+
+
+def _nameable(name: str) -> bool:
+    return bool(name.strip()) and not {"/", ":", "@"} & set(name)
 
 
 def _settings(table: object, prefix: str = "") -> Iterator[str]:
@@ -360,8 +364,9 @@ def named_store(name: str, path: str | os.PathLike[str] | None = None) -> tuple[
     """
     store, _, folder = name.removeprefix("@").partition("/")
     segments = [segment for segment in folder.split("/") if segment]
-    if not store or ".." in segments or "." in segments or "\0" in name:
-        raise LocationError(f"{name!r} names no store", hint="Write @name or @name/folder.")
+    shown = redacted(name)
+    if not _nameable(store) or ".." in segments or "." in segments or "\0" in name or shown != name:
+        raise LocationError("this names no store", location=repr(shown), hint="Write @name or @name/folder.")
     configuration = Configuration.read(path) if path is not None else _first_of_the_places()
     if configuration is None:
         raise LocationError(_NONE, hint=_looked_for())

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from exlab_store.errors import LocationError
 
-__all__ = ["Location"]
+__all__ = ["Location", "redacted"]
 
 # Two letters at least: "C:\data" is a Windows path, not a URL of scheme "c".
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(.*)", re.DOTALL)
@@ -35,7 +35,12 @@ def _quoted(text: str, unsafe: re.Pattern[str]) -> str:
     return unsafe.sub(lambda match: f"%{ord(match[0]):02X}", text)
 
 
-def _redacted(text: str) -> str:
+def redacted(text: str) -> str:
+    """A text that may be a malformed location, without what may be a password in it.
+
+    Args:
+        text: What somebody has given as a location.
+    """
     return _SECRET.sub(":***@", text)
 
 
@@ -78,7 +83,7 @@ class Location:
         if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # a path may be bytes
             raise LocationError(f"a location is text or a path, not {type(text).__name__}")
         if "\0" in text:
-            raise LocationError("the location has a NUL character", location=_redacted(text.replace("\0", "")))
+            raise LocationError("the location has a NUL character", location=redacted(text.replace("\0", "")))
         url = _SCHEME.fullmatch(text) if isinstance(location, str) else None
         if url is None:
             return cls("file", path=_local_path(text), create=create)
@@ -117,13 +122,13 @@ def _local_path(text: str) -> str:
     if text.startswith("@"):
         raise LocationError(
             "this is the name of a store in a site's configuration, which has no path of its own",
-            location=_redacted(text),
+            location=redacted(text),
             hint="Give a URL or a path.",
         )
     if not absolute:
         raise LocationError(
             "the path is relative" if text else "the location is empty",
-            location=_redacted(text) or None,
+            location=redacted(text) or None,
             hint="Give an absolute path or a URL: a store outlives the working directory it was opened in.",
         )
     return _tidy(text)
@@ -136,7 +141,7 @@ def _tidy(path: str) -> str:
 
 
 def _parse_url(scheme: str, rest: str, *, create: bool) -> Location:
-    shown = f"{scheme}:{_redacted(rest)}" if rest.startswith("//") else _redacted(f"{scheme}:{rest}")
+    shown = f"{scheme}:{redacted(rest)}" if rest.startswith("//") else redacted(f"{scheme}:{rest}")
 
     def refuse(reason: str, hint: str | None = None) -> LocationError:
         return LocationError(reason, location=shown, hint=hint)

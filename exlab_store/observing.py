@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from exlab_store.model import Expectation, HeldLock, LockOwner
 
 __all__ = ["Observation", "Observer"]
-
-_log = logging.getLogger("exlab_store")
 
 
 class Observation(msgspec.Struct, kw_only=True):
@@ -166,10 +163,16 @@ class Observer(ABC):
             return
         try:
             # Whatever it returns, an error of the operation goes on.
-            context.__exit__(None if error is None else type(error), error, error and error.__traceback__)
+            if error is None:
+                context.__exit__(None, None, None)
+            else:
+                context.__exit__(type(error), error, error.__traceback__)
         except Exception as fault:
             if fault is not error:
                 self._complain(fault)
 
     def _complain(self, fault: Exception) -> None:
-        _log.error("the observer %s failed: %s: %s", type(self).__qualname__, type(fault).__name__, fault)
+        import logging  # who has no observers needs none
+
+        log = logging.getLogger("exlab_store")
+        log.error("the observer %s failed: %s: %s", type(self).__qualname__, type(fault).__name__, fault)

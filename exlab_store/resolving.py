@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from exlab_store.errors import LocationError
-from exlab_store.location import Location
+from exlab_store.location import Location, redacted
 from exlab_store.paths import StorePath
 from exlab_store.store import open_store, open_store_at
 
@@ -89,7 +89,7 @@ def _store_at(folder: Location | str, name: str) -> Store:
     if not name:
         raise LocationError(
             "the location names no document",
-            location=str(folder),
+            location=redacted(str(folder)),
             hint="Add the document's name to the location.",
         )
     with _mutex:

@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
@@ -180,6 +181,7 @@ def test_what_is_wrong_is_said_with_the_key_and_what_was_expected(
         ("stores = 3", "'stores' is not expected here"),
         ("[stores]\nnas = 3", "stores.nas is wrong: expected a table, got a number"),
         ("[stores.'a/b']\nurl = 'memory://'", "'a/b' is no name for a store"),
+        ("[stores.'a:b']\nurl = 'memory://'", "'a:b' is no name for a store"),
         ("[stores.'']\nurl = 'memory://'", "'' is no name for a store"),
         ("[stores.nas\nurl = 's3cret'", "is not TOML: Expected ']' at the end of a table declaration (at line 1"),
         ("[stores.nas]\npassword = 's3cret", "is not TOML"),
@@ -237,9 +239,19 @@ def test_a_document_is_named_like_a_folder(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize("name", ["@", "@/x", "@lab/..", "@lab/../x", "@lab/./x", "@lab/\0"])
 def test_a_name_that_is_none_is_refused(name: str, tmp_path: Path) -> None:
     config = _written(tmp_path / "site.toml", f"[stores.lab]\nurl = '{tmp_path}'\n")
-    with pytest.raises(LocationError, match="names no store") as caught:
+    with pytest.raises(LocationError, match="this names no store") as caught:
         open_store(name, config=config)
+    assert caught.value.location == repr(name)
     assert caught.value.hint == "Write @name or @name/folder."
+
+
+@pytest.mark.parametrize("name", ["@smb://u:s3cret@h/lab", "@u:s3cret@h", "@lab:s3cret@/x"])
+def test_a_url_that_was_taken_for_a_name_shows_no_password(name: str, tmp_path: Path) -> None:
+    config = _written(tmp_path / "here" / FILE_NAME, f"[stores.lab]\nurl = '{tmp_path}'\n")
+    for refused in (lambda: open_store(name, config=config), lambda: as_document(name)):
+        with pytest.raises(LocationError) as caught:
+            refused()
+        assert "s3cret" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_a_store_that_the_file_does_not_name_is_refused_with_those_it_names(tmp_path: Path) -> None:
