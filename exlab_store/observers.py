@@ -55,7 +55,7 @@ class LogObserver(Observer):
 
 
 def _line(observation: Observation) -> str:
-    place = f"{observation.key} in {observation.location}" if observation.location else observation.key
+    place = " in ".join(filter(None, (observation.key, observation.location)))  # the whole store has no key
     size = "" if observation.size is None else f", {observation.size} {_unit(observation)}"
     again = "" if observation.attempt == 1 else f", attempt {observation.attempt}"
     return (
