@@ -160,8 +160,10 @@ def _rendered(examination: Examination, page: Path | None) -> list[RenderableTyp
     for places, group in itertools.groupby(examination.findings, key=lambda finding: finding.places):
         locations = " and ".join(examination.places[number].location for number in places)
         parts += [Text(one_line(locations), style="bold"), _findings(list(group))]
-    parts.append(_claims(examination))
-    for place in examination.places:
+    for number, place in enumerate(examination.places):
+        if len(examination.places) > 1:
+            parts.append(Text(f"What {one_line(place.location)} claims", style="bold"))
+        parts.append(_claims(examination, number))
         if place.remains:
             parts.append(Text(f"The folder {place.remains} stays at {one_line(place.location)}."))
     tone = "bold red" if examination.broken or examination.failed else "yellow" if examination.warned else "bold green"
@@ -189,22 +191,20 @@ def _findings(findings: Sequence[Finding]) -> Table:
     return table
 
 
-def _claims(examination: Examination) -> Table:
+def _claims(examination: Examination, number: int) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    several = len(examination.places) > 1
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in (*(["At"] if several else []), "Guarantee", "Claimed", "Seen", "By"):
+    for heading in ("Guarantee", "Claimed", "Seen", "By"):
         table.add_column(heading, overflow="fold")
     for claim in examination.claims:
-        at = [Text(one_line(examination.places[claim.place].location))] if several else []
-        table.add_row(
-            *at,
-            Text(claim.guarantee),
-            Text(value_of(claim.claimed)),
-            Text(SEEN[claim.seen], style=_STYLES_OF_CLAIMS.get(claim.seen, "dim")),
-            Text(", ".join(claim.probes)),
-        )
+        if claim.place == number:
+            table.add_row(
+                Text(claim.guarantee),
+                Text(value_of(claim.claimed)),
+                Text(SEEN[claim.seen], style=_STYLES_OF_CLAIMS.get(claim.seen, "dim")),
+                Text(", ".join(claim.probes)),
+            )
     return table
