@@ -1,0 +1,74 @@
+"""The bare system calls that an operation of a store cannot do without: what its time is compared with."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+__all__ = ["AVAILABLE", "BareFiles", "bare_lock"]
+
+AVAILABLE = sys.platform != "win32"
+"""Whether this system has the calls: flock, and fsync of a directory."""
+
+if sys.platform != "win32":
+    import fcntl
+
+
+class BareFiles:
+    """A directory, by system calls alone: no checks, no errors of its own, nothing that others could see of a lock.
+
+    Args:
+        directory: An existing directory.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+
+    def write(self, name: str, data: bytes) -> None:
+        """Temporary file, write, fsync, rename, fsync of the directory: the least that survives a power cut."""
+        temporary = f"{self._directory}/{name}.new"
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        os.write(descriptor, data)
+        os.fsync(descriptor)
+        os.close(descriptor)
+        os.rename(temporary, f"{self._directory}/{name}")
+        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        os.fsync(descriptor)
+        os.close(descriptor)
+
+    def read(self, name: str) -> bytes:
+        """The whole file."""
+        with open(f"{self._directory}/{name}", "rb") as file:
+            return file.read()
+
+    def lock(self, name: str) -> int:
+        """Waits for the lock; closing the descriptor releases it."""
+        return bare_lock(f"{self._directory}/{name}")
+
+    def lock_and_release(self, name: str) -> None:
+        """Takes the lock and gives it back."""
+        os.close(self.lock(name))
+
+    def update(self, name: str, data: bytes) -> None:
+        """Reads and writes under the lock."""
+        descriptor = self.lock(f"{name}.lock")
+        try:
+            self.read(name)
+            self.write(name, data)
+        finally:
+            os.close(descriptor)
+
+
+def bare_lock(path: str) -> int:
+    """Opens a file and waits for its flock.
+
+    Args:
+        path: The file; it is made if it is missing.
+
+    Returns:
+        The descriptor, whose closing releases the lock.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    if sys.platform != "win32":
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor

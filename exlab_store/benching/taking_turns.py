@@ -1,0 +1,46 @@
+"""Contenders that take turns, so that what slows the machine down slows all of them."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from exlab_store.benching.figures import timing_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from exlab_store.benching.figures import Timing
+
+__all__ = ["timed"]
+
+_FEWEST = 3
+_MOST = 100_000
+
+
+def timed(contenders: Mapping[str, Callable[[bytes], object]], size: int, seconds: float) -> dict[str, Timing]:
+    """Measures each contender once a round, in an order that changes.
+
+    Args:
+        contenders: By name; each is given new bytes every time, whose making is not measured.
+        size: How many bytes, 8 or more.
+        seconds: How long to go on; three rounds are made in any case.
+    """
+    samples: dict[str, list[float]] = {name: [] for name in contenders}
+    rest = os.urandom(size - 8)  # what a file system cannot compress
+    order = list(contenders)
+    for name in order:  # once in vain: imports, caches, directories
+        contenders[name](bytes(size))
+    end = time.monotonic() + seconds
+    number = 0
+    while number < _FEWEST or (number < _MOST and time.monotonic() < end):
+        number += 1
+        order = order[1:] + order[:1]
+        for name in order:
+            call = contenders[name]
+            data = number.to_bytes(8) + rest
+            began = time.perf_counter()
+            call(data)
+            samples[name].append(time.perf_counter() - began)
+    return {name: timing_of(values) for name, values in samples.items()}

@@ -1,0 +1,163 @@
+"""``exlab-store bench``: it measures, leaves nothing behind, and says what it has measured."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from command_line import COMMAND, done, done_json, environment, refused
+
+from exlab_store import StorageFull, Store, StoreError
+from exlab_store.benching import measure
+from exlab_store.cli.bench import shown
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from samba_server import SambaServer
+
+BRIEFLY = ("--seconds", "0.01")
+
+
+def _operations(answer: dict[str, Any]) -> list[tuple[str, int]]:
+    return [(operation["name"], operation["size"]) for operation in answer["operations"]]
+
+
+EVERYTHING = [("write", 2048), ("write", 65536), ("write", 1048576), ("read", 2048), ("lock", 0), ("update", 2048)]
+
+
+def test_a_directory_is_measured_beside_the_bare_system_calls_and_is_left_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "2048.json").write_bytes(b"somebody's")
+    answer = done_json("bench", tmp_path, *BRIEFLY)
+    assert _operations(answer) == EVERYTHING
+    for operation in answer["operations"]:
+        for timing in (operation["store"], operation["bare"]):
+            assert timing["count"] >= 3
+            assert 0 < timing["median"] <= timing["p99"]
+            assert timing["per_second"] > 0
+        assert operation["ratio"] == pytest.approx(operation["store"]["median"] / operation["bare"]["median"])
+    assert [(each["number"], each["of"]) for each in answer["contentions"]] == [(n, "process") for n in (1, 4, 8)]
+    for contention in answer["contentions"]:
+        for crowd in (contention["store"], contention["bare"]):
+            assert 0 < crowd["median"] <= crowd["p99"] <= crowd["longest"]
+            assert 1 / contention["number"] <= crowd["fairness"] <= 1
+    assert answer["location"].startswith(f"file://{tmp_path}/exlab-store-bench-")
+    assert answer["remains"] is None
+    assert answer["processors"] >= 1
+    assert os.listdir(tmp_path) == ["2048.json"]
+    assert (tmp_path / "2048.json").read_bytes() == b"somebody's"
+
+
+def test_in_memory_threads_want_the_lock_and_nothing_survives_a_power_cut() -> None:
+    said = done("bench", "memory://", *BRIEFLY)
+    assert re.search(r"8 threads +\d", said)
+    assert "need not survive a power cut" in said
+    assert "bare" not in said.lower()
+    assert max(map(len, said.splitlines())) <= 80
+
+
+def test_a_store_of_the_configuration_is_measured_in_a_folder_of_it(tmp_path: Path) -> None:
+    (tmp_path / "lab").mkdir()
+    configuration = tmp_path / "exlab-store.toml"
+    configuration.write_text(f'[stores.lab]\nurl = "file://{tmp_path}/lab"\n')
+    (tmp_path / "lab" / "CONFOCAL_01").mkdir()
+    answer = done_json("bench", "@lab/CONFOCAL_01", *BRIEFLY, EXLAB_STORE_CONFIG=str(configuration))
+    assert f"{tmp_path}/lab/CONFOCAL_01/exlab-store-bench-" in answer["location"]
+    assert [contention["number"] for contention in answer["contentions"]] == [1, 4, 8]
+    assert os.listdir(tmp_path / "lab" / "CONFOCAL_01") == []
+
+
+def test_a_place_that_is_not_there_is_wrong_usage_and_so_is_a_time_that_is_none(tmp_path: Path) -> None:
+    assert "there is no such directory" in refused(2, "bench", tmp_path / "missing")
+    assert "--seconds" in refused(2, "bench", tmp_path, "--seconds", "0")
+    assert json.loads(refused(2, "bench", tmp_path / "missing", "--json"))["error"]["code"] == "invalid_location"
+
+
+def test_a_place_that_is_full_says_so_and_the_folder_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = Store.atomic_write
+
+    def until_full(store: Store, key: str, data: bytes, **options: Any) -> Any:
+        if len(data) > 1 << 16:
+            raise StorageFull("there is no room")
+        return write(store, key, data, **options)
+
+    monkeypatch.setattr(Store, "atomic_write", until_full)
+    with pytest.raises(StorageFull):
+        measure(str(tmp_path), seconds=0.01)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals end no process in order there")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_whoever_ends_it_finds_no_folder_and_no_process_left(tmp_path: Path, number: signal.Signals) -> None:
+    with subprocess.Popen(
+        [*COMMAND, "bench", str(tmp_path), "--seconds", "30"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+    ) as process:
+        deadline = time.monotonic() + 30
+        while not os.listdir(tmp_path):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 128 + number
+    assert b"Traceback" not in said
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_contender_that_cannot_open_the_store_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exlab_store.benching.contention._PROGRAM", "raise SystemExit(3)")
+    with pytest.raises(StoreError, match="has died"):
+        measure(str(tmp_path), seconds=0.01)
+    assert os.listdir(tmp_path) == []
+
+
+def test_on_a_terminal_it_shows_its_progress_and_fits(tmp_path: Path) -> None:
+    pexpect = pytest.importorskip("pexpect", reason="install pexpect to run the command in a terminal")
+    child = pexpect.spawn(
+        COMMAND[0],
+        [*COMMAND[1:], "bench", str(tmp_path), "--seconds", "0.05"],
+        dimensions=(24, 80),
+        encoding="utf-8",
+        timeout=60,
+        env=environment(),
+    )
+    child.expect("8 at once")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
+    lines = re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", child.before))
+    assert any(line.lstrip().startswith("8 processes") for line in lines)
+    assert not any("…" in line for line in lines)
+    assert max(map(len, lines)) <= 80
+
+
+def test_times_have_the_unit_that_suits_them() -> None:
+    assert [shown(seconds) for seconds in (6.2e-6, 505e-6, 2.26e-3, 0.302, 1.75)] == [
+        "6.2 us",
+        "505 us",
+        "2.3 ms",
+        "302 ms",
+        "1.75 s",
+    ]
+
+
+@pytest.mark.one_interpreter
+def test_a_share_is_measured_and_the_folder_with_its_lock_files_is_removed(samba: SambaServer) -> None:
+    before = sorted(os.listdir(samba.root))
+    answer = done_json("bench", samba.url(), *BRIEFLY, FSSPEC_SMB_PASSWORD=samba.password)
+    assert _operations(answer) == EVERYTHING
+    assert {operation["bare"] for operation in answer["operations"]} == {None}
+    assert [contention["of"] for contention in answer["contentions"]] == ["process"] * 3
+    assert answer["remains"] is None
+    assert sorted(os.listdir(samba.root)) == before
+    assert samba.password not in json.dumps(answer)
