@@ -86,10 +86,10 @@ class Reader:
 
     def _in_chunks(self, link: Link, path: str, deadline: Deadline) -> bytes | Reply:
         """A large document: many READs on one handle, several of them under way at a time."""
-        for _ in range(1 + LOOKS):
-            (opened,) = link.run([messages.open_to_read(path)], deadline.half())
-            if opened.status != NAME_MISSING:
-                break
+        (opened,) = link.run([messages.open_to_read(path)], deadline.half())
+        for _ in range(LOOKS):
+            if opened.status == NAME_MISSING:
+                (opened,) = link.run([messages.open_to_read(path)], deadline.half())
         if not opened.ok:
             return _missing(opened)
         size, file_id = messages.size_of(opened), messages.file_id_of(opened)
