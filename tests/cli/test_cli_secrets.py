@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     from samba_server import SambaServer
 
+pytestmark = pytest.mark.one_interpreter
+
 # {at} is the store, {bad} the same with a wrong password, {local} a directory, {answer} a LIMS's answer.
 SESSION = [
     "config show",
@@ -52,10 +54,11 @@ SESSION = [
     "rm {at}/A/runs.json",
     "doctor {at} --report report.html --seconds 0.05 --only reach --only lock --only crash",
     "demo --at {at} --seconds 0.1 --writers 1 --readers 1",
+    "bench {at} --seconds 0.01",
 ]
 
 # These take seconds: by default they are run with one place of the password, and not again with JSON or refusals.
-LONG = ("demo", "doctor")
+LONG = ("demo", "doctor", "bench")
 
 PLACES = ["file", "environment", "keyring", "in clear", "url"]
 
