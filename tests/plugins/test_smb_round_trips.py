@@ -66,6 +66,7 @@ def test_a_larger_document_that_this_store_has_written_is_read_in_two_at_most(wi
 
 def test_a_document_that_is_missing_is_looked_for_again_in_one_more(wire: WireProxy, store: Store) -> None:
     # Samba overlooks a document that is being replaced, now and then.
+    wire.delay = 0.01  # what is sent together overlaps
     with costs(wire, 2, requests=3), pytest.raises(FileNotFoundError):
         store.read_snapshot(KEY)
 
