@@ -60,11 +60,12 @@ class Waiter(ABC):
         owner: Who waits, for others.
     """
 
-    __slots__ = ("holder", "owner")
+    __slots__ = ("has_turn", "holder", "owner")
 
     def __init__(self, holder: Hashable, owner: LockOwner) -> None:
         self.holder = holder
         self.owner = owner
+        self.has_turn = False
 
     @abstractmethod
     def wake(self) -> bool:
@@ -111,8 +112,10 @@ class Turn:
                     return
                 self._holder = waiter.holder
                 self._owner = waiter.owner
+                waiter.has_turn = True
                 if waiter.wake():
                     return
+                waiter.has_turn = False
 
     def enqueue(self, waiter: Waiter) -> None:
         """Puts a waiter at the end of the queue; the mutex is held by the caller."""
@@ -126,12 +129,12 @@ class Turn:
         self._waiters.append(waiter)
 
     def withdraw(self, waiter: Waiter) -> LockOwner | None:
-        """Takes a waiter out of the queue and tells who is before it; None when its turn has come meanwhile."""
+        """Takes a waiter out of the queue and tells who is before it; None if its turn has come meanwhile."""
         with _mutex:
-            try:
-                self._waiters.remove(waiter)
-            except ValueError:
+            if waiter.has_turn:
                 return None
+            if waiter in self._waiters:  # it may have been passed over
+                self._waiters.remove(waiter)
             return self._owner
 
 

@@ -120,6 +120,7 @@ async def many_waiters(
         with scope:
             await store.aio.update(key, one_more, timeout=120)
 
+    await anyio.to_thread.run_sync(lambda: None)  # the thread of the release is not one of the store's
     async with watched() as figures, anyio.create_task_group() as group:
         for number, scope in enumerate(scopes):
             group.start_soon(wait, scope)

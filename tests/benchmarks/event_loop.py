@@ -5,7 +5,8 @@ directory, in memory and, where smbd is installed, on an SMB server; on asyncio 
 millisecond tells how long the loop kept it waiting. With ``--strict``, more than 20 ms is an error, and so are more
 than 16 threads.
 
-A loop also waits when the machine is busy: of three runs, the best counts.
+A loop also waits when the machine is busy: of three runs, the best counts, and nothing is an error where a loop that
+has nothing to do is held up too.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,13 +21,14 @@ import anyio
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from async_load import many_updates, many_waiters
+from async_load import many_updates, many_waiters, watched
 from samba_server import SambaServer, find_smbd
 
 from exlab_store import Store, open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from async_load import Figures
 
@@ -71,23 +72,38 @@ def main() -> int:
     parser.add_argument("--strict", action="store_true", help="fail if a limit is exceeded")
     arguments = parser.parse_args()
     exceeded = False
-    with ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=arguments.directory)))
-        stores = {"directory": open_store(directory), "memory": open_store("memory://")}
-        if find_smbd() is not None:
-            place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="exlab-store-samba-")))
-            place.chmod(0o755)
-            server = stack.enter_context(SambaServer(place / "server"))
-            stores["smb"] = open_store(server.url(), password=server.password)
-        for name, store in stores.items():
-            stack.enter_context(store)
+    idle = anyio.run(_idle)
+    for name, opened in _stores(arguments.directory):
+        with opened as store:
             for loop in ("asyncio", "trio"):
                 for what, work in (("1,000 updates", _updates), ("300 waiters", _waiters)):
                     figures = _best(work, store, loop)
                     over = figures.longest_pause > _PAUSE or figures.threads > _THREADS
                     exceeded |= over
                     print(f"{name:10} {loop:8} {what:14} {figures}{'  <- over the limit' if over else ''}", flush=True)
-    return 1 if exceeded and arguments.strict else 0
+    idle = max(idle, anyio.run(_idle))
+    print(f"a loop that has nothing to do was held up for {idle * 1e3:.1f} ms: ", end="")
+    busy = idle > _PAUSE / 4
+    print("this machine is too busy to tell" if busy else "that much is the machine's")
+    return 1 if exceeded and arguments.strict and not busy else 0
+
+
+async def _idle() -> float:
+    async with watched() as figures:
+        await anyio.sleep(1)
+    return figures.longest_pause
+
+
+def _stores(directory: Path | None) -> Iterator[tuple[str, AbstractContextManager[Store]]]:
+    """One after the other, so that the threads of each are counted by themselves."""
+    with tempfile.TemporaryDirectory(dir=directory) as place:
+        yield "directory", open_store(place)
+    yield "memory", open_store("memory://")
+    if find_smbd() is not None:
+        with tempfile.TemporaryDirectory(prefix="exlab-store-samba-") as place:
+            Path(place).chmod(0o755)
+            with SambaServer(Path(place, "server")) as server:
+                yield "smb", open_store(server.url(), password=server.password)
 
 
 if __name__ == "__main__":

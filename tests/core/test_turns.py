@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import os
 import threading
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+import anyio
+import anyio.to_thread
 import pytest
 from exlab_store_memory.backend import Memory, MemoryBackend
 
@@ -221,3 +226,92 @@ def test_a_forked_child_does_not_wait_for_the_threads_of_its_parent(store: Store
     release.set()
     thread.join()
     assert os.waitstatus_to_exitcode(status) == 0
+
+
+def test_threads_and_tasks_get_the_lock_in_the_order_in_which_they_asked(store: Store) -> None:
+    order: list[str] = []
+
+    def thread(name: str) -> None:
+        with store.lock("a"):
+            order.append(name)
+
+    async def task(name: str) -> None:
+        async with store.aio.lock("a"):
+            order.append(name)
+
+    async def two_tasks() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(task, "second")
+            await anyio.to_thread.run_sync(_eventually, lambda: _waiters(store, "a") == 2)
+            group.start_soon(task, "third")
+
+    held = store.lock("a")
+    first, tasks, last = (
+        threading.Thread(target=thread, args=("first",)),
+        threading.Thread(target=anyio.run, args=(two_tasks,)),
+        threading.Thread(target=thread, args=("last",)),
+    )
+    for waiting, each in enumerate((first, tasks, last)):
+        each.start()
+        _eventually(lambda expected=(1, 3, 4)[waiting]: _waiters(store, "a") == expected)  # type: ignore[misc]
+    held.release()
+    for each in (first, tasks, last):
+        each.join()
+    assert order == ["first", "second", "third", "last"]
+
+
+def test_a_thread_is_told_at_once_that_a_task_of_its_own_event_loop_holds_the_lock(store: Store) -> None:
+    async def main() -> None:
+        async with store.aio.lock("a"):
+            with pytest.raises(LockAlreadyHeld):
+                store.update("a", lambda _: b"1", timeout=30)
+
+    began = time.monotonic()
+    anyio.run(main)
+    assert time.monotonic() - began < 5
+
+
+def test_the_turn_passes_over_a_task_whose_event_loop_has_ended(store: Store) -> None:
+    async def wait() -> None:
+        async with store.aio.lock("a"):
+            raise AssertionError("nobody is there to run this")
+
+    held = store.lock("a")
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(wait())
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+    loop.run_until_complete(asyncio.sleep(0.05))
+    assert _waiters(store, "a") == 1
+    loop.close()
+    with ThreadPoolExecutor(1) as executor:
+        next_one = executor.submit(store.lock, "a", timeout=10)
+        _eventually(lambda: _waiters(store, "a") == 2)
+        held.release()
+        taken = next_one.result(10)
+        del loop, task
+        gc.collect()  # what ends the task now takes the turn from nobody
+        with pytest.raises(LockTimeout):
+            store.lock("a", timeout=0)
+        taken.release()
+    store.lock("a", timeout=0).release()
+
+
+def test_a_task_that_the_garbage_collector_ends_gives_its_lock_back(store: Store) -> None:
+    async def hold(entered: asyncio.Event) -> None:
+        async with store.aio.lock("a"):
+            entered.set()
+            await asyncio.sleep(60)
+
+    async def main() -> asyncio.Task[None]:
+        entered = asyncio.Event()
+        task = asyncio.create_task(hold(entered))
+        await entered.wait()
+        return task
+
+    loop = asyncio.new_event_loop()
+    task = loop.run_until_complete(main())
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+    loop.close()
+    del loop, task
+    gc.collect()
+    store.lock("a", timeout=0).release()
