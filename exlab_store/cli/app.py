@@ -589,8 +589,8 @@ def _doctor(
             "--only",
             metavar="PROBE",
             callback=_probes,
-            help="Only this probe; may be repeated: reach, mount, space, exact, replace, held-open, lock, separate, "
-            "wait, crash, fence, swap, fresh, flush, names, list, clock, leftovers.",
+            help="Only this probe; may be repeated: reach, mount, space, permissions, exact, replace, held-open, lock, "
+            "separate, wait, crash, fence, swap, fresh, flush, names, list, clock, leftovers.",
         ),
     ] = None,
     seconds: Annotated[float, typer.Option(metavar="N", min=0.05, max=3600, help="How long each race goes on.")] = 1.0,

@@ -11,6 +11,7 @@ from exlab_store.doctor.findings import Observation, not_applicable, passed
 from exlab_store.doctor.locking import crash, exclusion, fence, separate, wait
 from exlab_store.doctor.mounts import mount
 from exlab_store.doctor.names import listing, names
+from exlab_store.doctor.permissions import permissions
 from exlab_store.doctor.racing import fresh, swap
 from exlab_store.doctor.reaching import exact, reach
 from exlab_store.doctor.replacing import held_open, replace
@@ -60,6 +61,7 @@ OF_PLACES = (
     Probe("reach", "Reachable, and how fast", reach, writes=False),
     Probe("mount", "The mount", mount, writes=False),
     Probe("space", "Free space", space, writes=False),
+    Probe("permissions", "Permissions", permissions),
     Probe("exact", "Documents come back as written", exact),
     Probe("replace", "Replaced as a whole, under readers", replace),
     Probe("held-open", "Replaced while another program has it open", held_open),

@@ -11,7 +11,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from exlab_store.doctor.probes import PROBES
+from exlab_store.doctor.probes import OF_PLACES, PROBES
 
 COMMAND = [sys.executable, "-m", "exlab_store.cli", "doctor"]
 SHORT = ["--seconds", "0.05"]
@@ -36,12 +36,12 @@ def test_in_a_terminal_it_shows_how_far_it_is_and_fits_80_columns(tmp_path: Path
         encoding="utf-8",
         timeout=60,
     )
-    child.expect_exact("/18")
+    child.expect_exact("/19")
     child.expect(pexpect.EOF)
     child.close()
     assert child.exitstatus == 0
     said = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", child.before)
-    assert "All is well: 18 probes passed" in said
+    assert "All is well: 19 probes passed" in said
     lines = re.split(r"[\r\n]+", said)
     assert max(len(line) for line in lines if str(tmp_path) not in line) <= 80
     assert report.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
@@ -83,6 +83,11 @@ def test_the_help_names_every_probe() -> None:
     done = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, check=True)
     assert all(re.search(rf"\b{name}\b", done.stdout) for name in PROBES if name != "same")
     assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_the_page_about_the_doctor_has_every_probe_once() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "run-the-doctor.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE) == [probe.name for probe in OF_PLACES]
 
 
 @pytest.mark.parametrize("name", ["nowhere/report.html", "."])

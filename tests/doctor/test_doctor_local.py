@@ -114,6 +114,19 @@ def test_old_temporary_files_and_corrupt_copies_are_a_warning_and_stay(tmp_path:
     assert {path.name for path in tmp_path.iterdir()} == names
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="the system has no modes")
+def test_documents_that_others_cannot_read_or_replace_are_a_warning(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        private = examine([str(tmp_path)], seconds=BRIEF, only={"permissions"})
+    finally:
+        os.umask(before)
+    assert "no other account can read it" in finding(private, "permissions").observed
+    tmp_path.chmod(0o1777)
+    sticky = examine([str(tmp_path)], seconds=BRIEF, only={"permissions"})
+    assert "`chmod -t`" in finding(sticky, "permissions").advice
+
+
 def test_there_is_a_probe_for_every_name() -> None:
     assert len(PROBES) == len({probe.name for probe in (*OF_PLACES, *OF_PAIRS)})
 
