@@ -200,7 +200,7 @@ class _Flushes:
 
     @property
     def more(self) -> bool:
-        return len(self.clean) < 3 or (len(self.clean) < self._rounds and time.monotonic() < self._end)
+        return len(self.clean) < 2 or (len(self.clean) < self._rounds and time.monotonic() < self._end)
 
     def note(self, flush: Callable[[], object]) -> None:
         for times in (self.dirty, self.clean):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import queue
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
@@ -31,7 +33,7 @@ class NoAnswer(Exception):
     """
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(f"there was no answer within {seconds:g} s")
+        super().__init__(f"there was no answer within {max(0.1, seconds):.1f} s")
 
 
 class ClientGone(Exception):
@@ -57,6 +59,8 @@ class Client:
     def __init__(self, location: str, config: str | None, patience: float) -> None:
         self._patience = patience
         self._opened: Opened | None = None
+        self.deadline = math.inf
+        """When the probe that is under way must be over, by `time.monotonic`."""
         self._answers: queue.SimpleQueue[tuple[bool, Any] | None] = queue.SimpleQueue()
         self._process = subprocess.Popen(  # noqa: S603  # this very interpreter
             [sys.executable, "-P", "-c", _PROGRAM],
@@ -114,7 +118,7 @@ class Client:
             NoAnswer: It took too long.
             ClientGone: The process has ended.
         """
-        limit = self._patience if seconds is None else seconds
+        limit = min(self._patience if seconds is None else seconds, max(0.0, self.deadline - time.monotonic()))
         try:
             answer = self._answers.get(timeout=limit)
         except queue.Empty:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import platform
 import secrets
 import time
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Examination", "Place", "examine"]
 
 _OPENING = 15.0
+_LIMIT = 30.0  # seconds for one probe, beside the races
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -220,6 +222,7 @@ class _Tour:
         if probe.writes and not visit.writable:
             return not_applicable("the place cannot be written")
         self._settled = False
+        visit.allow(_LIMIT + 5 * self._seconds)
         try:
             observation = probe.run(visit)
         except LocationError:
@@ -231,6 +234,7 @@ class _Tour:
             observation = failed(error.sentence, error.hint or "")
         else:
             self._settled = True
+        visit.allow(math.inf)
         if not self._settled:
             visit.renew()
         if observation.outcome == "fail":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -39,6 +41,7 @@ class Visit:
         self._patience = _PATIENCE + seconds
         self._config = config
         self._clients: list[Client | None] = [None, None]
+        self._deadline = math.inf
         self._opened: tuple[Opened, Opened] | None = None
         self._bypasses: dict[int, tuple[bool, str]] = {}
         self.folder = folder
@@ -144,6 +147,17 @@ class Visit:
         if client is not None:
             client.kill()
 
+    def allow(self, seconds: float) -> None:
+        """Sets how long the probe that begins now may take in all.
+
+        Args:
+            seconds: Its limit.
+        """
+        self._deadline = time.monotonic() + seconds
+        for client in self._clients:
+            if client is not None:
+                client.deadline = self._deadline
+
     def renew(self) -> None:
         """Replaces both clients: what they were in the middle of is over."""
         for number in range(2):
@@ -161,6 +175,7 @@ class Visit:
         client = self._clients[number]
         if client is None:
             client = self._clients[number] = self.spare(number)
+            client.deadline = self._deadline
         return client
 
     def __enter__(self) -> Self:

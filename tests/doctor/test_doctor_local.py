@@ -114,6 +114,19 @@ def test_old_temporary_files_and_corrupt_copies_are_a_warning_and_stay(tmp_path:
     assert {path.name for path in tmp_path.iterdir()} == names
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the backend looks for open files in /proc")
+@pytest.mark.parametrize(("how", "words"), [("waits", "waits until it is closed"), ("refuses", "is refused")])
+def test_a_server_that_does_not_replace_what_is_open_is_windows_like(
+    how: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "windows"))
+    examination = examine([f"windows://{how}{tmp_path}"], seconds=BRIEF, only={"held-open"})
+    found = finding(examination, "held-open")
+    assert found.outcome == "warn"
+    assert found.observed == f"Windows-like: while another program has a document open, a write {words}"
+    assert examination.broken == ()
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="the system has no modes")
 def test_documents_that_others_cannot_read_or_replace_are_a_warning(tmp_path: Path) -> None:
     before = os.umask(0o077)
@@ -179,6 +192,12 @@ class Patient:
 
     def key(self, name: str) -> str:
         return name
+
+    def send(self, request: str, **_arguments: object) -> None:
+        self._request = request
+
+    def answer(self, _seconds: float) -> object:
+        return self.ask(self._request)
 
     def ask(self, request: str, **_arguments: object) -> object:
         answer = self._answers.get(request)

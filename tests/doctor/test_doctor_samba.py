@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -192,6 +194,27 @@ def test_a_server_that_stops_in_the_middle_is_one_clear_error_and_exit_code_6(sa
     assert error.startswith(f"Error: {place}: the place went away while it was examined")
     assert hint.startswith("Hint: See why, and try again. The folder exlab-store-doctor-")
     assert samba.password not in complained
+
+
+@pytest.mark.slow
+def test_a_server_that_freezes_in_the_middle_is_an_error_in_reasonable_time(samba: SambaServer) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, url(samba), *SHORT], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert samba._process is not None
+    with process:
+        while not list(samba.root.glob("exlab-store-doctor-*/1/exclusion.json.lock")):
+            assert process.poll() is None
+            time.sleep(0.002)
+        os.killpg(samba._process.pid, signal.SIGSTOP)
+        began = time.monotonic()
+        try:
+            said, complained = process.communicate(timeout=90)
+        finally:
+            os.killpg(samba._process.pid, signal.SIGCONT)
+    assert time.monotonic() - began < 60
+    assert (process.returncode, said) == (6, "")
+    assert "the place went away while it was examined" in complained
 
 
 def test_a_server_that_is_not_there_is_exit_code_6(samba: SambaServer) -> None:
