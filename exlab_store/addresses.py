@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from exlab_store.location import Location
     from exlab_store.store import Store
 
-__all__ = ["place_of", "placed", "url_of"]
+__all__ = ["address_of", "place_of", "placed", "url_of"]
 
 
 def url_of(location: Location | None, key: str) -> str:
@@ -26,8 +26,13 @@ def place_of(store: Store, key: str) -> Hashable:
 
     Two stores at one location share their turns; nameless ones (a fresh memory store) share nothing.
     """
-    location = store.location
-    return url_of(location, key) if location is not None and location.shared else (id(store), key)
+    address = store.address
+    return (id(store), key) if address is None else address + key
+
+
+def address_of(location: Location | None) -> str | None:
+    """What the URL of each document of a store begins with; None for one that nobody else can open."""
+    return url_of(location, "") if location is not None and location.shared else None
 
 
 def placed(error: StoreError, key: str | None, location: Location | None) -> StoreError:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import time
 from functools import lru_cache
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, NamedTuple, final
 
 from exlab_store.addresses import placed
 from exlab_store.errors import LockLost, StoreError
 from exlab_store.model import LockOwner
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
     from typing import Self
 
@@ -119,7 +121,34 @@ def _timestamp(second: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
 
 
+class _Asking(NamedTuple):
+    """What is the same in all locks that this process asks for, and what tells them apart."""
+
+    host: str
+    user: str
+    pid: int
+    numbers: Iterator[int]
+
+
+_asking: _Asking | None = None
+
+
+def _forget_in_child() -> None:
+    global _asking
+    _asking = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_child)
+
+
 def new_owner(purpose: str) -> LockOwner:
     """Who asks for a lock now: this process, and what for."""
-    host, user, pid = this_process(os.getpid())
-    return LockOwner(os.urandom(8).hex(), host, user, pid, _timestamp(int(time.time())), purpose)
+    global _asking
+    asking = _asking
+    if asking is None:
+        # Counted from a random number on: random bytes for each lock would cost more than to write the lock file.
+        first = int.from_bytes(os.urandom(8)) >> 1
+        asking = _asking = _Asking(*this_process(os.getpid()), itertools.count(first))
+    host, user, pid, numbers = asking
+    return LockOwner(f"{next(numbers):016x}", host, user, pid, _timestamp(int(time.time())), purpose)

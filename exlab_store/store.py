@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, cast, overload
 
 from exlab_store import registry
-from exlab_store.addresses import place_of, placed
+from exlab_store.addresses import address_of, place_of, placed
 from exlab_store.backend_hooks import BackendHooks
 from exlab_store.errors import DocumentNotFound, GuaranteeNotMet, LockLost, NotSupported, StoreError, VersionConflict
 from exlab_store.keys import check_key
@@ -220,6 +220,7 @@ class Store:
         self._hooks = hooks
         self._calls = RetryingHooks(hooks, retry)
         self._location = location
+        self.address = address_of(location)  # once and for all, as every lock needs it
         self._guarantees = hooks.guarantees
         self._aio: AsyncStore | None = None
         this_process(os.getpid())  # imports now what could not be imported when no descriptor is left

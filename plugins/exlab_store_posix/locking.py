@@ -16,7 +16,7 @@ import struct
 import sys
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import msgspec
 from filelock import lock_descriptor, unlock_descriptor
@@ -61,30 +61,24 @@ if sys.platform == "linux":
     _TAKE_BYTE_0: Final = struct.pack("@hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0)
     _FREE_BYTE_0: Final = struct.pack("@hhqqi4x", fcntl.F_UNLCK, os.SEEK_SET, 0, 1, 0)
 
+    _record_lock = fcntl.fcntl
+    _SET: Final = fcntl.F_OFD_SETLK
+else:
+    _TAKE_BYTE_0: Final = b""
+    _FREE_BYTE_0: Final = b""
+    _SET: Final = 0
 
-def _take_byte_0(descriptor: int) -> bool:
-    if sys.platform != "linux":
+    def _record_lock(*_: object) -> bytes:
         raise BackendUnavailable("this system has no open file description locks")
-    try:
-        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _TAKE_BYTE_0)
-    except OSError as error:
-        if error.errno in (errno.EAGAIN, errno.EACCES):
-            return False
-        raise
-    return True
 
 
-def _free_byte_0(descriptor: int) -> None:
-    if sys.platform == "linux":
-        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _FREE_BYTE_0)
+if sys.platform == "win32":
 
-
-def _pwrite(descriptor: int, data: bytes, offset: int) -> None:
-    if sys.platform == "win32":
+    def _pwrite(descriptor: int, data: bytes, offset: int) -> int:
         os.lseek(descriptor, offset, os.SEEK_SET)
-        os.write(descriptor, data)
-    else:
-        os.pwrite(descriptor, data, offset)
+        return os.write(descriptor, data)
+else:
+    _pwrite = os.pwrite
 
 
 _encode = msgspec.json.Encoder().encode
@@ -153,7 +147,7 @@ class FileLock:
             # Closing alone would leave the locks to whoever has inherited the descriptor.
             _pwrite(descriptor, _VOID, _RECORD_AT)
             if self._byte_0:
-                _free_byte_0(descriptor)
+                _record_lock(descriptor, _SET, _FREE_BYTE_0)
             unlock_descriptor(descriptor)
         except OSError:
             pass  # none of this can fail in a way that matters: the close ends the locks all the same
@@ -210,10 +204,11 @@ def take_lock(
         descriptor = _open(path)
         try:
             status = os.fstat(descriptor)
-            _refuse_what_is_no_lock_file(status)
+            if status.st_nlink > 1 or not stat.S_ISREG(status.st_mode):
+                _refuse_what_is_no_lock_file(status)
             kind = kind_of(status.st_dev, path)
             byte_0 = kind.is_of_this_machine
-            while not _locked(descriptor, byte_0=byte_0):
+            while not (_locked(descriptor) if byte_0 else lock_descriptor(descriptor, blocking=False)):
                 patience = patience or _Patience(path, timeout, cancelled, network=kind.is_remote)
                 patience.pause()
             if patience is None or _stands_at(path, os.fstat(descriptor)):
@@ -233,12 +228,11 @@ def _stands_at(path: str, status: os.stat_result) -> bool:
         return False
 
 
-def _refuse_what_is_no_lock_file(status: os.stat_result) -> None:
+def _refuse_what_is_no_lock_file(status: os.stat_result) -> NoReturn:
     # The owner record would be written into a document that somebody has linked here, or into a device.
-    if not stat.S_ISREG(status.st_mode):
-        raise AccessDenied("what stands at the lock's name is not a file", hint=_REMOVE)
-    if status.st_nlink > 1:
+    if stat.S_ISREG(status.st_mode):
         raise AccessDenied("the lock file is a file of another name too (a hard link)", hint=_REMOVE)
+    raise AccessDenied("what stands at the lock's name is not a file", hint=_REMOVE)
 
 
 class _Patience:
@@ -294,19 +288,18 @@ def _open_to_all_who_may_write(descriptor: int, path: str) -> None:
             os.fchmod(descriptor, os.stat(os.path.dirname(path)).st_mode & 0o666)
 
 
-def _locked(descriptor: int, *, byte_0: bool) -> bool:
+def _locked(descriptor: int) -> bool:
+    """Takes both locks or none."""
     if not lock_descriptor(descriptor, blocking=False):
         return False
-    if not byte_0:
-        return True
     try:
-        if _take_byte_0(descriptor):
-            return True
-    except BaseException:
+        _record_lock(descriptor, _SET, _TAKE_BYTE_0)
+    except BaseException as error:
         unlock_descriptor(descriptor)
+        if isinstance(error, OSError) and error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
         raise
-    unlock_descriptor(descriptor)
-    return False
+    return True
 
 
 def _write_owner(descriptor: int, owner: LockOwner) -> None:

@@ -28,15 +28,12 @@ class FileSystem(enum.Enum):
     UNKNOWN = "unknown"
     """Nothing is known, so nothing is promised that depends on it."""
 
-    @property
-    def is_of_this_machine(self) -> bool:
+    def __init__(self, label: str) -> None:
+        # Attributes and no properties, as every lock asks.
+        self.is_of_this_machine = label in {"local", "volatile"}
         """Whether all who use it do so through this kernel, or through a server that runs on it."""
-        return self in (FileSystem.LOCAL, FileSystem.VOLATILE)
-
-    @property
-    def is_remote(self) -> bool:
+        self.is_remote = label in {"network", "SMB mount"}
         """Whether every look at a lock is a round trip."""
-        return self in (FileSystem.NETWORK, FileSystem.SMB_MOUNT)
 
 
 # Names as /proc/self/mountinfo gives them. What is in none of these sets is unknown: FUSE, where the name tells
