@@ -107,6 +107,7 @@ def test_of_a_thousand_updates_over_twenty_documents_none_is_lost(
     assert counted(store) == 1000
 
 
+@pytest.mark.one_interpreter
 def test_of_two_hundred_updates_over_smb_none_is_lost(samba: SambaServer, keep: Callable[[Figures], None]) -> None:
     async def updates(store: Store) -> Figures:
         return await many_updates(store, updates=200)
@@ -116,6 +117,7 @@ def test_of_two_hundred_updates_over_smb_none_is_lost(samba: SambaServer, keep: 
         assert counted(store) == 200
 
 
+@pytest.mark.one_interpreter
 @pytest.mark.slow
 def test_of_a_thousand_updates_over_smb_none_is_lost(
     samba: SambaServer, loop: str, keep: Callable[[Figures], None]
@@ -159,6 +161,7 @@ def test_three_hundred_tasks_wait_for_another_process_and_half_of_them_are_cance
         other.release()
 
 
+@pytest.mark.one_interpreter
 def test_a_hundred_tasks_wait_for_another_process_over_smb_and_half_of_them_are_cancelled(
     samba: SambaServer, keep: Callable[[Figures], None]
 ) -> None:
@@ -173,6 +176,7 @@ def test_a_hundred_tasks_wait_for_another_process_over_smb_and_half_of_them_are_
         other.release()
 
 
+@pytest.mark.one_interpreter
 @pytest.mark.slow
 def test_three_hundred_tasks_wait_for_another_process_over_smb_and_half_of_them_are_cancelled(
     samba: SambaServer, loop: str, keep: Callable[[Figures], None]

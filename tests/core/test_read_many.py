@@ -304,6 +304,7 @@ def test_asyncio_s_own_cancellation_leaves_no_work_behind_either() -> None:
 # -------------------------------------------------------------------------------------------------- over SMB
 
 
+@pytest.mark.one_interpreter
 def test_reads_over_smb_overlap_on_one_connection(samba: SambaServer, wire: WireProxy) -> None:
     with open_store(samba.url(port=wire.port), password=samba.password) as store:
         for key in keys(32):
@@ -327,6 +328,7 @@ def test_reads_over_smb_overlap_on_one_connection(samba: SambaServer, wire: Wire
         assert len(samba.client_pids()) == 1
 
 
+@pytest.mark.one_interpreter
 def test_reads_over_smb_say_when_the_server_has_gone(samba: SambaServer) -> None:
     with open_store(samba.url(), password=samba.password, timeout=1.0, retry=None) as store:
         store.atomic_write("a/1", b"1")

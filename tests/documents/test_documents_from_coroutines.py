@@ -164,6 +164,7 @@ async def test_three_hundred_instruments_in_folders_of_their_own_take_no_more_th
     assert most <= 16
 
 
+@pytest.mark.one_interpreter
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_catalogue_goes_over_smb_as_well(samba: SambaServer) -> None:
     with open_store(samba.url(), password=samba.password) as store:
