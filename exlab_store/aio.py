@@ -76,10 +76,8 @@ async def _turn(place: Hashable, holder: TaskHolder, owner: LockOwner, timeout: 
         if turn.withdraw(waiter) is None:
             turn.end()
         raise
-    before = turn.withdraw(waiter)
-    if before is None:
-        return turn
-    raise LockTimeout(f"waited {timeout:g} s for another task of this process to release the lock", holder=before)
+    turn.give_up(waiter, timeout)
+    return turn
 
 
 class AsyncStore:

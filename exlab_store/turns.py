@@ -137,6 +137,17 @@ class Turn:
                 self._waiters.remove(waiter)
             return self._owner
 
+    def give_up(self, waiter: Waiter, timeout: float) -> None:
+        """Ends a wait whose time is over.
+
+        Raises:
+            LockTimeout: Unless the turn has come meanwhile.
+        """
+        before = self.withdraw(waiter)
+        if before is not None:
+            message = f"waited {timeout:g} s for another task or thread of this process to release the lock"
+            raise LockTimeout(message, holder=before)
+
 
 # Re-entrant: the garbage collector may end a task that waits here, at any moment, in any thread.
 _mutex = threading.RLock()
@@ -214,10 +225,8 @@ def take_turn(
         if turn.withdraw(waiter) is None:
             turn.end()
         raise
-    before = turn.withdraw(waiter)
-    if before is None:
-        return turn
-    raise LockTimeout(f"waited {timeout:g} s for another thread of this process to release the lock", holder=before)
+    turn.give_up(waiter, timeout)
+    return turn
 
 
 def _wait(gate: threading.Lock, timeout: float, cancelled: Callable[[], bool] | None) -> bool:
