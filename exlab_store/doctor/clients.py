@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Client", "ClientGone", "NoAnswer", "end_all"]
 
-_START = 30.0
+_START = 20.0
 _LAST_WORDS = 3.0
 _PROGRAM = "from exlab_store.doctor.serving import serve; serve()"
 

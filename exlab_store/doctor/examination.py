@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Examination", "Place", "examine"]
 
-_OPENING = 15.0
+_ANSWERING = 10.0
 _LIMIT = 30.0  # seconds for one probe, beside the races
 
 
@@ -244,10 +244,10 @@ class _Tour:
 
     def _ensure_reachable(self, visit: Visit) -> None:
         """A place that has gone is no finding: everything else would fail too."""
-        for number in range(2):
-            client = visit.spare(number)
+        for number, client in enumerate((visit.first, visit.second)):
             try:
-                client.answer(_OPENING)
+                client.send("touch")
+                client.answer(_ANSWERING)
             except (BackendUnavailable, LocationError, NoAnswer) as error:
                 self._gone = True
                 reason = error.message if isinstance(error, StoreError) else str(error)
@@ -256,8 +256,8 @@ class _Tour:
                     location=visit.opened[number].location,
                     hint=f"See why, and try again. The folder {self._folder} may be left there.",
                 ) from error
-            finally:
-                client.kill()
+            except (ClientGone, StoreError):
+                continue  # it answers, if only with an error
 
     def _cleared(self) -> dict[int, str]:
         """Removes the doctor's folder everywhere; returns what stays."""

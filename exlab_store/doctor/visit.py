@@ -163,18 +163,10 @@ class Visit:
         for number in range(2):
             self.kill(number)
 
-    def spare(self, number: int = 0) -> Client:
-        """A client of nobody, which the caller ends.
-
-        Args:
-            number: At which place.
-        """
-        return Client(self._locations[number], self._config, self._patience)
-
     def _client(self, number: int) -> Client:
         client = self._clients[number]
         if client is None:
-            client = self._clients[number] = self.spare(number)
+            client = self._clients[number] = Client(self._locations[number], self._config, self._patience)
             client.deadline = self._deadline
         return client
 

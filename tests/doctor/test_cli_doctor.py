@@ -104,6 +104,7 @@ def test_a_place_that_is_not_there_is_wrong_usage(tmp_path: Path) -> None:
     assert json.loads(done.stderr)["error"]["code"] == "invalid_location"
 
 
+@pytest.mark.slow
 def test_several_places_that_are_one_by_relative_paths(tmp_path: Path) -> None:
     done = subprocess.run(
         [*COMMAND, ".", str(tmp_path), *SHORT, "--only", "lock"],

@@ -115,7 +115,13 @@ def test_old_temporary_files_and_corrupt_copies_are_a_warning_and_stay(tmp_path:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the backend looks for open files in /proc")
-@pytest.mark.parametrize(("how", "words"), [("waits", "waits until it is closed"), ("refuses", "is refused")])
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        pytest.param("waits", "waits until it is closed", marks=pytest.mark.slow),
+        ("refuses", "is refused"),
+    ],
+)
 def test_a_server_that_does_not_replace_what_is_open_is_windows_like(
     how: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
