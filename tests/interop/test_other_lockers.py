@@ -177,6 +177,7 @@ def test_a_killed_holder_is_not_named_when_another_program_has_the_lock_now(
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")  # threads of other tests' stores may be there
 def test_a_forked_child_does_not_keep_its_parents_lock(tmp_path: Path, posix: Store) -> None:
     ready, go = os.pipe(), os.pipe()
     held = posix.lock("d.json")
