@@ -6,7 +6,7 @@ import logging
 import random
 import time
 from collections import deque
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from smbprotocol.exceptions import SMBException, SMBOSError
@@ -229,7 +229,7 @@ class SmbBackend:
 
         def remove(link: Link, deadline: Deadline) -> None:
             opened, closed = link.run(
-                [messages.open_to_delete(self._place(link, name).path), messages.close()], deadline.half()
+                [messages.open_to_discard(self._place(link, name).path), messages.close()], deadline.half()
             )
             if opened.status in MISSING:
                 self._ensure_root(link, opened, deadline)
@@ -273,6 +273,18 @@ class SmbBackend:
             call: Does it.
         """
         deadline = Deadline(self._timeout)
+        with nullcontext() if held is None else held.in_use(deadline):
+            self._change_until(key, data, expect, held, call, deadline)
+
+    def _change_until(
+        self,
+        key: str,
+        data: bytes | None,
+        expect: Expectation,
+        held: SmbLock | None,
+        call: Callable[[Link, Place, Deadline, Attempt], None],
+        deadline: Deadline,
+    ) -> None:
         while True:
             attempt = Attempt()
             if held is not None:
@@ -292,6 +304,14 @@ class SmbBackend:
                 if deadline.over:
                     raise _unavailable(lost, exhausted=True) from lost
                 time.sleep(min(deadline.remaining(), random.uniform(0.001, 0.05)))  # noqa: S311  # no secret
+            except StoreError:
+                raise
+            except BaseException:
+                # An interruption. What the server was asked for must not happen behind the back of whoever gets the
+                # lock next, or writes next.
+                if attempt.asked or attempt.temporary:
+                    link.end()
+                raise
             else:
                 return
             finally:
@@ -345,10 +365,12 @@ class SmbBackend:
     ) -> bool | None:
         """What the files say about a change that may have been asked for; None if they do not tell."""
         link = self._current(deadline)
-        if attempt.temporary and self._replacer.discard(link, attempt.temporary, deadline):
-            attempt.temporary = ""
-            return False
-        attempt.temporary = ""
+        if attempt.temporary:
+            stored = attempt.stored
+            there = self._replacer.take_back(link, attempt, deadline)
+            if there:
+                return False
+            attempt.stored = stored and there is False
         if attempt.stored:  # nothing but the rename can have taken the temporary file away
             return self._replacer.confirm(link, place, deadline) or None
         if untouched_since(link, place, attempt.begun, deadline):

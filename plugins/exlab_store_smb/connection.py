@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
     from uuid import UUID
 
-__all__ = ["SmbConnection"]
+__all__ = ["CREDIT_SIZE", "SmbConnection"]
 
 _SLICE = 0.05  # how soon a wait notices that its caller has given up, or that the connection has ended
 _CREDITS = 2000  # 64 threads of compounds fail with the 64 credits that a server grants at first
-_CREDIT_SIZE = 65536
+CREDIT_SIZE = 65536  # bytes to read or write that a credit pays for
 # A server that knows the session no more cannot sign; all that comes of these is a new connection.
 _SESSION_IS_GONE = {NtStatus.STATUS_USER_SESSION_DELETED, 0xC000035C}
 
@@ -77,6 +77,11 @@ class SmbConnection(Connection):  # type: ignore[misc]
             self._transport = None
             return
         self._transport = DeadlineTcp(tcp.server, tcp.port, tcp.timeout)
+
+    @property
+    def credits_left(self) -> int:
+        """How many credits the server has granted that are not used yet [MS-SMB2 3.2.4.1.2]."""
+        return int(self.sequence_window["high"] - self.sequence_window["low"])
 
     def _patience(self) -> Deadline:
         # While connecting, smbprotocol's own exchanges share one deadline.
@@ -231,7 +236,7 @@ class SmbConnection(Connection):  # type: ignore[misc]
             raise SMBConnectionClosed("the connection was busy for too long")
         try:
             needed = sum(self._charge(message) for message in messages)
-            while self.sequence_window["high"] - self.sequence_window["low"] < needed:
+            while self.credits_left < needed:
                 if deadline.over or not self.alive:
                     self.end()
                     raise SMBConnectionClosed("the server granted too few credits")
@@ -245,7 +250,7 @@ class SmbConnection(Connection):  # type: ignore[misc]
             return 0
         if not self.supports_multi_credit or message.COMMAND not in {Commands.SMB2_READ, Commands.SMB2_WRITE}:
             return 1
-        return 1 + max(0, int(message["length"].get_value()) - 1) // _CREDIT_SIZE
+        return 1 + max(0, int(message["length"].get_value()) - 1) // CREDIT_SIZE
 
 
 class _Requests(dict[int, Any]):

@@ -14,7 +14,7 @@ from smbprotocol.session import Session
 from smbprotocol.tree import TreeConnect
 
 from exlab_store import AccessDenied, BackendUnavailable, LocationError, NotSupported, StoreError
-from exlab_store_smb.connection import SmbConnection
+from exlab_store_smb.connection import CREDIT_SIZE, SmbConnection
 from exlab_store_smb.filetimes import seconds_since_1970
 from exlab_store_smb.messages import RELATED, Reply, file_id_of
 from exlab_store_smb.statuses import BUSY_SERVER, SESSION_GONE
@@ -62,8 +62,11 @@ class Link:
         self._pid = os.getpid()
         self._made = time.monotonic()
         self.session_id: int = session.session_id
-        self.most_read: int = connection.max_read_size or 0
-        self.most_written: int = connection.max_write_size or 0
+        # A server that grants few credits would never be sent a request that needs more of them; a quarter, so that
+        # threads do not wait for each other either.
+        most = max(1, connection.credits_left // 4) * CREDIT_SIZE
+        self.most_read: int = min(connection.max_read_size or 0, most)
+        self.most_written: int = min(connection.max_write_size or 0, most)
 
     @property
     def alive(self) -> bool:
@@ -286,13 +289,14 @@ def connect(options: SmbOptions, share: str, client: uuid.UUID, previous_session
         BackendUnavailable: The server cannot be reached, or does not speak SMB 2 or 3.
     """
     limit = deadline.within(options.connect_timeout)
+    patience = limit.half()
     while True:
         try:
             return _connect(options, share, client, previous_session, limit)
         except StoreError as error:
             answer = error.__cause__
             busy = isinstance(answer, smb.SMBResponseException) and int(answer.status) in BUSY_SERVER
-            if not busy or limit.remaining() < options.connect_timeout / 2:
+            if not busy or patience.over:
                 raise
             time.sleep(random.uniform(0.02, 0.1))  # noqa: S311  # no secret
 

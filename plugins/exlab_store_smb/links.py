@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Links"]
 
+_GOODBYE = 2.0  # seconds for the end of a connection that nobody wants any more
+
 
 class Links:
     """Keeps the connection to one share.
@@ -69,6 +71,9 @@ class Links:
             link = self._link
             if link is None or not link.alive:
                 link = connect(self._options, self._share, self._client, self._previous_session, deadline)
+                if self._closed:
+                    link.close(deadline.within(_GOODBYE))
+                    raise NotSupported("the store is closed", hint="Open it again.")
                 self._previous_session = link.session_id
                 link.compounds = self.compounds
                 self._link = link
@@ -82,11 +87,10 @@ class Links:
         Args:
             deadline: Until when to wait for the server.
         """
+        self._closed = True
         if not self._making.acquire(timeout=deadline.remaining()):
-            self._closed = True  # whoever is connecting now ends with an error of its own
-            return
+            return  # whoever is connecting now finds it closed, and ends the new connection
         try:
-            self._closed = True
             link, self._link = self._link, None
         finally:
             self._making.release()

@@ -49,6 +49,7 @@ __all__ = [
     "open_parent",
     "open_to_ask",
     "open_to_delete",
+    "open_to_discard",
     "open_to_list",
     "open_to_read",
     "output_of",
@@ -79,6 +80,7 @@ _DELETE: Final = 0x10000
 _SHARE_ALL: Final = 0x7
 # Nobody may delete or rename a lock file that somebody has open: it would split the lock.
 _SHARE_READ_WRITE: Final = 0x3
+_SHARE_NOTHING: Final = 0x0
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,15 @@ def open_for_deletion(path: str) -> Any:
 def open_to_delete(path: str) -> Any:
     """CREATE of a file that goes when it is closed."""
     return _create(path, _DELETE, CreateDisposition.FILE_OPEN, _FILE | CreateOptions.FILE_DELETE_ON_CLOSE)
+
+
+def open_to_discard(path: str) -> Any:
+    """CREATE of a temporary file that goes when it is closed; refused while anybody has it open.
+
+    Its writer, if it is still at work, would otherwise rename to the document what is about to go.
+    """
+    options = _FILE | CreateOptions.FILE_DELETE_ON_CLOSE
+    return _create(path, _DELETE, CreateDisposition.FILE_OPEN, options, _SHARE_NOTHING)
 
 
 def open_to_ask(path: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -62,3 +62,7 @@ class SmbOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"SmbOptions(host={self.host!r}, port={self.port}, username={self.username!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        # msgspec's own, which rich prefers to the above, as for the variables in a traceback, has the password.
+        return [("host", self.host), ("port", self.port), ("username", self.username)]

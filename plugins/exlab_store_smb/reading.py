@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from exlab_store import BackendUnavailable
 from exlab_store_smb import messages
+from exlab_store_smb.link import LinkLost
 from exlab_store_smb.statuses import END_OF_FILE, MISSING, NAME_MISSING, SHARING_VIOLATION, translated
 
 if TYPE_CHECKING:
@@ -93,6 +95,21 @@ class Reader:
         if not opened.ok:
             return _missing(opened)
         size, file_id = messages.size_of(opened), messages.file_id_of(opened)
+        try:
+            replies = self._read_all(link, file_id, size, deadline)
+        finally:
+            # Also after an interruption: some servers replace no document that anybody has open.
+            with suppress(LinkLost):
+                link.run([messages.close(file_id)], deadline.half())
+        data = b"".join(_data(reply) for reply in replies)
+        if len(data) != size:
+            raise BackendUnavailable(
+                "the document was changed in place while it was read", hint="Find out which program does that."
+            )
+        self._remember(path, size)
+        return data
+
+    def _read_all(self, link: Link, file_id: bytes, size: int, deadline: Deadline) -> list[Reply]:
         length = min(_CHUNK, link.most_read)
         offsets = range(0, size, length)
         requests: list[Any] = []
@@ -101,15 +118,7 @@ class Reader:
             requests += link.start([messages.read(offset, min(length, size - offset), file_id)], deadline)
             if len(requests) - len(replies) == _IN_FLIGHT:
                 replies.append(link.wait(requests[len(replies)], deadline.half()))
-        replies += [link.wait(request, deadline.half()) for request in requests[len(replies) :]]
-        link.run([messages.close(file_id)], deadline.half())
-        data = b"".join(_data(reply) for reply in replies)
-        if len(data) != size:
-            raise BackendUnavailable(
-                "the document was changed in place while it was read", hint="Find out which program does that."
-            )
-        self._remember(path, size)
-        return data
+        return replies + [link.wait(request, deadline.half()) for request in requests[len(replies) :]]
 
     def _remember(self, path: str, size: int) -> None:
         if len(self._sizes) >= _REMEMBERED:

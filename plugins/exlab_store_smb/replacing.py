@@ -23,6 +23,7 @@ from exlab_store_smb.statuses import (
     NAME_COLLISION,
     NAME_MISSING,
     PATH_MISSING,
+    SHARING_VIOLATION,
     not_created,
     translated,
 )
@@ -81,7 +82,8 @@ class Replacer:
             if not created.ok:
                 raise not_created(created.status, _WRITE)
         except StoreError:
-            self._directories.settle(link, place.folder, settling, deadline)
+            with suppress(LinkLost):  # the error that is on its way says more
+                self._directories.settle(link, place.folder, settling, deadline)
             raise
         failed = self._directories.settle(link, place.folder, settling, deadline)
         if failed is not None:
@@ -104,7 +106,7 @@ class Replacer:
             return False
         return not self._flush or link.run(self._settled(place), deadline.half())[1].ok
 
-    def discard(self, link: Link, path: str, deadline: Deadline) -> bool:
+    def discard(self, link: Link, path: str, deadline: Deadline) -> bool | None:
         """Deletes a temporary file.
 
         Args:
@@ -113,9 +115,29 @@ class Replacer:
             deadline: Until when.
 
         Returns:
-            Whether there was one.
+            Whether there was one; None if the server does not tell, as while somebody has it open.
         """
-        return link.run([messages.open_to_delete(path), messages.close()], deadline.half())[0].ok
+        opened, _ = link.run([messages.open_to_discard(path), messages.close()], deadline.half())
+        if opened.ok:
+            return True
+        return False if opened.status == NAME_MISSING else None
+
+    def take_back(self, link: Link, attempt: Attempt, deadline: Deadline) -> bool | None:
+        """Deletes the temporary file of an attempt.
+
+        Args:
+            link: The connection.
+            attempt: Kept up to date. Once a deletion is asked for, that the file is gone proves nothing any more.
+            deadline: Until when.
+
+        Returns:
+            As `discard`.
+        """
+        attempt.stored = False
+        there = self.discard(link, attempt.temporary, deadline)
+        if there is not None:
+            attempt.temporary = ""
+        return there
 
     def delete(self, link: Link, place: Place, deadline: Deadline, attempt: Attempt) -> Reply:
         """Deletes a document and flushes its folder.
@@ -135,7 +157,14 @@ class Replacer:
         """
         compound = [messages.open_to_delete(place.path), messages.close(), *self._settled(place)]
         opened, closed, *settled = self._run_change(link, compound, deadline, attempt)
-        while opened.status == NAME_MISSING and self._is_there(link, place, deadline):
+        patience = deadline.half()
+        while not opened.ok:
+            attempt.asked = False  # and refused
+            if opened.status == SHARING_VIOLATION and not patience.over:
+                # fsspec and smbclient share a file with nobody while they have it open.
+                time.sleep(random.uniform(0.002, 0.02))  # noqa: S311  # no secret
+            elif opened.status != NAME_MISSING or not self._is_there(link, place, deadline):
+                break
             opened, closed, *settled = self._run_change(link, compound, deadline, attempt)
         if opened.ok and not closed.ok:
             raise WriteOutcomeUnknown(translated(closed.status, "delete the document").message, intended=None)
@@ -267,6 +296,8 @@ class Replacer:
         """Repeats a rename that was refused because somebody had the document open, and sees to the folder."""
         pause, patience = 0.001, deadline.half()  # the other half is for clearing up
         while not renamed.ok:
+            if renamed.status in BUSY_TARGET:
+                attempt.asked = False  # and refused
             if renamed.status not in BUSY_TARGET or patience.over:
                 raise self._not_renamed(link, data, renamed, deadline, attempt)
             self._ensure_permitted(link, place, deadline, attempt)
@@ -307,12 +338,10 @@ class Replacer:
 
     def _discard_quietly(self, link: Link, attempt: Attempt, deadline: Deadline) -> None:
         with suppress(LinkLost):  # the error that is on its way says more; the next connection clears up
-            self.discard(link, attempt.temporary, deadline)
-            attempt.temporary = ""
+            self.take_back(link, attempt, deadline)
 
     def _not_renamed(self, link: Link, data: bytes, renamed: Reply, deadline: Deadline, attempt: Attempt) -> StoreError:
-        there, attempt.temporary = self.discard(link, attempt.temporary, deadline), ""
-        if not there:  # the rename was refused, and yet it is gone
+        if self.take_back(link, attempt, deadline) is False:  # the rename was refused, and yet it is gone
             cause = translated(renamed.status, _WRITE)
             return WriteOutcomeUnknown(cause.message, intended=version_of(data))
         if renamed.status == NAME_COLLISION:  # Samba's answer when a folder has the name
@@ -323,7 +352,7 @@ class Replacer:
                 exhausted=True,
                 hint="Find the program that keeps it open; readers of this package hold it for an instant only.",
             )
-        return translated(renamed.status, _WRITE)
+        return not_created(renamed.status, _WRITE)
 
 
 def _temporary(place: Place) -> str:

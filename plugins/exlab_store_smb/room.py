@@ -6,7 +6,9 @@ import time
 
 __all__ = ["Room"]
 
-_MARGIN = 16 << 20
+# A request may be on its way for a moment, and many threads may send one at once: what they and others store
+# meanwhile has to fit too.
+_MARGIN = 512 << 20
 _FASTEST_FILLING = 2e9  # bytes a second: more than what instruments send to a share over 10 GbE
 
 
