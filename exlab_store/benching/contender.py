@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from exlab_store.store import Store
 
-__all__ = ["GO", "READY", "Job", "contend", "serve"]
+__all__ = ["GO", "READY", "Job", "Turns", "contend", "serve"]
 
 READY = b"ready\n"
 GO = b"go\n"
@@ -45,19 +45,31 @@ class Job(msgspec.Struct, frozen=True):
     think: float
 
 
-def contend(job: Job, store: Store | None) -> list[float]:
+class Turns(msgspec.Struct, frozen=True):
+    """What became of a job.
+
+    Attributes:
+        began: When, by the monotonic clock, which is the same in all processes.
+        ended: When it was over.
+        waits: The seconds of each wait for the lock.
+    """
+
+    began: float
+    ended: float
+    waits: list[float]
+
+
+def contend(job: Job, store: Store | None) -> Turns:
     """Does the job.
 
     Args:
         job: What.
         store: The store; None with a bare path.
-
-    Returns:
-        The seconds of each wait for the lock.
     """
     take = _bare(job.bare) if store is None else _of_store(store, job.key)
     waits: list[float] = []
-    end = time.monotonic() + job.seconds
+    begin = time.monotonic()
+    end = begin + job.seconds
     while True:
         began = time.perf_counter()
         give_back = take()
@@ -66,7 +78,7 @@ def contend(job: Job, store: Store | None) -> list[float]:
             time.sleep(job.hold)
         give_back()
         if time.monotonic() >= end:
-            return waits
+            return Turns(begin, time.monotonic(), waits)
         if job.think:
             time.sleep(job.think)
 

@@ -7,7 +7,6 @@ import pickle
 import subprocess
 import sys
 import threading
-import time
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from exlab_store.benching.contender import Job
+    from exlab_store.benching.contender import Job, Turns
     from exlab_store.benching.figures import Crowd
     from exlab_store.store import Store
 
@@ -46,11 +45,9 @@ def contended_by_processes(number: int, job: Job) -> Crowd:
         contenders = [stack.enter_context(_Process(job)) for _ in range(number)]
         for contender in contenders:
             contender.await_ready()
-        began = time.monotonic()
         for contender in contenders:
             contender.go()
-        waits = [contender.waits() for contender in contenders]
-        return crowd_of(waits, time.monotonic() - began)
+        return _crowd_of([contender.turns() for contender in contenders])
 
 
 def contended_by_threads(number: int, job: Job, store: Store) -> Crowd:
@@ -64,24 +61,28 @@ def contended_by_threads(number: int, job: Job, store: Store) -> Crowd:
     Raises:
         StoreError: One of them could not.
     """
-    waits: list[list[float]] = []
+    turns: list[Turns] = []
     failures: list[Exception] = []
 
     def work() -> None:
         try:
-            waits.append(contend(job, store))
+            turns.append(contend(job, store))
         except Exception as error:
             failures.append(error)
 
     threads = [threading.Thread(target=work) for _ in range(number)]
-    began = time.monotonic()
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     if failures:
         raise failures[0]
-    return crowd_of(waits, time.monotonic() - began)
+    return _crowd_of(turns)
+
+
+def _crowd_of(turns: Sequence[Turns]) -> Crowd:
+    seconds = max(each.ended for each in turns) - min(each.began for each in turns)
+    return crowd_of([each.waits for each in turns], seconds)
 
 
 class _Process:
@@ -111,20 +112,20 @@ class _Process:
         """Lets it begin."""
         self._tell(GO)
 
-    def waits(self) -> Sequence[float]:
-        """The waits, when its time is over."""
+    def turns(self) -> Turns:
+        """What became of the job, when its time is over."""
         assert self._process.stdout is not None  # noqa: S101  # it is a pipe
         return self._judge(self._process.stdout.read())
 
-    def _judge(self, answer: bytes) -> Sequence[float]:
+    def _judge(self, answer: bytes) -> Turns:
         try:
             done, result = pickle.loads(answer)  # noqa: S301  # from a process that we started
         except (pickle.UnpicklingError, EOFError) as error:
             raise StoreError("a process that should compete for the lock has died") from error
         if not done:
             raise result
-        waits: Sequence[float] = result
-        return waits
+        turns: Turns = result
+        return turns
 
     def _tell(self, line: bytes) -> None:
         # One that has died is heard of through its answer.
