@@ -48,16 +48,15 @@ def run_doctor(
         StoreError: A place cannot be examined, or the page cannot be written.
         SystemExit: A probe failed, or a claim did not hold.
     """
-    if page is not None:
-        _write(page, "")  # what cannot be written is to be known before the work is done
-    with _ended_in_order(), _progress() as progress:
+    with _reserved(page), _ended_in_order(), _progress() as progress:
         examination = examine(
             [resolved(location) for location in locations], seconds=seconds, only=only, progress=progress
         )
     if page is not None:
         from exlab_store.doctor.page import report
 
-        _write(page, report(examination))
+        with _writing(page):
+            page.write_text(report(examination), encoding="utf-8")
     if as_json:
         print_json(_answer(examination))
     else:
@@ -68,12 +67,25 @@ def run_doctor(
         raise SystemExit(ExitCode.FAILED)
 
 
-def _write(page: Path, text: str) -> None:
-    try:
-        if text:
-            page.write_text(text, encoding="utf-8")
-        else:
+@contextmanager
+def _reserved(page: Path | None) -> Generator[None]:
+    """What cannot be written is known before the work is done; work that fails leaves no empty file."""
+    new = page is not None and not page.exists()
+    if page is not None:
+        with _writing(page):
             page.open("ab").close()
+    try:
+        yield
+    except BaseException:
+        if page is not None and new:
+            page.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def _writing(page: Path) -> Generator[None]:
+    try:
+        yield
     except (OSError, ValueError) as error:
         raise StoreError(
             f"the report cannot be written: {getattr(error, 'strerror', None) or error}",

@@ -160,6 +160,7 @@ class _Tour:
                 self._look_at_pair(pair, running)
         finally:
             if not self._gone:
+                self._tell("Cleaning up")
                 remains = self._cleared()
         places = tuple(
             Place(each.location, each.guarantees, self._latencies.get(number, ()), remains.get(number, ""))
@@ -178,11 +179,9 @@ class _Tour:
         self._look(visit, pair, self._of_pairs)
 
     def _look(self, visit: Visit, places: tuple[int, ...], probes: Sequence[Probe]) -> None:
-        total = len(self._visits) * len(self._of_places) + len(self._pairs) * len(self._of_pairs)
         strangers = False
         for probe in probes:
-            if self._progress is not None:
-                self._progress(self._done, total, probe.title)
+            self._tell(probe.title)
             self._done += 1
             if strangers:
                 continue
@@ -191,8 +190,11 @@ class _Tour:
             taken = time.monotonic() - began
             self._note(probe, visit, places, observation, taken)
             strangers = probe.name == "same" and observation.outcome != "pass"
+
+    def _tell(self, text: str) -> None:
         if self._progress is not None:
-            self._progress(self._done, total, "")
+            total = len(self._visits) * len(self._of_places) + len(self._pairs) * len(self._of_pairs)
+            self._progress(self._done, total, text)
 
     def _note(
         self, probe: Probe, visit: Visit, places: tuple[int, ...], observation: Observation, taken: float

@@ -130,7 +130,7 @@ def _judged(found: list[Leftover], keys: list[str]) -> Observation:
         for text, wanted in (
             ("`exlab-store sweep` removes temporary files of writers that are gone.", old),
             ("See what is in the corrupt copies, and delete them when nobody needs them.", corrupt),
-            (f"Delete the folders {', '.join(sorted(doctors))} of doctors that were killed.", doctors),
+            (f"Delete {', '.join(sorted(doctors))}, unless another doctor is at work there now.", doctors),
         )
         if wanted
     ]

@@ -99,8 +99,9 @@ def test_a_report_that_cannot_be_written_is_said_before_the_work(tmp_path: Path,
 
 
 def test_a_place_that_is_not_there_is_wrong_usage(tmp_path: Path) -> None:
-    done = run_doctor(tmp_path / "nowhere", "--json")
+    done = run_doctor(tmp_path / "nowhere", "--json", "--report", tmp_path / "report.html")
     assert (done.returncode, done.stdout) == (2, "")
+    assert list(tmp_path.iterdir()) == []
     assert json.loads(done.stderr)["error"]["code"] == "invalid_location"
 
 
