@@ -201,7 +201,7 @@ class SmbBackend:
         def walk(link: Link, deadline: Deadline) -> list[str]:
             self._file_system.link = link
             if not prefix or self._exists(link, "", deadline):
-                return list(self._walk(link, prefix, deadline))
+                return list(self._walk(link, prefix))
             raise _root_is_gone()
 
         return self._repeated(walk)
@@ -451,10 +451,12 @@ class SmbBackend:
         if found.status in PATH_MISSING and not self._create and not self._exists(link, "", deadline):
             raise _root_is_gone()
 
-    def _walk(self, link: Link, folder: str, deadline: Deadline) -> Iterator[str]:
+    def _walk(self, link: Link, folder: str) -> Iterator[str]:
         try:
             path = "/" + "/".join(filter(None, (self._share, self._root, folder)))
-            entries = self._file_system.ls(path, deadline=deadline)
+            # Each folder has a time of its own: a large store takes long, and an answer that comes too late ends the
+            # connection, with the locks of others.
+            entries = self._file_system.ls(path, deadline=Deadline(self._timeout))
         except SMBOSError as error:
             if error.ntstatus in MISSING or error.ntstatus == NOT_A_DIRECTORY:
                 if not folder and not self._create:
@@ -470,7 +472,7 @@ class SmbBackend:
             if not is_key(key):
                 continue
             if entry["type"] == "directory":
-                yield from self._walk(link, key, deadline)
+                yield from self._walk(link, key)
             elif entry["type"] == "file":
                 yield key
 

@@ -64,12 +64,12 @@ class DeadlineTcp:
         """
         deadline = time.monotonic() + self.timeout
         failure: OSError = OSError("the server's name has no address")
-        for family, kind, protocol, _, address in socket.getaddrinfo(
-            self.server.strip("[]"), self.port, type=socket.SOCK_STREAM
-        ):
+        found = socket.getaddrinfo(self.server.strip("[]"), self.port, type=socket.SOCK_STREAM)
+        for number, (family, kind, protocol, _, address) in enumerate(found):
             candidate = socket.socket(family, kind, protocol)
             try:
-                candidate.settimeout(max(0.001, deadline - time.monotonic()))
+                # One that swallows everything, as IPv6 behind some firewalls, leaves time for those after it.
+                candidate.settimeout(max(0.001, (deadline - time.monotonic()) / (len(found) - number)))
                 candidate.connect(address)
                 self._configure(candidate)
             except OSError as error:

@@ -6,6 +6,7 @@ import importlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from conftest import lacking
 from exlab_store_smb.options import SmbOptions
+from exlab_store_smb.transport import DeadlineTcp
 from rich.pretty import pretty_repr
 
 from exlab_store import (
@@ -322,3 +324,38 @@ def test_a_document_name_that_the_server_keeps_for_itself_is_refused_as_a_name(s
 
 def test_what_rich_prints_of_the_options_has_no_password() -> None:
     assert "secret" not in pretty_repr(SmbOptions(host="nas01", username="u", password="secret"))
+
+
+def test_a_listing_that_takes_longer_than_the_timeout_ends_and_takes_nobody_s_lock_away(
+    samba: SambaServer, wire: WireProxy
+) -> None:
+    for number in range(8):
+        (samba.root / f"{number}").mkdir()
+        (samba.root / f"{number}" / "a.json").write_bytes(OLD)
+    with opened(samba, wire.port, timeout=1.0) as store, store.lock("a.json") as held:
+        wire.delay = 0.08
+        assert len(store.list_keys()) == 8
+        wire.delay = 0.0
+        held.ensure_held()
+
+
+def test_a_server_is_found_at_its_second_address_when_the_first_swallows_everything(
+    samba: SambaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as swallowing:
+        swallowing.bind(("127.0.0.2", 0))
+        swallowing.listen(0)
+        silent = swallowing.getsockname()
+        with socket.create_connection(silent):  # its queue is full now
+            addresses = [silent, ("127.0.0.1", samba.port)]
+            found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in addresses]
+
+            def resolved(*_: Any, **__: Any) -> list[Any]:
+                return found
+
+            monkeypatch.setattr(socket, "getaddrinfo", resolved)
+            tcp = DeadlineTcp("nas01", samba.port, 2.0)
+            began = time.monotonic()
+            tcp.connect()
+            tcp.close()
+            assert time.monotonic() - began < 1.9  # there was time left for the second one
