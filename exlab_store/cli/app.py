@@ -404,7 +404,8 @@ def _put(
 
     It is written under its lock, so never between the reading and the writing
     of a program that changes it. With --expect, nothing is written (exit code
-    4) if somebody else has changed it meanwhile. What it means is not checked.
+    4) if somebody else has changed it meanwhile. What it means is not checked;
+    only a standard input that is empty is refused, as failed commands leave it.
     """
     from exlab_store.cli.terminal import answering
 
@@ -449,7 +450,7 @@ def _rm(
 
     Its lock file stays: other programs may be waiting for it.
     """
-    if expect == "absent":
+    if expect.lower() == "absent":
         raise typer.BadParameter("a document that is absent cannot be deleted.", param_hint="'--expect'")
     from exlab_store.cli.terminal import answering
 
@@ -682,9 +683,9 @@ def run() -> None:
     import sys
 
     from exlab_store.cli.exit_codes import ExitCode
-    from exlab_store.cli.terminal import say_unexpected, tolerate_encoding
+    from exlab_store.cli.terminal import prepare_streams, say_unexpected
 
-    tolerate_encoding()
+    prepare_streams()
     # Without a handler, Python prints what libraries log (each retry, say) among the command's own sentences.
     logging.getLogger().addHandler(logging.NullHandler())
     try:

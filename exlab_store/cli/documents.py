@@ -50,9 +50,9 @@ def expectation(text: str) -> Expectation:
     """What ``--expect`` means.
 
     Args:
-        text: ``any``, ``absent``, or a version as `get_document` prints it.
+        text: ``any``, ``absent``, in capitals or not, or a version as `get_document` prints it.
     """
-    return {"any": ANY, "absent": ABSENT}.get(text) or Version(text)
+    return {"any": ANY, "absent": ABSENT}.get(text.lower()) or Version(text)
 
 
 def get_document(location: str, output: str | None, *, version_only: bool, as_json: bool) -> None:
@@ -84,7 +84,7 @@ def put_document(location: str, source: str, expect: Expectation, *, timeout: fl
 
     Args:
         location: Where it goes.
-        source: A file, or ``-``.
+        source: A file, or ``-``, which must not be empty.
         expect: What must be there.
         timeout: Seconds to wait for the lock.
         as_json: Print location, size and version as JSON.
@@ -97,6 +97,13 @@ def put_document(location: str, source: str, expect: Expectation, *, timeout: fl
     if source == "-" and sys.stdin is not None and sys.stdin.isatty():  # pyright: ignore[reportUnnecessaryComparison]
         say("Reading the document from the terminal; end it with Ctrl-D.")
     data = read_source(source)
+    if source == "-" and not data:
+        # What a failed command before the pipe gives; it would take the place of the document.
+        raise StoreError(
+            "nothing came from standard input, and nothing was written",
+            location=str(path),
+            hint="See whether the command before the pipe has failed; for an empty document, name an empty file.",
+        )
     with _locked(path, timeout, "put") as held:
         version = write_under(path.store, path.key, data, expect, held)
     if as_json:

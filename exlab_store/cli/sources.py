@@ -34,15 +34,16 @@ def read_source(source: str) -> bytes:
     where = name_of(source)
     try:
         if source == "-":
+            if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison]  # closed by the caller's shell: <&-
+                raise StoreError("it is closed", location=where, hint="Give a file, or leave standard input open.")
             return sys.stdin.buffer.read()
         return Path(source).read_bytes()
     except FileNotFoundError as error:
-        raise DocumentNotFound("there is no such file", location=where, hint="Check SOURCE.") from error
+        raise DocumentNotFound("there is no such file", location=where, hint="Check the name of the file.") from error
     except IsADirectoryError as error:
         raise LocationError("it is a directory", location=where, hint="Give a file.") from error
     except PermissionError as error:
         raise AccessDenied("this user may not read it", location=where, hint="Check its permissions.") from error
-    except (OSError, ValueError, AttributeError) as error:
-        # ValueError: a NUL in the path, or standard input that is closed; AttributeError: there is none.
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = getattr(error, "strerror", None) or error
-        raise StoreError(f"it cannot be read: {reason}", location=where, hint="Check SOURCE.") from error
+        raise StoreError(f"it cannot be read: {reason}", location=where, hint="Check the file.") from error

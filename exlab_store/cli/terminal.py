@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 __all__ = [
     "answering",
     "error_console",
+    "prepare_streams",
     "print_bytes",
     "print_json",
     "print_text",
     "say",
     "say_unexpected",
     "show",
-    "tolerate_encoding",
 ]
 
 
@@ -90,8 +90,14 @@ def say_unexpected(error: Exception) -> None:
     say("Hint: This is a fault in exlab-store or in a plugin; report it with this line.")
 
 
-def tolerate_encoding() -> None:
-    """Lets standard output and error show "?" for what their encoding lacks: a name in another script is no error."""
+def prepare_streams() -> None:
+    """Makes standard output write the whole of what it is given, whatever the environment says.
+
+    It and standard error show "?" for what their encoding lacks: a name in another script is no error.
+    """
+    if isinstance(getattr(sys.stdout, "buffer", None), io.RawIOBase):
+        # PYTHONUNBUFFERED: a raw stream writes what fits (on a full disk, say), and nobody is told of the rest.
+        sys.stdout = open(sys.stdout.fileno(), "w", encoding=sys.stdout.encoding, closefd=False)  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import threading
@@ -79,21 +80,21 @@ def test_put_makes_and_replaces_a_document_and_prints_its_version(tmp_path: Path
     (tmp_path / "new").write_bytes(BYTES)
     assert done("put", "lab/a.json", "new", cwd=tmp_path) == f"{version(BYTES)}\n"
     assert (tmp_path / "lab" / "a.json").read_bytes() == BYTES
-    put = done_json("put", "lab/a.json", "-", cwd=tmp_path, stdin=b"")
-    assert put == {"location": f"file://{tmp_path}/lab/a.json", "size": 0, "version": version(b"")}
-    assert (tmp_path / "lab" / "a.json").read_bytes() == b""
+    put = done_json("put", "lab/a.json", "-", cwd=tmp_path, stdin=b"{}")
+    assert put == {"location": f"file://{tmp_path}/lab/a.json", "size": 2, "version": version(b"{}")}
+    assert (tmp_path / "lab" / "a.json").read_bytes() == b"{}"
 
 
 def test_put_with_expect_is_compare_and_swap(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    first = done("put", path, "-", "--expect", "absent", stdin=b"1").strip()
+    first = done("put", path, "-", "--expect", "ABSENT", stdin=b"1").strip()
     assert "exists already" in refused(4, "put", path, "-", "--expect", "absent", stdin=b"2")
     second = done("put", path, "-", "--expect", first, stdin=b"2").strip()
     assert "somebody else has changed" in refused(4, "put", path, "-", "--expect", first, stdin=b"3")
     error = json.loads(refused(4, "put", path, "-", "--expect", first, "--json", stdin=b"3"))["error"]
     assert (error["code"], error["details"]) == ("version_conflict", {"expected": first, "found": second})
     assert path.read_bytes() == b"2"
-    assert "somebody else" in refused(4, "put", tmp_path / "none.json", "-", "--expect", first)
+    assert "somebody else" in refused(4, "put", tmp_path / "none.json", "-", "--expect", first, stdin=b"3")
     assert not (tmp_path / "none.json").exists()
 
 
@@ -173,7 +174,21 @@ def _file(folder: Path, number: int) -> Path:
 def test_put_of_a_source_that_cannot_be_read_writes_nothing(tmp_path: Path) -> None:
     assert "no such file" in refused(3, "put", tmp_path / "a.json", tmp_path / "nothing")
     assert "it is a directory" in refused(2, "put", tmp_path / "a.json", tmp_path)
+    command = [*COMMAND, "put", str(tmp_path / "a.json"), "-"]
+    closed = subprocess.run(["sh", "-c", '"$@" <&-', "sh", *command], capture_output=True, env=environment())
+    assert (closed.returncode, closed.stdout) == (1, b"")
+    assert b"standard input: it is closed." in closed.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_command_that_fails_before_the_pipe_does_not_empty_the_document(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(BYTES)
+    assert "nothing came from standard input" in refused(1, "put", "a.json", "-", cwd=tmp_path, stdin=b"")
+    assert "nothing was written" in refused(1, "put", "new.json", "-", "--expect", "absent", cwd=tmp_path, stdin=b"")
+    assert [each.name for each in tmp_path.iterdir()] == ["a.json"]
+    assert (tmp_path / "a.json").read_bytes() == BYTES
+    (tmp_path / "empty").touch()
+    assert done("put", "a.json", "empty", cwd=tmp_path) == f"{version(b'')}\n"  # who names it means it
 
 
 # ls
@@ -257,7 +272,7 @@ def test_what_cannot_be_meant_is_wrong_usage(
     tmp_path: Path, arguments: tuple[str, ...], code: int, message: str
 ) -> None:
     (tmp_path / "folder" / "below").mkdir(parents=True)
-    assert message in refused(code, *arguments, cwd=tmp_path)
+    assert message in refused(code, *arguments, cwd=tmp_path, stdin=b"{}")
 
 
 def test_a_server_that_is_not_there_is_unavailable() -> None:
@@ -319,3 +334,24 @@ def test_a_reader_that_leaves_ends_get_quietly(tmp_path: Path) -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 128 + signal.SIGPIPE
+
+
+def test_what_does_not_fit_into_a_full_disk_or_a_closed_pipe_is_not_left_out_in_silence(tmp_path: Path) -> None:
+    # Containers often set PYTHONUNBUFFERED, and a stream without a buffer takes what fits and says nothing of the rest.
+    (tmp_path / "a.json").write_bytes(b"x" * 1_000_000)
+    for setting in ("1", ""):
+        variables = environment(PYTHONUNBUFFERED=setting)
+        command = f"ulimit -f 100; trap '' XFSZ; {shlex.join(COMMAND)} get a.json > copy"
+        result = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, env=variables)
+        assert (result.returncode, (tmp_path / "copy").stat().st_size < 1_000_000) == (1, True), setting
+        assert b"the output cannot be written: File too large" in result.stderr
+        process = subprocess.Popen(
+            [*COMMAND, "get", "a.json"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=variables
+        )
+        with process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            assert process.stdout.read(1) == b"x"
+            process.stdout.close()
+            assert process.stderr.read() == b""
+        assert process.returncode == 128 + signal.SIGPIPE, setting
