@@ -176,10 +176,11 @@ def _rendered(migration: Migration, *, delete_source: bool) -> list[RenderableTy
     if len(migration.problems) > _MOST_PROBLEMS:
         parts.append(Text(f"- And {len(migration.problems) - _MOST_PROBLEMS:,} more; --json has all."))
     if migration.unlocked:
+        were = "1 document was" if migration.unlocked == 1 else f"{migration.unlocked:,} documents were"
         parts.append(
             Text(
-                f"{migration.unlocked:,} were copied without their lock in the source, which this account cannot take: "
-                "be sure that nobody writes there."
+                f"{were} copied without a lock in the source, which this account cannot take: be sure that nobody "
+                "writes there."
             )
         )
     parts.append(_verdict(migration))
@@ -195,7 +196,8 @@ def _verdict(migration: Migration) -> RenderableType:
     if migration.complete and migration.dry_run:
         return Text("Nothing was written: this was a dry run.", style="green")
     if migration.complete:
-        return Text(f"The target has all {number:,} documents of the source; each was read back.", style="green")
+        number_of = "the one document" if number == 1 else f"all {number:,} documents"
+        return Text(f"The target has {number_of} of the source; each was read back.", style="green")
     if migration.dry_run:
         return Text("Nothing was written: this was a dry run. Not everything could be copied.", style="bold red")
     kept = "" if migration.deleted else " Nothing was deleted in the source."

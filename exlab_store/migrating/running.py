@@ -64,7 +64,7 @@ def migrate(
         dry_run: Write nothing, take no lock, and tell what would be done.
         overwrite: Replace documents of the target that differ; otherwise they are conflicts.
         delete_source: Delete the documents in the source once every one of them is in the target; where there is
-            any problem, none is deleted.
+            any problem, none is deleted. One that goes from the target with it is put back, and the rest is kept.
         lock_timeout: Seconds to wait for the lock of a document, finite and not negative.
         jobs: How many documents at once, 1 or more.
         progress: Called from this thread with what is done at the moment, how many documents are, and of how many.
@@ -305,9 +305,8 @@ class _Run:
             )
         elif stored is not None:
             report = msgspec.structs.replace(report, outcome="overwritten")
-        # Whoever has put it there need not have flushed it, and the source's copy is about to go.
-        flush = self._delete_source and self._target.guarantees.durable
-        if not self._dry_run and (report.outcome != "present" or flush):
+        # Whoever has put it there need not have flushed it, and it may be a link to the source's, which is about to go.
+        if not self._dry_run and (report.outcome != "present" or self._delete_source):
             try:
                 _write(self._target, key, data, stored, held)
             except VersionConflict:
@@ -373,8 +372,29 @@ class _Run:
             if version_of(stored.data) == report.version:
                 with suppress(DocumentNotFound, VersionConflict):
                     delete_under(self._source, key, _condition(self._source, stored, held), held)
-                    return None
+                    return self._undone(report, stored.data, held)
         return _changed(report, "it was changed in the source after it was copied, and not deleted")
+
+    def _undone(self, report: DocumentReport, data: bytes, held: StoreLock | None) -> DocumentReport | None:
+        """Looks once more into the target, and puts a document back that has gone from there as well."""
+        key = report.key
+        try:
+            self._target.read_snapshot(key)
+        except DocumentNotFound:
+            # A folder may be in both places, through a link on a server, and neither location nor lock tells.
+            self._stop.set()
+            write_under(self._source, key, data, _condition(self._source, None, held), held)
+            return msgspec.structs.replace(
+                report,
+                outcome="failed",
+                reason="deleted in the source, it was gone from the target too, and was put back",
+                hint="See whether its folder is a link to the other place; no more documents were deleted.",
+            )
+        except StoreError as error:
+            # This one was there a moment ago. No more are deleted while nobody can look.
+            self._stopped_by = self._stopped_by or error
+            self._stop.set()
+        return None
 
 
 def _read(store: Store, key: str) -> Snapshot | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -363,9 +364,55 @@ def test_what_was_in_the_target_is_made_durable_before_the_source_is_deleted(dis
     with open_store(tmp_path / "other", observers=[plan]) as target:
         migration = migrate(disk, target, delete_source=True)
         written = plan.calls("atomic_write")
-        durable = target.guarantees.durable
     assert set(outcomes(migration).values()) == {"present"}
-    assert written == (1 + len(held) if durable else 1)  # one is the mark
+    assert written == 1 + len(held)  # one is the mark
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a right there")
+@pytest.mark.parametrize("durable", [True, False])
+def test_a_link_to_the_source_is_no_document_of_the_target(disk: Store, tmp_path: Path, durable: bool) -> None:
+    held = fill(disk, {"a.json": b"1", "folder/b.json": b"2"})
+    for key in held:
+        link = tmp_path / "other" / key
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(tmp_path / "disk" / key)
+    backend = PosixBackend(str(tmp_path / "other"))
+    backend.guarantees = msgspec.structs.replace(backend.guarantees, durable=durable)  # as tmpfs, or a mounted share
+    target = open_store(backend=backend)
+    assert migrate(disk, target, delete_source=True).complete
+    assert (contents(disk), contents(target)) == ({}, held)
+
+
+def test_what_goes_from_the_target_with_the_source_is_put_back_and_the_rest_is_kept(tmp_path: Path) -> None:
+    class Unlocked(PosixBackend):
+        """As a share whose server, or whose mount, keeps locks apart, or has none."""
+
+        def __init__(self, root: str) -> None:
+            super().__init__(root)
+            self.guarantees = Guarantees(atomic_replace=True, lists=True, deletes=True)
+
+        @hookimpl
+        def list_keys(self, prefix: str) -> list[str]:
+            return [key.replace("linked", "folder") for key in super().list_keys(prefix)]
+
+    held = {f"folder/{number}.json": b"%d" % number for number in range(20)}
+    fill_directory(tmp_path / "old", held | {"own.json": b"own"})
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "linked").mkdir()
+    fill_directory(tmp_path / "new" / "linked", {key.removeprefix("folder/"): b"" for key in held})
+    (tmp_path / "new" / "folder").symlink_to(tmp_path / "old" / "folder")
+    source, target = (
+        open_store(backend=Unlocked(str(tmp_path / "old"))),
+        open_store(backend=Unlocked(str(tmp_path / "new"))),
+    )
+    migration = migrate(source, target, delete_source=True, jobs=2)
+    assert not migration.complete
+    assert {document.reason for document in migration.problems} == {
+        "deleted in the source, it was gone from the target too, and was put back"
+    }
+    assert migration.deleted <= 1  # own.json, which the target really has
+    assert held.items() <= contents(source).items()
+    assert target.read_snapshot("own.json").data == b"own"
 
 
 def test_a_document_that_changes_at_the_last_moment_is_not_deleted(memory: Store) -> None:
