@@ -131,8 +131,10 @@ class SmbLock:
         self._released = True
         if not self.link.is_of_this_process:
             return
+        idle = False
         try:
-            if not self._changing.acquire(timeout=self._timeout):
+            idle = self._changing.acquire(timeout=self._timeout)
+            if not idle:
                 self.link.end()
             # CLOSE alone would free it too. But of several who wait, the last is then forgotten (measured on Samba
             # 4.17, in a third of all cases with six of them; with an unlock before the close in none of 700).
@@ -148,6 +150,9 @@ class SmbLock:
         except BaseException:
             self.link.end()  # an interruption: nobody would release it any more
             raise
+        finally:
+            if idle:
+                self._changing.release()
 
     def __enter__(self) -> Self:
         return self

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from conftest import lacking
+from exlab_store_smb.deadline import Deadline
+from exlab_store_smb.locking import SmbLock
 from exlab_store_smb.options import SmbOptions
 from exlab_store_smb.transport import DeadlineTcp
 from rich.pretty import pretty_repr
@@ -244,6 +246,15 @@ def test_a_lock_that_another_thread_releases_is_held_until_the_write_under_it_ha
         with suppress(LockLost):
             writing.result()
         assert (samba.root / "a.json").read_bytes() == b"successor"
+
+
+def test_a_lock_of_the_backend_that_was_released_refuses_a_write_at_once(samba: SambaServer) -> None:
+    with opened(samba, timeout=5.0) as store:
+        held = store.lock("a.json")
+        held.release()
+        assert isinstance(held.inner, SmbLock)
+        with pytest.raises(LockLost), held.inner.in_use(Deadline(0)):
+            held.inner.ensure_held()
 
 
 # Closing
