@@ -220,7 +220,7 @@ class PosixBackend:
         except StoreError:
             raise
         except OSError as error:
-            raise translated(error, "list the folder") from error
+            raise self._unlisted(error) from error
 
     @hookimpl
     def delete(self, key: str, expect: Expectation, lock: HeldLock | None) -> None:
@@ -258,7 +258,7 @@ class PosixBackend:
             self._ensure_root()
             return []
         except OSError as error:
-            raise translated(error, "list the folder") from error
+            raise self._unlisted(error) from error
 
     @hookimpl
     def remove_leftover(self, name: str) -> None:
@@ -319,6 +319,14 @@ class PosixBackend:
                     yield from self._walk(key)
                 elif entry.is_file():
                     yield key
+
+    def _unlisted(self, error: OSError) -> StoreError:
+        """The error that names the folder: one among thousands is hard to find."""
+        found = translated(error, "list the folder")
+        path = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ""
+        if path.startswith(self._base):
+            found.key = path[len(self._base) :] or None
+        return found
 
     def _ensure_root(self) -> None:
         """Tells a missing document from a share that is not mounted any more."""

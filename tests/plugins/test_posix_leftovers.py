@@ -312,8 +312,9 @@ def test_a_store_whose_directory_is_gone_is_unavailable(tmp_path: Path) -> None:
             store.remove_leftover(Leftover(name="a.tmp.1", kind="temporary", size=0))
 
 
-def test_a_folder_that_may_not_be_listed_is_refused(posix: Store, tmp_path: Path, needs_root: None) -> None:
-    (tmp_path / "private").mkdir(mode=0o700)
+def test_a_folder_that_may_not_be_listed_is_refused_by_name(posix: Store, tmp_path: Path, needs_root: None) -> None:
+    (tmp_path / "open" / "private").mkdir(parents=True, mode=0o755)
+    (tmp_path / "open" / "private").chmod(0o700)
     tmp_path.chmod(0o755)
     place = Path(tmp_path)
     while place != place.parent:
@@ -322,8 +323,10 @@ def test_a_folder_that_may_not_be_listed_is_refused(posix: Store, tmp_path: Path
         place = place.parent
     os.seteuid(65534)
     try:
-        with pytest.raises(AccessDenied, match="list the folder"):
-            posix.list_leftovers()
+        for listing in (posix.list_leftovers, posix.list_keys):
+            with pytest.raises(AccessDenied, match="list the folder") as refused:
+                listing()
+            assert refused.value.key == "open/private"
     finally:
         os.seteuid(0)
 
