@@ -5,7 +5,7 @@ of medians of interleaved samples of one run. With ``--strict`` a ratio over its
 shown, as a busy machine proves nothing. ``--quick`` takes few samples, and shows that all of it works.
 
 The peer does what can be done with fsspec and smbclient: a temporary file, and ``smbclient.replace``, which is atomic
-and flushes nothing. A write of the store is flushed, with its folder.
+and flushes nothing; smbclient does the same alone. A write of the store is flushed, with its folder.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from exlab_store import Store, open_store
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-STORE, PEER = "exlab_store", "fsspec"
+STORE, PEER, PLAIN = "exlab_store", "fsspec", "smbclient"
 WITHOUT_LIMIT = math.inf
 
 
@@ -73,6 +73,22 @@ class Peer:
             return bytes(file.read())
 
 
+class PlainPeer:
+    """smbclient alone, without fsspec's looks before and after."""
+
+    def __init__(self, samba: SambaServer, wire: WireProxy) -> None:
+        self._options = {"port": wire.port, **samba.options}
+
+    def replace(self, number: int) -> None:
+        with smbclient.open_file(r"\\127.0.0.1\lab\plain.json.tmp", "wb", **self._options) as file:
+            file.write(_payload(number))
+        smbclient.replace(r"\\127.0.0.1\lab\plain.json.tmp", r"\\127.0.0.1\lab\plain.json", **self._options)
+
+    def read(self, _: int) -> bytes:
+        with smbclient.open_file(r"\\127.0.0.1\lab\read.json", "rb", **self._options) as file:
+            return bytes(file.read())
+
+
 class Bench:
     """One server, a network before it, and everybody who is measured."""
 
@@ -85,27 +101,32 @@ class Bench:
             for wire in (self._wire, self._others)
         )
         self._peer = Peer(samba, self._wire)
+        self._plain = PlainPeer(samba, self._wire)
         stack.callback(smbclient.reset_connection_cache, fail_on_error=False)
         self._quick = quick
 
-    def run(self, delay: float) -> list[Row]:
+    def run(self, delay: float, rounds: int | None = None) -> list[Row]:
         """All benchmarks, with a round trip of so many seconds."""
         self._wire.delay = self._others.delay = delay / 2
-        rounds = 3 if self._quick else 100 if delay else 300
-        store, peer = self._store, self._peer
+        rounds = rounds or (3 if self._quick else 100 if delay else 300)
+        store, peer, plain = self._store, self._peer, self._plain
         store.atomic_write("read.json", _payload(1))
         slow = delay > 0
         return [
             self._compared(
                 "durable write of 2 KiB",
-                {STORE: lambda n: store.atomic_write("ours.json", _payload(n)), PEER: peer.replace},
-                1 / 5 if slow else WITHOUT_LIMIT,
+                {
+                    STORE: lambda n: store.atomic_write("ours.json", _payload(n)),
+                    PEER: peer.replace,
+                    PLAIN: plain.replace,
+                },
+                1 / 5 if slow else 1.0,
                 rounds,
             ),
             self._compared(
                 "read of 2 KiB",
-                {STORE: lambda _: store.read_snapshot("read.json"), PEER: peer.read},
-                1 / 2.5 if slow else WITHOUT_LIMIT,
+                {STORE: lambda _: store.read_snapshot("read.json"), PEER: peer.read, PLAIN: plain.read},
+                1 / 2.5 if slow else 1.0,
                 rounds,
             ),
             self._alone("lock and release", lambda _: store.lock("lock.json").release(), rounds),
@@ -181,7 +202,7 @@ def report(delay: float, rows: list[Row]) -> str:
             return _shown(result.medians[name]) + (f" ({trips[name]})" if name in trips else "")  # noqa: B023
 
         ratio = f"{1 / result.ratio:.1f} x" if PEER in result.medians else ""
-        words = [f"{delay * 1e3:g} ms", result.title, cell(PEER), cell(STORE), ratio, *_judged(result)]
+        words = [f"{delay * 1e3:g} ms", result.title, cell(PEER), cell(PLAIN), cell(STORE), ratio, *_judged(result)]
         lines.append(f"| {' | '.join(words)} |")
     return "\n".join(lines)
 
@@ -203,8 +224,8 @@ def main() -> int:
             found[delay] = bench.run(delay)
     print(f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores,")
     print(f"medians of interleaved samples, {time.monotonic() - began:.0f} s in all; round trips in parentheses.\n")
-    print(f"| round trip | operation | fsspec, smbclient | {STORE} | ratio | wanted | |")
-    print("|---|---|---|---|---|---|---|")
+    print(f"| round trip | operation | {PEER} | {PLAIN} | {STORE} | ratio to {PEER} | wanted | |")
+    print("|---|---|---|---|---|---|---|---|")
     print("\n".join(report(delay, rows) for delay, rows in found.items()))
     kept = all(row.result.kept for rows in found.values() for row in rows)
     return int(arguments.strict and not kept)

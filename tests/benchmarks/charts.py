@@ -1,0 +1,77 @@
+"""Bar charts as SVG, readable in light and in dark."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Bar", "bars"]
+
+_WIDTH, _LEFT, _RIGHT = 760, 230, 110
+_ROW, _TOP = 24, 56
+
+_STYLE = """
+text { font: 13px system-ui, sans-serif; fill: #1f2328 }
+.title { font-weight: 600; font-size: 14px }
+.note { fill: #59636e; font-size: 12px }
+.ours { fill: #1a7f64 } .sound { fill: #5b7fb5 } .unsafe { fill: #c9825b }
+.grid { stroke: #d8dee4 }
+@media (prefers-color-scheme: dark) {
+  text { fill: #e6edf3 }
+  .note { fill: #9198a1 }
+  .ours { fill: #3fb996 } .sound { fill: #7d9fd3 } .unsafe { fill: #d99a76 }
+  .grid { stroke: #30363d }
+}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One bar.
+
+    Attributes:
+        label: On its left.
+        value: Its length; not negative.
+        text: On its right.
+        kind: ``ours``, ``sound`` or ``unsafe``.
+    """
+
+    label: str
+    value: float
+    text: str
+    kind: str = "sound"
+
+
+def bars(title: str, note: str, rows: Sequence[Bar]) -> str:
+    """A chart of horizontal bars, in the order in which they are given.
+
+    Args:
+        title: What is shown, with the unit.
+        note: What the colours mean, or which end is the good one.
+        rows: The bars.
+    """
+    room = _WIDTH - _LEFT - _RIGHT
+    longest = max((row.value for row in rows), default=1.0) or 1.0
+    height = _TOP + _ROW * len(rows) + 8
+    size = f'viewBox="0 0 {_WIDTH} {height}"'
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{escape(title)}">',
+        f"<style>{_STYLE}</style>",
+        f'<text class="title" x="0" y="16">{escape(title)}</text>',
+        f'<text class="note" x="0" y="36">{escape(note)}</text>',
+        f'<line class="grid" x1="{_LEFT}" y1="{_TOP - 6}" x2="{_LEFT}" y2="{height - 4}"/>',
+    ]
+    for number, row in enumerate(rows):
+        y = _TOP + number * _ROW
+        width = max(1, math.floor(row.value / longest * room))
+        parts += [
+            f'<text x="{_LEFT - 8}" y="{y + 13}" text-anchor="end">{escape(row.label)}</text>',
+            f'<rect class="{row.kind}" x="{_LEFT}" y="{y}" width="{width}" height="{_ROW - 7}" rx="2"/>',
+            f'<text x="{_LEFT + width + 6}" y="{y + 13}">{escape(row.text)}</text>',
+        ]
+    return "\n".join([*parts, "</svg>", ""])

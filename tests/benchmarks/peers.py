@@ -1,0 +1,256 @@
+"""This package beside what people use instead: ``python tests/benchmarks/peers.py [--page docs] [DIRECTORY]``.
+
+All contenders of a table take turns in one run, each write has other bytes, and every ratio is of medians. For each
+one, two questions are answered first: does an acknowledged write survive a power cut, and can readers see torn data?
+
+The peers are the group ``peers`` of pyproject.toml; one that is not installed is left out, and said so. With ``--page``
+the page ``benchmarks.md`` and its charts are written into that folder. ``--seconds`` is how long each table's row is
+measured; ``--only`` one section. ``--save`` and ``--load`` keep the figures as JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import catalogues
+import lockers
+import msgspec
+import updaters
+from evidence import Evidence, gather
+from page import report, write_page
+from results import Crowded, Machine, Results, SmbRow
+from writers import all_writers
+
+from exlab_store import open_store
+from exlab_store.benching.taking_turns import timed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from exlab_store.benching.figures import Timing
+
+SIZES = (2048, 65536, 1048576)
+CROWDS = (1, 4, 8)
+HOLD, THINK = 0.0005, 0.002
+COUNTS = (100, 10_000, 100_000)
+DELAYS = (0.0, 0.001, 0.010, 0.050)
+_PACKAGES = (
+    "exlab-store filelock msgspec atomicwrites diskcache fasteners fsspec obstore opendal portalocker smbprotocol "
+    "universal-pathlib zarr"
+).split()
+
+
+class Session:
+    """One run of all sections, at one place."""
+
+    def __init__(self, directory: str, seconds: float) -> None:
+        self._directory = directory
+        self._seconds = seconds
+        self.missing: list[str] = []
+
+    def evidence(self) -> dict[str, Evidence]:
+        return gather(f"{self._directory}/evidence", self._seconds)
+
+    def writes(self) -> dict[str, dict[str, Timing]]:
+        writers, missing = all_writers(f"{self._directory}/writes")
+        self.missing += missing
+        return {
+            str(size): timed({writer.name: writer.write for writer in writers}, size, self._seconds * len(writers) / 2)
+            for size in SIZES
+        }
+
+    def reads(self) -> dict[str, Timing]:
+        writers, _ = all_writers(f"{self._directory}/reads")
+        for writer in writers:
+            writer.write(os.urandom(SIZES[0]))
+        with open_store("memory://") as store:
+            store.atomic_write("document.json", os.urandom(SIZES[0]))
+            calls = {writer.name: _without(writer.read) for writer in writers}
+            calls["exlab_store, memory://"] = lambda _: store.read_snapshot("document.json")
+            return timed(calls, 8, self._seconds, repeat=10)
+
+    def locks(self) -> dict[str, Timing]:
+        found, missing = lockers.lockers(self._fresh("locks"))
+        self.missing += missing
+        return timed({name: _released(take) for name, take in found.items()}, 8, self._seconds, repeat=10)
+
+    def crowds(self) -> list[Crowded]:
+        directory = self._fresh("crowds")
+        found: list[Crowded] = []
+        for hold, think in ((HOLD, THINK), (0.0, 0.0)):
+            for number in CROWDS:
+                figures = lockers.crowds(
+                    directory, number, hold=hold, think=think, seconds=self._seconds, rounds=1 if self._brief else 3
+                )
+                found.append(Crowded(number, hold, think, figures))
+        return found
+
+    def updates(self) -> dict[str, Timing]:
+        found, missing = updaters.updaters(self._fresh("updates"))
+        self.missing += missing
+        return timed(found, 2048, self._seconds * len(found) / 2)
+
+    def smb(self) -> list[SmbRow]:
+        sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+        import smb
+        from samba_server import SambaServer, find_smbd
+
+        if find_smbd() is None:
+            self.missing.append("SMB: left out, as smbd is not installed")
+            return []
+        found: list[SmbRow] = []
+        with tempfile.TemporaryDirectory(prefix="exlab-store-bench-") as directory, ExitStack() as stack:
+            Path(directory).chmod(0o755)
+            bench = smb.Bench(stack.enter_context(SambaServer(Path(directory, "server"))), stack, quick=self._brief)
+            for delay in DELAYS:
+                # As many rounds as fit: a round of the slowest is about fifty round trips.
+                rounds = max(3, min(300, int(self._seconds * 10 / (0.02 + 30 * delay))))
+                found += [
+                    SmbRow(delay, row.result.title, dict(row.result.medians), row.round_trips)
+                    for row in bench.run(delay, rounds)
+                    if len(row.result.medians) > 1 and smb.PEER in row.result.medians
+                ]
+        return found
+
+    def catalogue(self) -> dict[str, dict[str, Timing]]:
+        found: dict[str, dict[str, Timing]] = {}
+        for count in COUNTS[: 2 if self._brief else None]:
+            with open_store("memory://") as store:
+                path, catalogue = store / "catalogue.json", catalogues.catalogue_of(count)
+                catalogues.write_catalogue(path, catalogue)
+                for action, ways in (
+                    ("read", catalogues.readers(path)),
+                    ("write", catalogues.writers(path, catalogue)),
+                ):
+                    calls = {name: _without(way) for name, way in ways.items()}
+                    found[f"{action} {count}"] = timed(calls, 8, self._seconds * 2)
+        return found
+
+    def memory(self) -> dict[str, dict[str, float]]:
+        names = (catalogues.OURS, catalogues.BY_HAND, catalogues.JSON)
+        count = COUNTS[0 if self._brief else 1]
+        return {
+            action: {name: catalogues.memory_peak(action, name, count) for name in names}
+            for action in ("read", "write")
+        }
+
+    def imports(self) -> dict[str, float]:
+        """Seconds to start, import and end; as for a user: what is imported twice has been compiled once."""
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        commands = {
+            "nothing": ["-c", "pass"],
+            "exlab_store": ["-c", "import exlab_store"],
+            "exlab_store.documents": ["-c", "import exlab_store.documents"],
+            "exlab-store --help": ["-m", "exlab_store.cli", "--help"],
+        }
+        packages = ["filelock", "fsspec", "smbclient", "obstore", "opendal", "upath", "zarr", "diskcache"]
+        for package in packages:
+            if subprocess.run([sys.executable, "-c", f"import {package}"], capture_output=True).returncode == 0:
+                commands[package] = ["-c", f"import {package}"]
+        samples: dict[str, list[float]] = {name: [] for name in commands}
+        for turn in range(3 if self._brief else 15):
+            for name, arguments in commands.items():
+                began = time.perf_counter()
+                subprocess.run([sys.executable, *arguments], check=True, capture_output=True, env=environment)
+                if turn:
+                    samples[name].append(time.perf_counter() - began)
+        return {name: statistics.median(values) for name, values in samples.items()}
+
+    @property
+    def _brief(self) -> bool:
+        return self._seconds < 0.5
+
+    def _fresh(self, name: str) -> str:
+        path = f"{self._directory}/{name}"
+        os.makedirs(path)
+        return path
+
+
+def _without(call: Callable[[], object]) -> Callable[[bytes], object]:
+    return lambda _: call()
+
+
+def _released(take: lockers.Locker) -> Callable[[bytes], object]:
+    return lambda _: take()()
+
+
+def machine(directory: str) -> Machine:
+    """Where the figures are from; nothing that names the machine or a place on it."""
+    versions: dict[str, str] = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    model = ""
+    if os.path.exists("/proc/cpuinfo"):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    kind = subprocess.run(["stat", "-f", "-c", "%T", directory], capture_output=True, text=True).stdout.strip()
+    return Machine(
+        processors=len(os.sched_getaffinity(0)),
+        processor=model,
+        kernel=f"{platform.system()} {platform.release().partition('-')[0]}",
+        file_system={"ext2/ext3": "ext4"}.get(kind, kind),
+        python=platform.python_version(),
+        versions=versions,
+        load=[],
+        date=time.strftime("%Y-%m-%d", time.gmtime()),
+    )
+
+
+SECTIONS = "evidence writes reads locks crowds updates smb catalogue memory imports".split()
+
+
+def measured(directory: str, seconds: float, only: list[str]) -> Results:
+    """All sections, or those that are wanted."""
+    results = Results(machine=machine(directory), seconds=seconds)
+    session = Session(directory, seconds)
+    results.machine.load.append(os.getloadavg()[0])
+    began = time.monotonic()
+    for name in SECTIONS:
+        if only and name not in only:
+            continue
+        print(f"{time.monotonic() - began:4.0f} s  {name}", file=sys.stderr, flush=True)
+        setattr(results, name, getattr(session, name)())
+    results.took = time.monotonic() - began
+    results.machine.load.append(os.getloadavg()[0])
+    results.missing = list(dict.fromkeys(session.missing))
+    return results
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("directory", nargs="?", help="where to measure; a temporary directory by default")
+    parser.add_argument("--seconds", type=float, default=2.0, help="how long each row is measured (default: 2)")
+    parser.add_argument("--only", action="append", choices=SECTIONS, default=[], help="one section; may be repeated")
+    parser.add_argument("--page", type=Path, help="write benchmarks.md and its charts into this folder")
+    parser.add_argument("--save", type=Path, help="write the figures to this file, as JSON")
+    parser.add_argument("--load", type=Path, help="take the figures from this file instead of measuring")
+    arguments = parser.parse_args()
+    if arguments.load:
+        results = msgspec.json.decode(arguments.load.read_bytes(), type=Results)
+    else:
+        with tempfile.TemporaryDirectory(prefix="exlab-store-bench-", dir=arguments.directory) as directory:
+            results = measured(directory, arguments.seconds, arguments.only)
+    if arguments.save:
+        arguments.save.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1))
+    print(report(results))
+    if arguments.page:
+        write_page(results, arguments.page)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
