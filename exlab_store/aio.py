@@ -11,6 +11,7 @@ is left behind.
 from __future__ import annotations
 
 import random
+import weakref
 from typing import TYPE_CHECKING, TypeVar, final, overload
 
 import anyio
@@ -90,6 +91,10 @@ class AsyncStore:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._workers = workers_for(store.location)
+        self._workers.join()
+        # Gives the threads back, once: when the store is closed, or when nobody has it any more.
+        self.leave = weakref.finalize(self, self._workers.leave)
+        self.leave.atexit = False
 
     @property
     def store(self) -> Store:

@@ -517,7 +517,8 @@ class Store:
         """Closes the backend; a second call does nothing."""
         if not isinstance(self._calls, _ClosedHooks):
             self._calls = cast("RetryingHooks", _ClosedHooks())
-            self._aio = None  # with its threads
+            if self._aio is not None:
+                self._aio.leave()
             self._hooks.close()
 
     def __enter__(self) -> Self:

@@ -34,8 +34,25 @@ class Workers:
 
     def __init__(self) -> None:
         self.patient = threading.Semaphore(_PATIENT)
-        self._executor = _new_executor()
+        self._executor: ThreadPoolExecutor | None = None
+        self._users = 0
+        self._mutex = threading.RLock()  # the garbage collector may make a store leave, at any moment
         _all.add(self)
+
+    def join(self) -> None:
+        """Counts one more store that uses the threads."""
+        with self._mutex:
+            self._users += 1
+
+    def leave(self) -> None:
+        """Counts one less; with the last of them the threads end, as soon as they have nothing to do."""
+        with self._mutex:
+            self._users -= 1
+            if self._users:
+                return
+            executor, self._executor = self._executor, None
+        if executor is not None:
+            executor.shutdown(wait=False)
 
     def submit(self, call: Callable[[], T]) -> Future[T]:
         """Has a thread make a call.
@@ -43,16 +60,16 @@ class Workers:
         Args:
             call: What to call; first come, first served.
         """
-        return self._executor.submit(call)
+        with self._mutex:
+            if self._executor is None:
+                self._executor = ThreadPoolExecutor(THREADS_PER_SHARE, thread_name_prefix="exlab-store")
+            return self._executor.submit(call)
 
     def forget_threads(self) -> None:
         """Starts afresh in a forked child, which has none of the threads."""
         self.patient = threading.Semaphore(_PATIENT)
-        self._executor = _new_executor()
-
-
-def _new_executor() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(THREADS_PER_SHARE, thread_name_prefix="exlab-store")
+        self._mutex = threading.RLock()
+        self._executor = None
 
 
 _all: WeakSet[Workers] = WeakSet()

@@ -439,7 +439,7 @@ async def test_the_outcome_of_a_cancelled_update_is_there_and_its_lock_is_free()
 
 
 async def test_what_was_cancelled_before_a_thread_was_free_never_begins() -> None:
-    plan = FaultPlan(delayed("read_snapshot", seconds=0.1))
+    plan = FaultPlan(delayed("read_snapshot", seconds=0.5))
     with open_store("memory://", observers=[plan]) as slow:
         with anyio.move_on_after(0.05):
             async with anyio.create_task_group() as group:
