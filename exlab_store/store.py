@@ -376,8 +376,8 @@ class Store:
                 raise NotSupported("the backend has no locks")
             place = place_of(self, key)
             reserved = reserved_turn.get()
-            if reserved is not None:
-                if reserved.place == place and (turn := reserved.take()) is not None:
+            if reserved is not None and reserved.place == place:
+                if (turn := reserved.take()) is not None:
                     return self._lock_in_turn(key, reserved, turn)
                 holder = holder or reserved.holder  # a change that takes the lock under which it is called
             owner = new_owner(purpose)
