@@ -45,7 +45,7 @@ from exlab_store_smb.leftovers import Finder, is_temporary
 from exlab_store_smb.link import LinkLost
 from exlab_store_smb.links import Links
 from exlab_store_smb.locking import Asker, SmbLock, Wish
-from exlab_store_smb.outcome import Attempt, untouched_since
+from exlab_store_smb.outcome import Attempt, bears_mark, fresh_mark, untouched_since
 from exlab_store_smb.place import Place
 from exlab_store_smb.reading import Reader
 from exlab_store_smb.replacing import Replacer
@@ -286,7 +286,7 @@ class SmbBackend:
         deadline: Deadline,
     ) -> None:
         while True:
-            attempt = Attempt()
+            attempt = Attempt(mark=0 if held is None else fresh_mark())
             if held is not None:
                 held.ensure_held()
             with self._last_chance(deadline):
@@ -297,7 +297,7 @@ class SmbBackend:
                     self._check(link, place, expect, deadline)
                 call(link, place, deadline, attempt)
             except LinkLost as lost:
-                if self._happened(key, place, data, held, attempt, deadline, lost):
+                if self._happened(place, data, attempt, deadline, lost):
                     return
                 if held is not None:
                     raise LockLost("the connection that held the lock has ended; nothing was written") from lost
@@ -320,10 +320,8 @@ class SmbBackend:
 
     def _happened(
         self,
-        key: str,
         place: Place,
         data: bytes | None,
-        held: SmbLock | None,
         attempt: Attempt,
         deadline: Deadline,
         lost: LinkLost,
@@ -338,7 +336,7 @@ class SmbBackend:
         cause: Exception = lost
         while not deadline.over:
             try:
-                happened = self._evidence(key, place, data, held, attempt, deadline)
+                happened = self._evidence(place, data, attempt, deadline)
             except (LinkLost, BackendUnavailable) as error:
                 cause = error
                 time.sleep(min(deadline.remaining(), random.uniform(0.005, 0.1)))  # noqa: S311  # no secret
@@ -356,10 +354,8 @@ class SmbBackend:
 
     def _evidence(
         self,
-        key: str,
         place: Place,
         data: bytes | None,
-        held: SmbLock | None,
         attempt: Attempt,
         deadline: Deadline,
     ) -> bool | None:
@@ -375,18 +371,14 @@ class SmbBackend:
             return self._replacer.confirm(link, place, deadline) or None
         if untouched_since(link, place, attempt.begun, deadline):
             return False
-        if self._read(link, place, deadline) != data:
-            return None
-        # The document is as intended. Another may have made it so, and then it counts as its change alone, as with
-        # two who count to the same number. Without a lock, the two happened at the same time.
-        if held is not None and not self._was_ours(link, key, held, deadline):
-            return None
-        return self._replacer.confirm(link, place, deadline) or None
-
-    def _was_ours(self, link: Link, key: str, held: SmbLock, deadline: Deadline) -> bool:
-        """Whether nobody has taken a lock since its holder lost it: each new holder writes its own name into it."""
-        last = self._asker.holder(link, self._place(link, lock_key(key)), deadline.half())
-        return last is not None and last.id == held.owner.id
+        # Under a lock it is not enough that the document is as intended. The next holder may have made it so, as with
+        # two who count to the same number, and then only one of them has counted. Without one, both happened at once.
+        as_intended = (
+            bears_mark(link, place, attempt.mark, deadline)
+            if attempt.mark
+            else self._read(link, place, deadline) == data
+        )
+        return (as_intended and self._replacer.confirm(link, place, deadline)) or None
 
     @contextmanager
     def _last_chance(self, deadline: Deadline) -> Generator[None]:

@@ -34,12 +34,14 @@ __all__ = [
     "close",
     "create_document",
     "create_probe",
+    "created_at",
     "file_id_of",
     "flush",
     "is_directory",
     "links_of",
     "lock_byte_0",
     "make_directory",
+    "mark",
     "open_directory",
     "open_for_deletion",
     "open_for_flush",
@@ -74,6 +76,7 @@ _ALWAYS: Final = 0x80 | 0x100000
 _READ_DATA: Final = 0x1
 _WRITE_DATA: Final = 0x2  # of a directory: to add files; FLUSH is refused without it
 _APPEND_DATA: Final = 0x4  # of a directory: to add directories; it serves for FLUSH as well
+_WRITE_ATTRIBUTES: Final = 0x100
 _DELETE: Final = 0x10000
 
 # Readers and writers leave each other alone: read, write and delete are shared. fsspec and smbclient share nothing.
@@ -121,9 +124,15 @@ def open_to_read(path: str) -> Any:
     return _create(path, _READ_DATA, CreateDisposition.FILE_OPEN, _FILE)
 
 
-def create_document(path: str) -> Any:
-    """CREATE of a file that must not exist yet, to be written, flushed and renamed."""
-    return _create(path, _WRITE_DATA | _DELETE, CreateDisposition.FILE_CREATE, _FILE)
+def create_document(path: str, *, marked: bool = False) -> Any:
+    """CREATE of a file that must not exist yet, to be written, flushed and renamed.
+
+    Args:
+        path: The file's name on the share.
+        marked: It will be given a mark with `mark`.
+    """
+    access = _WRITE_DATA | _DELETE | (_WRITE_ATTRIBUTES if marked else 0)
+    return _create(path, access, CreateDisposition.FILE_CREATE, _FILE)
 
 
 def create_probe(path: str) -> Any:
@@ -240,6 +249,20 @@ def rename(path: str, file_id: bytes = RELATED) -> Any:
     return message
 
 
+def mark(created: int) -> Any:
+    """SET_INFO FileBasicInformation [MS-FSCC 2.4.7]: the creation time, and nothing else.
+
+    Args:
+        created: Units of 100 ns since 1601.
+    """
+    message = SMB2SetInfoRequest()
+    message["info_type"] = InfoType.SMB2_0_INFO_FILE
+    message["file_info_class"] = FileInformationClass.FILE_BASIC_INFORMATION
+    message["file_id"] = RELATED
+    message["buffer"] = struct.pack("<QQQQII", created, 0, 0, 0, 0, 0)
+    return message
+
+
 def lock_byte_0(file_id: bytes = RELATED, *, wait: bool) -> Any:
     """LOCK of byte 0, exclusive: what filelock locks on Windows.
 
@@ -308,6 +331,11 @@ def file_id_of(created: Reply) -> bytes:
 def size_of(created: Reply) -> int:
     """The EndofFile in the answer to a CREATE [MS-SMB2 2.2.14]."""
     return int(struct.unpack_from("<Q", created.body, 48)[0])
+
+
+def created_at(created: Reply) -> int:
+    """The CreationTime in the answer to a CREATE [MS-SMB2 2.2.14], in units of 100 ns since 1601."""
+    return int(struct.unpack_from("<Q", created.body, 8)[0])
 
 
 def changed_at(created: Reply) -> int:

@@ -6,12 +6,14 @@ of it can happen any more. So the files can be asked, and they do not change und
 
 from __future__ import annotations
 
+import random
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from exlab_store import temporary_name
 from exlab_store_smb import messages
+from exlab_store_smb.filetimes import filetime
 from exlab_store_smb.statuses import MISSING
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from exlab_store_smb.messages import Reply
     from exlab_store_smb.place import Place
 
-__all__ = ["Attempt", "untouched_since"]
+__all__ = ["Attempt", "bears_mark", "fresh_mark", "untouched_since"]
 
 # Times of files are in units of 100 ns. The clock of a file system goes in steps: of 10 ms at most on Linux, of 1 or
 # 2 s on some others, whose times are whole seconds then.
@@ -38,12 +40,37 @@ class Attempt:
         temporary: The temporary file's name on the share, as long as there may be one.
         stored: The server has said that the temporary file is there.
         asked: The server may have been asked for the change itself: the rename, or the deletion.
+        mark: The creation time that the document is given, by which it is known again; 0 for none.
     """
 
     begun: float = field(default_factory=time.monotonic)
     temporary: str = ""
     stored: bool = False
     asked: bool = False
+    mark: int = 0
+
+
+def fresh_mark() -> int:
+    """A creation time that no other document has: now, but for a random part of a second."""
+    return filetime(time.time()) - random.randrange(_SECOND)  # noqa: S311  # no secret
+
+
+def bears_mark(link: Link, place: Place, mark: int, deadline: Deadline) -> bool:
+    """Whether a document is the very file that was given a mark.
+
+    A server that does not keep creation times gives no evidence: then it is not.
+
+    Args:
+        link: A connection that was made after the mark was given.
+        place: Where the document is.
+        mark: From `fresh_mark`.
+        deadline: Until when.
+
+    Raises:
+        LinkLost: The connection has ended.
+    """
+    found = _ask(link, place.path, deadline)
+    return found.ok and messages.created_at(found) == mark
 
 
 def untouched_since(link: Link, place: Place, begun: float, deadline: Deadline) -> bool:

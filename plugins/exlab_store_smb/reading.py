@@ -72,7 +72,9 @@ class Reader:
             data = _data(answered)
             size = max(messages.size_of(opened), len(data))
             self._remember(path, size)
-            if len(data) < expected or size == len(data) == messages.size_of(opened):
+            if len(data) < min(expected, size):  # an answer may be short [MS-SMB2 3.3.5.12]
+                break
+            if len(data) == size and (size < expected or size == messages.size_of(opened)):
                 return data
             expected = _rounded_up(size + 1)
         return self._in_chunks(link, path, deadline)

@@ -207,21 +207,23 @@ class Replacer:
 
     def _at_once(self, link: Link, place: Place, data: bytes, deadline: Deadline, attempt: Attempt) -> Reply:
         writing = [messages.write(0, data)] if data else []
+        marking = [messages.mark(attempt.mark)] if attempt.mark else []
         compound = [
-            messages.create_document(attempt.temporary),
+            messages.create_document(attempt.temporary, marked=bool(marking)),
             *writing,
             messages.flush(),
+            *marking,
             messages.rename(place.path),
             messages.close(),
         ]
         replies = self._run_change(link, [*compound, *self._settled(place)], deadline, attempt)
-        created, *written, flushed, renamed, _ = replies[: len(compound)]
-        settled = replies[len(compound) :]
+        created, renamed = replies[0], replies[len(compound) - 2]
+        stored, settled = replies[1 : 2 + len(writing)], replies[len(compound) :]
         if not created.ok:
             attempt.temporary, attempt.asked = "", False
             return created
         attempt.stored = not renamed.ok
-        failed = _failure([*written, flushed], len(data))
+        failed = _failure(stored, len(data))
         if failed is None:
             self._complete(link, place, data, renamed, settled, deadline, attempt)
             return created

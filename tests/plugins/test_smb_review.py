@@ -370,3 +370,55 @@ def test_a_server_is_found_at_its_second_address_when_the_first_swallows_everyth
             tcp.connect()
             tcp.close()
             assert time.monotonic() - began < 1.9  # there was time left for the second one
+
+
+# Whose change it was
+
+
+def lock_without_a_record(path: Path) -> int:
+    """Locks as FileLock does on Windows and over a cifs mount: byte 0, and not a word in the file."""
+    import fcntl
+    import struct
+
+    descriptor = os.open(path, os.O_RDWR)
+    held = [False]
+
+    def granted() -> bool:
+        with suppress(BlockingIOError, PermissionError):
+            fcntl.fcntl(descriptor, 37, struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, 0, 1, 0))  # F_OFD_SETLK
+            held[0] = True
+        return held[0]
+
+    eventually(granted)
+    return descriptor
+
+
+def test_a_count_of_the_next_holder_is_not_taken_for_ones_own(samba: SambaServer, wire: WireProxy) -> None:
+    document = samba.root / "a.json"
+    document.write_bytes(b"1")
+    with opened(samba, wire.port, timeout=10.0) as store:
+        held = store.lock("a.json")
+        wire.refuse()
+        wire.cut_at(0, "before_request")
+        with ThreadPoolExecutor(1) as pool:
+            writing = pool.submit(store.atomic_write, "a.json", b"2", lock=held)
+            descriptor = lock_without_a_record(document.with_name("a.json.lock"))
+            (samba.root / "new").write_bytes(b"2")
+            os.replace(samba.root / "new", document)
+            os.close(descriptor)
+            wire.heal()
+            with pytest.raises((LockLost, WriteOutcomeUnknown)):
+                writing.result(20)
+
+
+@pytest.mark.parametrize("data", [NEW, OLD], ids=["other bytes", "the same bytes"])
+def test_a_write_under_a_lock_whose_answer_was_lost_is_known_by_its_mark(
+    samba: SambaServer, wire: WireProxy, data: bytes
+) -> None:
+    (samba.root / "a.json").write_bytes(OLD)
+    with opened(samba, wire.port, timeout=10.0) as store:
+        held = store.lock("a.json")
+        wire.cut_at(0, "reply_lost")
+        store.atomic_write("a.json", data, lock=held)
+        held.release()
+    assert (samba.root / "a.json").read_bytes() == data

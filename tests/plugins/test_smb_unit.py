@@ -235,12 +235,18 @@ def _create(access: int, disposition: int, options: int, share: int, path: str) 
         (messages.lock_byte_0(_FILE_ID, wait=True), struct.pack("<HHI16sQQII", 48, 1, 0, _FILE_ID, 0, 1, 2, 0)),
         (messages.lock_byte_0(wait=False), struct.pack("<HHI16sQQII", 48, 1, 0, _RELATED, 0, 1, 0x12, 0)),
         (messages.query_room(), struct.pack("<HBBIHHIII16s", 41, 2, 7, 32, 0, 0, 0, 0, 0, _RELATED)),
+        (
+            messages.mark(7),
+            struct.pack("<HBBIHHI16s", 33, 1, 4, 40, 96, 0, 0, _RELATED) + struct.pack("<QQQQII", 7, 0, 0, 0, 0, 0),
+        ),
+        (messages.create_document("d.tmp", marked=True), _create(0x110182, 2, 0x40, 7, "d.tmp")),
+        (messages.create_probe("d.tmp"), _create(0x110080, 2, 0x1040, 7, "d.tmp")),
         (messages.query_links(), struct.pack("<HBBIHHIII16s", 41, 1, 5, 24, 0, 0, 0, 0, 0, _RELATED)),
     ],
     ids=(
         "open_to_read create_document open_for_flush open_for_rename open_for_deletion open_to_delete open_to_ask "
         "open_directory open_parent make_directory open_lock_file open_lock_file_to_read read write flush close rename "
-        "lock_and_wait lock_at_once query_room query_links"
+        "lock_and_wait lock_at_once query_room mark create_marked create_probe query_links"
     ).split(),
 )
 def test_a_request_is_what_the_specification_says(message: Any, expected: bytes) -> None:
@@ -255,6 +261,10 @@ def _created(size: int = 0, attributes: int = 0x80) -> Reply:
 
 def test_the_file_id_is_read_out_of_the_answer_to_create() -> None:
     assert messages.file_id_of(_created()) == _FILE_ID
+
+
+def test_the_times_are_read_out_of_the_answer_to_create() -> None:
+    assert (messages.created_at(_created()), messages.changed_at(_created())) == (1, 4)
 
 
 def test_the_size_is_read_out_of_the_answer_to_create() -> None:
