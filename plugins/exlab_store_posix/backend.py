@@ -31,6 +31,7 @@ from exlab_store import (
     hookimpl,
     is_key,
     lock_key,
+    temporary_name,
     version_of,
 )
 from exlab_store_posix.directories import Directories
@@ -38,7 +39,7 @@ from exlab_store_posix.faults import did_not_happen, translated
 from exlab_store_posix.leftovers import Finder, remove_temporary
 from exlab_store_posix.locking import take_lock
 from exlab_store_posix.mounts import FileSystem, file_system_of
-from exlab_store_posix.replacing import temporary_path, write_temporary
+from exlab_store_posix.replacing import write_temporary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -167,18 +168,25 @@ class PosixBackend:
         try:
             descriptor = self._directories.open(directory)
             try:
-                temporary = temporary_path(directory, name)
-                write_temporary(temporary, data, target)
+                temporary = f"{directory}/{temporary_name(name)}"
+                version = write_temporary(temporary, data, target)
                 try:
                     if lock is not None or expect is not ANY:
                         self._check(key, expect, lock)
-                    replaced = self._replace(temporary, target, data)
+                    try:
+                        os.replace(temporary, target)
+                    except OSError as error:
+                        if did_not_happen(error):
+                            raise
+                        raise _unknown("the rename failed", error, version_of(data)) from error
+                    replaced = True
                 finally:
                     if not replaced:
                         _remove(temporary)
                 self._directories.settle(directory, descriptor)
             finally:
-                self._directories.close(descriptor)
+                if descriptor >= 0:
+                    os.close(descriptor)
         except StoreError:
             raise
         except OSError as error:
@@ -186,16 +194,7 @@ class PosixBackend:
                 # The new document is visible, and a power cut may take it back.
                 raise _unknown("the directory could not be synchronised", error, version_of(data)) from error
             raise translated(error, "write the document") from error
-        return version_of(data)
-
-    def _replace(self, temporary: str, target: str, data: bytes) -> bool:
-        try:
-            os.replace(temporary, target)
-        except OSError as error:
-            if did_not_happen(error):
-                raise
-            raise _unknown("the rename failed", error, version_of(data)) from error
-        return True
+        return version
 
     @hookimpl
     def lock(self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]) -> HeldLock:
@@ -238,7 +237,8 @@ class PosixBackend:
                 deleted = self._unlink(target)
                 self._directories.settle(directory, descriptor)
             finally:
-                self._directories.close(descriptor)
+                if descriptor >= 0:
+                    os.close(descriptor)
         except StoreError:
             raise
         except (FileNotFoundError, NotADirectoryError) as error:

@@ -40,7 +40,7 @@ class Directories:
             directory: The root or a directory below it; empty text for ``/``.
 
         Returns:
-            A descriptor, to be given to `close`; -1 on Windows, which has no way to synchronise a directory.
+            A descriptor, which the caller closes; -1 on Windows, which has no way to synchronise a directory.
 
         Raises:
             FileNotFoundError: The root is missing and may not be made.
@@ -54,15 +54,6 @@ class Directories:
         except FileNotFoundError:
             self.make(directory)
             return os.open(directory, _OPEN_DIRECTORY)
-
-    def close(self, descriptor: int) -> None:
-        """Closes what `open` gave.
-
-        Args:
-            descriptor: The descriptor, or -1.
-        """
-        if descriptor >= 0:
-            os.close(descriptor)
 
     def make(self, directory: str) -> None:
         """Makes a directory below the root, and those above it that are missing, with the umask's mode.
@@ -99,7 +90,10 @@ class Directories:
         """
         if descriptor < 0:
             return
-        self._fsync(descriptor)
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            self._tolerate(error)
         status = os.fstat(descriptor)
         identity = status.st_dev, status.st_ino
         if self._durable.get(directory) == identity:
@@ -120,13 +114,12 @@ class Directories:
         except PermissionError:
             return  # what this account may pass but not read, others have made, and they synchronise it
         try:
-            self._fsync(descriptor)
+            os.fsync(descriptor)
+        except OSError as error:
+            self._tolerate(error)
         finally:
             os.close(descriptor)
 
-    def _fsync(self, descriptor: int) -> None:
-        try:
-            os.fsync(descriptor)
-        except OSError as error:
-            if self._strict or error.errno not in _REFUSES_FSYNC:
-                raise
+    def _tolerate(self, error: OSError) -> None:
+        if self._strict or error.errno not in _REFUSES_FSYNC:
+            raise error

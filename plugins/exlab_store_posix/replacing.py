@@ -12,12 +12,14 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from exlab_store import temporary_name
+from exlab_store import version_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["temporary_path", "write_temporary"]
+    from exlab_store import Version
+
+__all__ = ["write_temporary"]
 
 _CREATE = (
     os.O_WRONLY
@@ -27,6 +29,8 @@ _CREATE = (
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_BINARY", 0)
 )
+
+_LARGE = 32 * 1024
 
 if sys.platform == "darwin":
     import fcntl
@@ -38,26 +42,21 @@ else:
     _fsync: Callable[[int], None] = os.fsync
 
 
-def temporary_path(directory: str, name: str) -> str:
-    """A path beside the document that no other writer uses: ``<name>.tmp.<pid>.<16 hex digits>``.
-
-    The process identifier alone is not enough: two hosts or two containers have the same one.
-
-    Args:
-        directory: The document's directory.
-        name: The document's name; it is shortened where the suffix would overflow 255 bytes.
-    """
-    return f"{directory}/{temporary_name(name)}"
+# After every wait for the disk, the processor's caches are cold, and then a Python function costs 3 us: so there are
+# few of them on this path.
 
 
-def write_temporary(path: str, data: bytes, target: str) -> None:
+def write_temporary(path: str, data: bytes, target: str) -> Version:
     """Writes a new file and makes its data durable; on any error it is removed.
 
     Args:
-        path: From `temporary_path`; whatever stands there, a symbolic link too, is refused.
+        path: With a name from `exlab_store.temporary_name`; whatever stands there, a symbolic link too, is refused.
         data: The whole document.
         target: The document that will be replaced: if it is a file, its mode and group are kept; otherwise the
             new file has mode ``0666 & ~umask``.
+
+    Returns:
+        The version of the document.
 
     Raises:
         OSError: From any system call.
@@ -67,7 +66,12 @@ def write_temporary(path: str, data: bytes, target: str) -> None:
     try:
         try:
             _keep_access(descriptor, target)
-            _write_all(descriptor, data)
+            written = os.write(descriptor, data)
+            if written != len(data):
+                _write_on(descriptor, data, written)
+            if len(data) >= _LARGE:
+                _begin_to_reach_the_disk(descriptor)
+            version = version_of(data)
             _fsync(descriptor)
         finally:
             os.close(descriptor)
@@ -76,12 +80,21 @@ def write_temporary(path: str, data: bytes, target: str) -> None:
         with suppress(OSError):
             os.unlink(path)
         raise
+    return version
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
-    written = os.write(descriptor, data)
-    if written == len(data):
-        return
+def _begin_to_reach_the_disk(descriptor: int) -> None:
+    """Has the disk work while the version is computed, which takes as long as a third of the write of 1 MiB.
+
+    The advice is what makes Linux begin to write at once. Pages that are not written yet stay in its memory, so that
+    readers do not wait for the disk.
+    """
+    if hasattr(os, "posix_fadvise"):
+        with suppress(OSError):
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _write_on(descriptor: int, data: bytes, written: int) -> None:
     view = memoryview(data)
     while written < len(data):
         written += os.write(descriptor, view[written:])
