@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["read_each"]
 
 _LARGEST_BATCH = 32
-_LONGEST_BATCH = 0.002  # seconds
+_LONGEST_BATCH = 0.005  # seconds
 
 
 class _Batch(NamedTuple):
@@ -38,14 +38,14 @@ def _read(read: Callable[[str], Snapshot], keys: list[str]) -> _Batch:
     while len(outcomes) < len(keys) and now - began < _LONGEST_BATCH:
         outcomes.append(outcome_of(read, keys[len(outcomes)]))
         now = time.perf_counter()
-    return _Batch(outcomes, keys[len(outcomes) :], now - began < QUICK * len(keys))
+    return _Batch(outcomes, keys[len(outcomes) :], now - began < QUICK * len(outcomes))
 
 
 class _Reading:
     """The reads of one consumer.
 
-    Each visit to a thread reads one document, and more where that is quick: getting there takes longer than reading
-    from a local disk.
+    Where reading is slow, several threads read one document each. Where it is quick, one reads several: to get there
+    takes longer than to read from a local disk.
     """
 
     def __init__(self, workers: Workers, read: Callable[[str], Snapshot], keys: Iterable[str]) -> None:
@@ -54,13 +54,14 @@ class _Reading:
         self._keys = iter(keys)
         self._unread: deque[str] = deque()
         self._batch = 1
+        self._quick = True  # until it turns out not to be
         self._under_way: set[Future[_Batch]] = set()
         self._ended: deque[Future[_Batch]] = deque()
         self._bell = Bell()
 
     def begin(self, concurrency: int) -> bool:
         """Begins as many reads as there is room for; False when there is nothing left to wait for."""
-        while len(self._under_way) < concurrency:
+        while len(self._under_way) < (1 if self._quick else concurrency):
             keys = self._next_keys()
             if not keys:
                 break
@@ -96,7 +97,8 @@ class _Reading:
         self._under_way.discard(future)
         batch = future.result()
         self._unread.extendleft(reversed(batch.unread))
-        self._batch = min(2 * self._batch, _LARGEST_BATCH) if batch.quick else 1
+        self._quick = self._quick and batch.quick
+        self._batch = min(2 * self._batch, _LARGEST_BATCH) if self._quick else 1
         return batch.outcomes
 
     async def stop(self) -> None:

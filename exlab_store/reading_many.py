@@ -20,8 +20,9 @@ __all__ = ["DEFAULT_CONCURRENCY", "QUICK", "Outcome", "check_concurrency", "outc
 
 DEFAULT_CONCURRENCY = 16
 
-# Seconds. Handing a read to another thread takes a tenth of this: what is quicker is not handed over.
-QUICK = 0.0005
+# Seconds. A read that takes no longer keeps the processor busy most of the time, on an SMB server nearby as well, and
+# several at once would only be in each other's way.
+QUICK = 0.002
 
 
 class Outcome(NamedTuple):
