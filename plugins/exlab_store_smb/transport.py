@@ -25,6 +25,9 @@ __all__ = ["DeadlineTcp"]
 _KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 
 
+_LARGEST = (1 << 24) - 1  # bytes of a message [MS-SMB2 2.1]
+
+
 _open: weakref.WeakSet[DeadlineTcp] = weakref.WeakSet()
 
 
@@ -136,7 +139,11 @@ class DeadlineTcp:
         length = self._exactly(4, lambda: time.monotonic() > deadline)
         if not length:
             return b""
-        return self._exactly(int(struct.unpack(">I", length)[0]), lambda: False)
+        size = int(struct.unpack(">I", length)[0])
+        if size > _LARGEST:  # no SMB server; as text, "HTTP" asks for 1.2 GB of memory
+            self.close()
+            return b""
+        return self._exactly(size, lambda: False)
 
     def _exactly(self, count: int, gives_up: Callable[[], bool]) -> bytes:
         buffer = bytearray(count)
