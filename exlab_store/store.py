@@ -369,7 +369,8 @@ class Store:
             AccessDenied: This user may not lock the document.
             BackendUnavailable: The storage cannot be reached, after the retries.
         """
-        check_timeout(timeout)
+        if timeout is not DEFAULT_LOCK_TIMEOUT:
+            check_timeout(timeout)
         try:
             check_key(key)
             if self._guarantees.lock_scope == "none":
@@ -384,8 +385,14 @@ class Store:
             deadline = time.monotonic() + timeout
             turn = take_turn(place, this_thread() if holder is None else holder, owner, timeout, cancelled)
             try:
-                remaining = max(0.0, deadline - time.monotonic())
-                return StoreLock(self, self._ask(key, owner, remaining, cancelled), turn)
+                remaining = deadline - time.monotonic()
+                if remaining < 0:
+                    remaining = 0.0
+                if cancelled is None:
+                    held = self._calls.lock(key, owner, remaining, _never)
+                else:
+                    held = self._ask(key, owner, remaining, cancelled)
+                return StoreLock(self, held, turn)
             except BaseException:
                 turn.end()
                 raise
@@ -543,9 +550,7 @@ class Store:
             raise
         return StoreLock(self, held, turn)
 
-    def _ask(self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool] | None) -> HeldLock:
-        if cancelled is None:
-            return self._calls.lock(key, owner, timeout, _never)
+    def _ask(self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]) -> HeldLock:
         asking = _Cancelled(cancelled)
         try:
             return self._calls.lock(key, owner, timeout, asking)

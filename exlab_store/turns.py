@@ -104,18 +104,15 @@ class Turn:
         with _mutex:
             if _turns.get(self._place) is not self:
                 return  # a forked child gives back what only its parent holds
-            while True:
-                try:
-                    waiter = self._waiters.popleft()
-                except IndexError:
-                    del _turns[self._place]
-                    return
+            while self._waiters:
+                waiter = self._waiters.popleft()
                 self._holder = waiter.holder
                 self._owner = waiter.owner
                 waiter.has_turn = True
                 if waiter.wake():
                     return
                 waiter.has_turn = False
+            del _turns[self._place]
 
     def enqueue(self, waiter: Waiter) -> None:
         """Puts a waiter at the end of the queue; the mutex is held by the caller."""
@@ -215,9 +212,13 @@ def take_turn(
         LockAlreadyHeld: It is this holder's turn already.
         LockTimeout: The time is over, or the wait was cancelled.
     """
-    turn, waiter = ask_for_turn(place, holder, owner, _WaitingThread)
-    if waiter is None:
-        return turn
+    with _mutex:  # as ask_for_turn does, whose answer would cost as much as the turn
+        turn = _turns.get(place)
+        if turn is None:
+            turn = _turns[place] = Turn(place, holder, owner)
+            return turn
+        waiter = _WaitingThread(holder, owner)
+        turn.enqueue(waiter)
     try:
         if _wait(waiter.gate, timeout, cancelled):
             return turn

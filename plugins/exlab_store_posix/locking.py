@@ -116,7 +116,7 @@ class FileLock:
 
     __slots__ = ("_byte_0", "_descriptor", "_path", "key", "owner")
 
-    def __init__(self, key: str, owner: LockOwner, path: str, descriptor: int, *, byte_0: bool) -> None:
+    def __init__(self, key: str, owner: LockOwner, path: str, descriptor: int, byte_0: bool) -> None:
         self.key = key
         self.owner = owner
         self._path = path
@@ -200,7 +200,10 @@ def take_lock(
     """
     patience: _Patience | None = None
     while True:
-        descriptor = _open(path)
+        try:
+            descriptor = os.open(path, _OPEN)
+        except OSError:
+            descriptor = _open(path)
         try:
             status = os.fstat(descriptor)
             if status.st_nlink > 1 or not stat.S_ISREG(status.st_mode):
@@ -211,8 +214,11 @@ def take_lock(
                 patience = patience or _Patience(path, timeout, cancelled, network=kind.is_remote)
                 patience.pause()
             if patience is None or _stands_at(path, os.fstat(descriptor)):
-                _write_owner(descriptor, owner)
-                return FileLock(key, owner, path, descriptor, byte_0=byte_0)
+                try:
+                    _pwrite(descriptor, b"\n%b\n" % _encode(owner), 0)
+                except OSError:
+                    pass  # a hint for those who wait; a full disk must not keep anybody from locking
+                return FileLock(key, owner, path, descriptor, byte_0)
         except BaseException:
             os.close(descriptor)
             raise
@@ -305,13 +311,6 @@ def _locked(descriptor: int) -> bool:
             return False
         raise
     return True
-
-
-def _write_owner(descriptor: int, owner: LockOwner) -> None:
-    try:
-        _pwrite(descriptor, b"\n" + _encode(owner) + b"\n", 0)
-    except OSError:
-        pass  # a hint for those who wait; a full disk must not keep anybody from locking
 
 
 def read_owner(path: str) -> LockOwner | None:
