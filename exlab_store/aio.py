@@ -116,7 +116,7 @@ class AsyncStore:
         concurrency: int = DEFAULT_CONCURRENCY,
         onerror: Callable[[StoreError], object] | None = None,
     ) -> AsyncGenerator[tuple[str, Snapshot | None]]:
-        """As `Store.read_many`, as an asynchronous generator; ``concurrency`` is 16 at most.
+        """As `Store.read_many`, as an asynchronous generator; ``concurrency`` is 8 at most.
 
         Whoever stops early closes it: ``async with contextlib.aclosing(store.aio.read_many(keys)) as found:``.
         Otherwise the event loop does so some time later.
