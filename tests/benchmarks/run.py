@@ -7,7 +7,6 @@ without, it is only shown, as a busy machine proves nothing.
 from __future__ import annotations
 
 import argparse
-import fcntl
 import os
 import platform
 import shutil
@@ -19,123 +18,157 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
+import catalogues
+import lockers
+from filelock import FileLock
 from measuring import Limit, Result, compare
 
 from exlab_store import Store, open_store
-from exlab_store.documents import LIMSProject, OfflineCatalogue, now, read_catalogue, write_catalogue
+from exlab_store.benching.bare import BareFiles
+from exlab_store.documents import OfflineCatalogue, read_catalogue, write_catalogue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ENDPOINT = "https://lims.lab.example/api/v1"
+OURS = "exlab_store"
+RAW_WRITE = "raw temp+write+fsync+rename+directory fsync"
 
 
 def _payload(number: int, size: int = 2048) -> bytes:
     return number.to_bytes(8, "little") * (size // 8)
 
 
-def raw_durable_write(directory: str, name: str, data: bytes) -> None:
-    """Temporary file, write, fsync, rename, fsync of the directory: the least that survives a power cut."""
-    temporary = f"{directory}/{name}.tmp"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-    os.write(descriptor, data)
-    os.fsync(descriptor)
-    os.close(descriptor)
-    os.rename(temporary, f"{directory}/{name}")
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    os.fsync(descriptor)
-    os.close(descriptor)
-
-
-def durable_write(store: Store, directory: str) -> Result:
+def durable_write(store: Store, directory: str, size: int, rounds: int) -> Result:
+    bare = BareFiles(directory)
+    payloads = [_payload(number, size) for number in range(16)]  # made before, as making them is not measured
     return compare(
-        "durable atomic_write of 2 KiB",
+        f"durable write of {size >> 10:,} KiB",
         {
-            "raw temp+write+fsync+rename+directory fsync": lambda n: raw_durable_write(directory, "raw", _payload(n)),
-            "exlab_store": lambda n: store.atomic_write("ours", _payload(n)),
+            RAW_WRITE: lambda n: bare.write("raw", payloads[n % 16]),
+            OURS: lambda n: store.atomic_write("ours", payloads[n % 16]),
         },
-        Limit("exlab_store", "raw temp+write+fsync+rename+directory fsync", 1.10),
-        rounds=1500,
+        Limit(OURS, RAW_WRITE, 1.05),
+        rounds=rounds,
     )
+
+
+def beside_atomicwrites(store: Store, directory: str) -> list[Result]:
+    try:
+        from atomicwrites import atomic_write
+    except ImportError:
+        print("atomicwrites is left out, as it is not installed", file=sys.stderr)
+        return []
+
+    def theirs(number: int) -> None:
+        with atomic_write(f"{directory}/theirs", mode="wb", overwrite=True) as file:
+            file.write(_payload(number))
+
+    ways = {"atomicwrites": theirs, OURS: lambda n: store.atomic_write("ours", _payload(n))}
+    return [compare("durable write of 2 KiB", ways, Limit(OURS, "atomicwrites", 1.0), rounds=500)]
 
 
 def snapshot_read(store: Store, directory: str) -> Result:
     store.atomic_write("read", _payload(1))
-    path = f"{directory}/read"
-
-    def raw(_: int) -> bytes:
-        with open(path, "rb") as file:
-            return file.read()
-
+    bare = BareFiles(directory)
     return compare(
         "read_snapshot of 2 KiB",
-        {"open().read()": raw, "exlab_store": lambda _: store.read_snapshot("read")},
-        Limit("exlab_store", "open().read()", 2.5),
-        rounds=300,
-        repeat=100,
+        {"open().read()": lambda _: bare.read("read"), OURS: lambda _: store.read_snapshot("read")},
+        Limit(OURS, "open().read()", 1.5),
+        rounds=1000,
+        repeat=20,
     )
 
 
-def lock_and_release(store: Store, directory: str) -> Result:
-    path = f"{directory}/raw.lock"
-
-    def raw(_: int) -> None:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        os.close(descriptor)
-
-    return compare(
-        "lock and release",
-        {"open+flock+close": raw, "exlab_store": lambda _: store.lock("locked").release()},
-        Limit("exlab_store", "open+flock+close", 6.0),
-        rounds=300,
-        repeat=100,
-    )
+def read_from_memory() -> Result:
+    with open_store("memory://") as store:
+        store.atomic_write("read", _payload(1))
+        ways = {"nothing": lambda _: None, OURS: lambda _: store.read_snapshot("read")}
+        return compare("read_snapshot, memory://", ways, Limit(OURS, "nothing", 0.0, 6e-6), rounds=300, repeat=100)
 
 
-def _projects(count: int) -> list[LIMSProject]:
+def lock_and_release(store: Store, directory: str) -> list[Result]:
+    bare, reference = BareFiles(directory), "open+flock+close"
+    by_file_lock = FileLock(f"{directory}/filelock.lock")
+
+    def theirs(_: int) -> None:
+        with by_file_lock:
+            pass
+
+    def ours(_: int) -> None:
+        store.lock("locked").release()
+
     return [
-        LIMSProject(
-            uid=f"bdd640fb-0667-4ad1-9c80-{number:012x}",
-            short_id=f"PROJ-{number:05}",
-            name=f"Light sheet: phage display Q{number % 4 + 1}",
-            status=("Pending", "Active", "Completed", "Archived")[number % 4],
-            owner="asmith@lab.example",
-            fetched_at="2026-05-05T14:23:00Z",
-            description=None if number % 3 else "Pilot, see protocol v9.",
-            contact_name="S. García",
-            metadata={"tier": "pilot", "site": "main"} if number % 2 else {},
-        )
-        for number in range(count)
+        compare(
+            "lock and release",
+            {reference: lambda _: bare.lock_and_release("raw.lock"), OURS: ours},
+            Limit(OURS, reference, 4.0),
+            rounds=2000,
+            repeat=10,
+        ),
+        compare(
+            "lock and release",
+            {"filelock.FileLock": theirs, OURS: ours},
+            Limit(OURS, "filelock.FileLock", 1 / 6),
+            rounds=1000,
+            repeat=10,
+        ),
     ]
 
 
-def catalogue_read(store: Store, directory: str) -> Result:
-    path = store / "catalogue.json"
-    write_catalogue(path, OfflineCatalogue("1.0", "bench", now(), ENDPOINT, _projects(10_000)))
+def contended(directory: str) -> list[Result]:
+    """Eight processes with think time; a limit on what a turn takes is one on how many turns there are."""
+    names = (lockers.OURS, lockers.FLOCK)
+    found = lockers.crowds(directory, 8, hold=0.0005, think=0.002, seconds=4, rounds=4, only=names)
+    limit = Limit(OURS, lockers.FLOCK, 1 / 0.9)
+    longest = Limit(OURS, lockers.FLOCK, 3.0)
+    turns = {lockers.OURS: 1 / found[names[0]].per_second, lockers.FLOCK: 1 / found[names[1]].per_second}
+    waits = {name: crowd.longest for name, crowd in found.items()}
+    return [
+        Result("8 processes, each turn", turns, limit),
+        Result("8 processes, longest wait", waits, longest),
+    ]
 
-    def row_by_row(_: int) -> list[LIMSProject]:
-        document: dict[str, Any] = msgspec.json.decode(Path(directory, "catalogue.json").read_bytes())
-        assert document["schema_version"] == "1.0"
-        assert document["lims_endpoint"] == ENDPOINT
-        return [msgspec.convert(row, LIMSProject) for row in document["projects"]]
 
+def update(store: Store, directory: str) -> Result:
+    bare, reference = BareFiles(directory), "raw lock + read + durable write"
+    bare.write("raw-update", _payload(0))
     return compare(
-        "read a catalogue of 10,000 projects",
-        {"decode to dicts, convert row by row": row_by_row, "exlab_store": lambda _: read_at(path)},
-        Limit("exlab_store", "decode to dicts, convert row by row", 0.5),
-        rounds=40,
+        "update of 2 KiB",
+        {
+            reference: lambda n: bare.update("raw-update", _payload(n)),
+            OURS: lambda n: store.update("update", lambda _: _payload(n)),
+        },
+        Limit(OURS, reference, 1.15),
+        rounds=1000,
     )
 
 
+def catalogue() -> list[Result]:
+    with open_store("memory://") as store:
+        path, document = store / "catalogue.json", catalogues.catalogue_of(10_000)
+        write_catalogue(path, document)
+        ways = {"read": catalogues.readers(path), "write": catalogues.writers(path, document)}
+        return [
+            compare(
+                f"{action} a catalogue of 10,000 projects",
+                {name: _unnumbered(ways[action][name]) for name in (catalogues.BY_HAND, OURS)},
+                Limit(OURS, catalogues.BY_HAND, factor),
+                rounds=40,
+            )
+            for action, factor in (("read", 1 / 3), ("write", 1 / 2))
+        ]
+
+
+def _unnumbered(call: Callable[[], object]) -> Callable[[int], object]:
+    return lambda _: call()
+
+
 def read_at(location: Any) -> OfflineCatalogue:
-    return read_catalogue(location, expected_endpoint=ENDPOINT)
+    return read_catalogue(location, expected_endpoint=catalogues.ENDPOINT)
 
 
 def resolved_document(store: Store, directory: str) -> list[Result]:
-    small = OfflineCatalogue("1.0", "bench", now(), ENDPOINT, [])
-    write_catalogue(store / "small.json", small)
+    write_catalogue(store / "small.json", catalogues.catalogue_of(0))
     path, url = Path(directory, "small.json"), f"file://{directory}/small.json"
     given = store / "small.json"
     return [
@@ -150,19 +183,29 @@ def resolved_document(store: Store, directory: str) -> list[Result]:
     ]
 
 
-def import_time() -> Result:
+def starting() -> list[Result]:
     # As for a user: what is imported twice has been compiled once.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
-    def run(code: str) -> Callable[[int], object]:
-        return lambda _: subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+    def run(*words: str) -> Callable[[int], object]:
+        command = [sys.executable, *words]
+        return lambda _: subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
 
-    return compare(
-        "import exlab_store",
-        {"python -c pass": run("pass"), "python -c 'import exlab_store'": run("import exlab_store")},
-        Limit("python -c 'import exlab_store'", "python -c pass", 1.0, extra=60e-3),
-        rounds=21,
-    )
+    nothing, ours, shown = "python -c pass", "python -c 'import exlab_store'", "exlab-store --help"
+    return [
+        compare(
+            "import exlab_store",
+            {nothing: run("-c", "pass"), ours: run("-c", "import exlab_store")},
+            Limit(ours, nothing, 1.0, extra=50e-3),
+            rounds=21,
+        ),
+        compare(
+            "exlab-store --help",
+            {nothing: run("-c", "pass"), shown: run("-m", "exlab_store.cli", "--help")},
+            Limit(shown, nothing, 0.0, extra=300e-3),
+            rounds=11,
+        ),
+    ]
 
 
 def _shown(seconds: float) -> str:
@@ -195,16 +238,25 @@ def main() -> int:
     try:
         with open_store(directory) as store:
             results = [
-                durable_write(store, directory),
+                durable_write(store, directory, 2048, 1500),
+                durable_write(store, directory, 1 << 20, 300),
+                *beside_atomicwrites(store, directory),
                 snapshot_read(store, directory),
-                lock_and_release(store, directory),
-                catalogue_read(store, directory),
+                read_from_memory(),
+                *lock_and_release(store, directory),
+                *contended(directory),
+                update(store, directory),
+                *catalogue(),
                 *resolved_document(store, directory),
-                import_time(),
+                *starting(),
             ]
     finally:
         shutil.rmtree(directory)
-    print(f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores,")
+    print(
+        f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores, ",
+        end="",
+    )
+    print(f"load {os.getloadavg()[0]:.1f},")
     print(f"medians of interleaved samples, {time.monotonic() - began:.0f} s in all.\n")
     print(report(results))
     mean = statistics.geometric_mean(result.ratio for result in results)
