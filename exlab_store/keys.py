@@ -31,8 +31,9 @@ MAX_KEY_BYTES = 1024
 _LOCK_SUFFIX = ".lock"
 _FORBIDDEN = frozenset('<>:"|?*\\')
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])[ ]*(?:\..*)?", re.IGNORECASE)
-# With the random part, or without, as other programs of the format write it [§11.4].
-_TEMPORARY = re.compile(r".+\.tmp\.([0-9]{1,10})(?:\.[0-9a-f]{16})?", re.DOTALL)
+# With the random part, or without, as other programs of the format write it [§11.4]. No process has a number that
+# begins with 0, as those of a series of pictures do.
+_TEMPORARY = re.compile(r".+\.tmp\.([1-9][0-9]{0,9})(?:\.[0-9a-f]{16})?", re.DOTALL)
 _RESERVED = re.compile(r".*(?:\.lock|\.tmp\..*)", re.IGNORECASE | re.DOTALL)
 
 

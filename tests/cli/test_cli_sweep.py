@@ -114,7 +114,8 @@ def test_the_file_of_a_writer_that_is_at_work_is_left_to_it(
         "import sys, exlab_store_posix.backend as backend; from exlab_store import open_store\n"
         "written = backend.write_temporary\n"
         "def paused(path, data, target):\n"
-        "    written(path, data, target); print('written', flush=True); sys.stdin.read()\n"
+        "    version = written(path, data, target); print('written', flush=True); sys.stdin.read()\n"
+        "    return version\n"
         "backend.write_temporary = paused\n"
         "open_store(sys.argv[1]).atomic_write('a.json', b'new')"
     )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exlab_store import InvalidKey, check_key, is_key, lock_key, shortened
+from exlab_store import InvalidKey, check_key, is_key, lock_key, shortened, temporary_name, temporary_writer
 
 
 @pytest.mark.parametrize(
@@ -82,3 +83,11 @@ def test_a_shortened_name_always_fits_and_keeps_its_suffix(segment: str, suffix:
 
 def test_a_name_that_is_cut_is_cut_between_two_characters() -> None:
     assert shortened("é" * 127, ".lock").encode().decode().startswith("é")
+
+
+def test_the_writer_of_a_temporary_file_is_in_its_name() -> None:
+    assert temporary_writer(temporary_name("a.json")) == os.getpid()
+    assert temporary_writer("a.json.tmp.4711") == 4711  # as other programs of the format name theirs
+    # Numbered files of other programs are none, or they would be swept.
+    for name in ("a.json", "scan.tmp.001", "scan.tmp.0", "scan.tmp.12345678901", "report.tmp.docx", "a.tmp.1.json"):
+        assert temporary_writer(name) is None
