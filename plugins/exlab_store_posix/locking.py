@@ -258,7 +258,8 @@ class _Patience:
         """
         waited = time.monotonic() - self._began
         if waited >= self._timeout or self._cancelled():
-            raise LockTimeout(f"waited {self._timeout:g} s for the lock", holder=read_owner(self._path))
+            # Rounded: a moment of it may have passed in this process's own queue.
+            raise LockTimeout(f"waited {round(self._timeout, 2):g} s for the lock", holder=read_owner(self._path))
         poll = _NETWORK_POLL if self._network else _poll_after(waited)
         time.sleep(min(self._timeout - waited, poll * random.uniform(0.5, 1.5)))  # noqa: S311  # no secret
 
