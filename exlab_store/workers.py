@@ -23,8 +23,8 @@ __all__ = ["THREADS_PER_SHARE", "Workers", "workers_for"]
 T = TypeVar("T")
 
 # More threads make nothing faster, and all that run want Python's global lock, as the event loop does. Measured with
-# a thousand updates over SMB: 150 a second and the loop held up for 9 to 27 ms with eight threads, as many updates and
-# 13 to 58 ms with sixteen.
+# 400 updates over SMB on two busy cores: the loop was held up for 9 to 27 ms with eight threads, for 13 to 58 ms with
+# sixteen, and both made as many updates a second.
 THREADS_PER_SHARE = 8
 
 # Of the threads, so many may wait for a lock that somebody outside this process holds. The rest is there for those
