@@ -336,7 +336,7 @@ def _config_show(config: _Config = None, as_json: _Json = False) -> None:
 @_config.command("check", epilog=_CONFIG_EXAMPLES)
 def _config_check(
     stores: Annotated[
-        list[str] | None, typer.Argument(metavar="[@NAME]...", help="The stores to open.  [default: all]")
+        list[str] | None, typer.Argument(metavar="@NAME", help="The stores to open.  [default: all]")
     ] = None,
     config: _Config = None,
     as_json: _Json = False,
@@ -400,7 +400,7 @@ def _put(
     timeout: _LockTimeout = 30.0,
     as_json: _Json = False,
 ) -> None:
-    """Replace a document as a whole, or make it; print its new version.
+    """Replace or make a document, as a whole; print its new version.
 
     It is written under its lock, so never between the reading and the writing
     of a program that changes it. With --expect, nothing is written (exit code
@@ -423,7 +423,7 @@ def _ls(
     ] = False,
     as_json: _Json = False,
 ) -> None:
-    """List the documents in a folder, at any depth: one key on each line.
+    """List a folder's documents, at any depth: one key on each line.
 
     Lock files, temporary files and names that are not keys are not listed.
     A terminal shows the beginning of each version; get --version has it all.
