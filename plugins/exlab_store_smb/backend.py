@@ -454,7 +454,9 @@ class SmbBackend:
                 if not folder and not self._create:
                     raise _root_is_gone() from error
                 return
-            raise translated(error.ntstatus, "list the folder") from error
+            refused = translated(error.ntstatus, "list the folder")
+            refused.key = folder or None  # one among thousands is hard to find
+            raise refused from error
         except (SMBException, OSError, ValueError) as error:
             link.end()
             raise LinkLost(str(error), sent=True) from error

@@ -104,10 +104,12 @@ def test_a_server_that_falls_silent_does_not_hold_a_listing_up(lab: Store, wire:
 
 
 def test_a_folder_that_may_not_be_read_is_refused_by_name(samba: SambaServer, needs_root: None) -> None:
-    (samba.root / "private").mkdir(mode=0o700)
+    (samba.root / "a" / "private").mkdir(parents=True)
+    (samba.root / "a" / "private").chmod(0o700)
     with open_store(samba.url(user=False), **samba.add_account("visitor")) as visitor:
-        with pytest.raises(AccessDenied, match="list the folder"):
-            visitor.list_keys("private")
+        with pytest.raises(AccessDenied, match="list the folder") as caught:
+            visitor.list_keys("a")
+        assert caught.value.key == "a/private"
         assert visitor.list_keys("nothing/here") == []
 
 
