@@ -586,8 +586,10 @@ class Store:
         return held.inner if self._guarantees.fenced else None
 
     def _write_locked(self, key: str, data: bytes, expect: Expectation, held: StoreLock) -> Version:
-        held.ensure_held()
-        return self._calls.atomic_write(key, data, expect, self._fence(held))
+        fence = self._fence(held)
+        if fence is None:  # otherwise the backend looks, as late as possible
+            held.ensure_held()
+        return self._calls.atomic_write(key, data, expect, fence)
 
     def _update_locked(
         self, key: str, change: Callable[[bytes | None], bytes], held: StoreLock, timeout: float

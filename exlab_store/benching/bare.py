@@ -47,7 +47,10 @@ class BareFiles:
 
     def lock_and_release(self, name: str) -> None:
         """Takes the lock and gives it back."""
-        os.close(self.lock(name))
+        descriptor = os.open(f"{self._directory}/{name}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        if sys.platform != "win32":
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        os.close(descriptor)
 
     def update(self, name: str, data: bytes) -> None:
         """Reads and writes under the lock."""
