@@ -30,7 +30,7 @@ import updaters
 from evidence import Evidence, gather
 from page import report, write_page
 from results import Crowded, Machine, Results, SmbRow
-from writers import all_writers
+from writers import OURS, RAW, all_writers, writer
 
 from exlab_store import open_store
 from exlab_store.benching.taking_turns import timed
@@ -66,17 +66,21 @@ class Session:
         writers, missing = all_writers(f"{self._directory}/writes")
         self.missing += missing
         return {
-            str(size): timed({writer.name: writer.write for writer in writers}, size, self._seconds * len(writers) / 2)
+            str(size): timed({each.name: each.write for each in writers}, size, self._seconds * len(writers) / 2)
             for size in SIZES
         }
 
+    def alone(self) -> dict[str, dict[str, Timing]]:
+        pair = [writer(name, f"{self._directory}/alone") for name in (OURS, RAW)]
+        return {str(size): timed({each.name: each.write for each in pair}, size, self._seconds) for size in SIZES}
+
     def reads(self) -> dict[str, Timing]:
         writers, _ = all_writers(f"{self._directory}/reads")
-        for writer in writers:
-            writer.write(os.urandom(SIZES[0]))
+        for each in writers:
+            each.write(os.urandom(SIZES[0]))
         with open_store("memory://") as store:
             store.atomic_write("document.json", os.urandom(SIZES[0]))
-            calls = {writer.name: _without(writer.read) for writer in writers}
+            calls = {each.name: _without(each.read) for each in writers}
             calls["exlab_store, memory://"] = lambda _: store.read_snapshot("document.json")
             return timed(calls, 8, self._seconds, repeat=10)
 
@@ -210,7 +214,7 @@ def machine(directory: str) -> Machine:
     )
 
 
-SECTIONS = "evidence writes reads locks crowds updates smb catalogue memory imports".split()
+SECTIONS = "evidence writes alone reads locks crowds updates smb catalogue memory imports".split()
 
 
 def measured(directory: str, seconds: float, only: list[str]) -> Results:

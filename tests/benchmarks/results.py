@@ -76,6 +76,7 @@ class Results(msgspec.Struct, kw_only=True):
         missing: A line for each contender that was left out.
         evidence: Power cuts and torn reads, by contender.
         writes: By size in bytes, by contender.
+        alone: As ``writes``, of this package and the raw system calls, without the others between them.
         reads: Of 2 KiB, by contender.
         locks: Taken and released by one process, by contender.
         crowds: By several at once.
@@ -92,6 +93,7 @@ class Results(msgspec.Struct, kw_only=True):
     missing: list[str] = []
     evidence: dict[str, Evidence] = {}
     writes: dict[str, dict[str, Timing]] = {}
+    alone: dict[str, dict[str, Timing]] = {}
     reads: dict[str, Timing] = {}
     locks: dict[str, Timing] = {}
     crowds: list[Crowded] = []
