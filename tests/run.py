@@ -27,7 +27,7 @@ import tomllib
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = ROOT / ".test-venv"
 SUPPORTED = ("3.11", "3.12", "3.13")
-FURTHER = ("-m", "not slow and not one_interpreter")
+ALL_BUT_SLOW = ("-m", "not slow")
 
 
 class Failed(Exception):
@@ -163,12 +163,12 @@ def main() -> int:
     if results[-1][2] == "passed":
         for name, function in STEPS.items():
             if arguments.only in (None, name):
-                step(name, function, bin_, *(arguments.pytest if name == "tests" else ()))
+                step(name, function, bin_, *((*ALL_BUT_SLOW, *arguments.pytest) if name == "tests" else ()))
         for interpreter in other_interpreters() if arguments.only is None else ():
             with tempfile.TemporaryDirectory(prefix="exlab-store-venv-") as directory:
                 version = Path(interpreter).resolve().parent.parent.name
                 step(f"environment of {version}", environment, Path(directory), interpreter)
-                step(f"tests on {version}", tests, scripts(Path(directory)), *FURTHER, *arguments.pytest)
+                step(f"tests on {version}", tests, scripts(Path(directory)), *arguments.pytest)
     print()
     for name, seconds, outcome in results:
         print(f"{name:28} {seconds:6.1f} s  {outcome}")

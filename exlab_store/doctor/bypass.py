@@ -229,6 +229,8 @@ def find_bypass(location: Location, options: Mapping[str, Any], folder: str) -> 
     try:
         import fsspec  # pyright: ignore[reportMissingTypeStubs]
 
+        # fsspec would keep it, with its password, for the life of the process.
+        given["skip_instance_cache"] = True
         files: Any = fsspec.filesystem(location.scheme, **given)  # pyright: ignore[reportUnknownMemberType]
         if files.exists(f"{location.path.rstrip('/')}/{folder}"):
             return RemoteFiles(files, location.path)

@@ -55,7 +55,7 @@ def test_without_the_right_to_enter_a_folder_nothing_in_it_is_touched(place: Pat
 def test_a_folder_that_may_not_be_listed_is_not_left_out_of_a_list_in_silence(place: Path) -> None:
     (place / "closed").mkdir(mode=0o700)
     found = as_nobody("list", place, "")
-    assert found.flaws(AccessDenied, place.as_uri(), "", errno=13) == []
+    assert found.flaws(AccessDenied, place.as_uri(), "closed", errno=13) == []
 
 
 def test_a_document_of_another_account_is_replaced_where_the_folder_may_be_written(place: Path) -> None:
