@@ -10,6 +10,8 @@ from examined import BRIEF, finding, on_a_disk, outcomes, seen
 from exlab_store import PluginError
 from exlab_store.doctor import examine
 
+pytestmark = pytest.mark.one_interpreter
+
 _BROKEN = Path(__file__).parents[1] / "testing" / "broken"
 
 # The probe that sees it, and the claim that it takes away, if it takes one away.

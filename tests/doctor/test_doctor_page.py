@@ -21,6 +21,8 @@ from exlab_store.doctor.histogram import histogram, scale_of
 from exlab_store.doctor.page import report
 from exlab_store.doctor.verdict import judge
 
+pytestmark = pytest.mark.one_interpreter
+
 _LONG = "smb://lab:***@nas01.a-department-with-a-long-name.institute.university.example:4455/instruments/exlab-wizard"
 _GUARANTEES = Guarantees(
     atomic_replace=True,

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from exlab_store.doctor import Examination
 
+pytestmark = pytest.mark.one_interpreter
+
 COMMAND = [sys.executable, "-m", "exlab_store.cli", "doctor"]
 SHORT = ["--seconds", str(BRIEF)]
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     from samba_server import SambaServer
 
+pytestmark = pytest.mark.one_interpreter
+
 COMMAND = [sys.executable, "-m", "exlab_store.cli", "migrate"]
 
 

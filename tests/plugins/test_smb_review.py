@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from samba_server import SambaServer
     from wire_proxy import WireProxy
 
+pytestmark = pytest.mark.one_interpreter
+
 OLD = b"old " * 512
 NEW = b"new " * 512
 LARGE = b"new " * (7 << 18)  # 7 MiB
