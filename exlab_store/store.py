@@ -424,6 +424,8 @@ class Store:
             The version of the document as it now is.
 
         Raises:
+            LockLost: The lock was lost before the document was written, as with a connection that is cut; nothing was
+                written, and without ``lock=`` the same call may be made again.
             StoreError: As `lock`, `read_snapshot` and `atomic_write` do.
         """
         if lock is not None:
