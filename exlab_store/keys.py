@@ -6,7 +6,6 @@ moved from one to another without renaming anything [design, section 6].
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import unicodedata
@@ -133,6 +132,8 @@ def shortened(segment: str, suffix: str, limit: int = MAX_SEGMENT_BYTES) -> str:
     encoded = segment.encode()
     if len(encoded) + len(suffix) <= limit:
         return segment + suffix
+    import hashlib  # 3 ms to import, and few names are that long
+
     mark = "~" + hashlib.sha256(encoded).hexdigest()[:16]
     room = limit - len(suffix) - len(mark)
     return encoded[:room].decode(errors="ignore") + mark + suffix

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import enum
-import hashlib
-from typing import TYPE_CHECKING, Final, Literal, NewType, Protocol, TypeAlias, final, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, Literal, NewType, Protocol, TypeAlias, final, runtime_checkable
 
 import msgspec
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
     from typing import Self
 
@@ -36,6 +36,9 @@ Expectation: TypeAlias = Version | Literal[_Expect.ANY, _Expect.ABSENT]
 """`ANY`, `ABSENT`, or the `Version` that the document must have; otherwise `VersionConflict`."""
 
 
+_sha256: Callable[[bytes], Any] | None = None
+
+
 def version_of(data: bytes) -> Version:
     """The version of a document whose storage system has none of its own: the SHA-256 of its bytes, in hex.
 
@@ -44,7 +47,12 @@ def version_of(data: bytes) -> Version:
     Args:
         data: The whole document.
     """
-    return Version(hashlib.sha256(data).hexdigest())
+    global _sha256
+    if _sha256 is None:
+        import hashlib  # 3 ms to import
+
+        _sha256 = hashlib.sha256
+    return Version(_sha256(data).hexdigest())
 
 
 @final
