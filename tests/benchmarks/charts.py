@@ -16,12 +16,14 @@ _WIDTH, _LEFT, _RIGHT = 760, 230, 110
 _ROW, _TOP = 24, 56
 
 _STYLE = """
+.paper { fill: #ffffff }
 text { font: 13px system-ui, sans-serif; fill: #1f2328 }
 .title { font-weight: 600; font-size: 14px }
 .note { fill: #59636e; font-size: 12px }
 .ours { fill: #1a7f64 } .sound { fill: #5b7fb5 } .unsafe { fill: #c9825b }
 .grid { stroke: #d8dee4 }
 @media (prefers-color-scheme: dark) {
+  .paper { fill: #0d1117 }
   text { fill: #e6edf3 }
   .note { fill: #9198a1 }
   .ours { fill: #3fb996 } .sound { fill: #7d9fd3 } .unsafe { fill: #d99a76 }
@@ -58,10 +60,11 @@ def bars(title: str, note: str, rows: Sequence[Bar]) -> str:
     room = _WIDTH - _LEFT - _RIGHT
     longest = max((row.value for row in rows), default=1.0) or 1.0
     height = _TOP + _ROW * len(rows) + 8
-    size = f'viewBox="0 0 {_WIDTH} {height}"'
+    size = f'width="{_WIDTH + 24}" height="{height + 24}" viewBox="-12 -12 {_WIDTH + 24} {height + 24}"'
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{escape(title)}">',
         f"<style>{_STYLE}</style>",
+        f'<rect class="paper" x="-12" y="-12" width="{_WIDTH + 24}" height="{height + 24}"/>',
         f'<text class="title" x="0" y="16">{escape(title)}</text>',
         f'<text class="note" x="0" y="36">{escape(note)}</text>',
         f'<line class="grid" x1="{_LEFT}" y1="{_TOP - 6}" x2="{_LEFT}" y2="{height - 4}"/>',
