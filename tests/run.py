@@ -3,7 +3,7 @@
 It makes a virtual environment of its own (``.test-venv``), installs the package and its tools, and runs the linter,
 the type checkers, the import contracts, the documentation build, the tests, and a wheel that is installed into a
 clean environment and has to run its demonstration. Further interpreters (3.11 to 3.13) that it finds run the tests
-too, but for those that are about a server, a network or a disk rather than Python. ``--only STEP`` runs one step;
+too, but for those that are about a server, a disk, a page or the kit rather than Python. ``--only STEP`` runs one step;
 words after ``--`` go to pytest.
 """
 
@@ -89,6 +89,27 @@ def tests(bin_: Path, *options: str) -> None:
     call(bin_ / "python", "-m", "pytest", *options)
 
 
+def tests_on_all(interpreters: list[str], *options: str) -> None:
+    """The tests that depend on Python, on several interpreters at a time; what each printed comes at its end."""
+    with tempfile.TemporaryDirectory(prefix="exlab-store-venvs-") as directory:
+        running: list[tuple[str, Path, subprocess.Popen[bytes]]] = []
+        for number, interpreter in enumerate(interpreters):
+            bin_ = environment(Path(directory, str(number)), interpreter)
+            printed = Path(directory, f"{number}.txt")
+            with printed.open("wb") as output:
+                command = [bin_ / "python", "-m", "pytest", *options]
+                running.append(
+                    (interpreter, printed, subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output))
+                )
+        failed: list[str] = []
+        for interpreter, printed, process in running:
+            if process.wait():
+                failed.append(interpreter)
+            print(f"--- {interpreter}\n{printed.read_text(errors='replace')}", flush=True)
+    if failed:
+        raise Failed(f"pytest with {' and '.join(failed)}")
+
+
 def benchmarks(bin_: Path) -> None:
     """What the layers cost over the bare system calls; shown, not judged: a busy machine proves nothing."""
     call(bin_ / "python", "tests/benchmarks/run.py")
@@ -164,11 +185,8 @@ def main() -> int:
         for name, function in STEPS.items():
             if arguments.only in (None, name):
                 step(name, function, bin_, *((*ALL_BUT_SLOW, *arguments.pytest) if name == "tests" else ()))
-        for interpreter in other_interpreters() if arguments.only is None else ():
-            with tempfile.TemporaryDirectory(prefix="exlab-store-venv-") as directory:
-                version = Path(interpreter).resolve().parent.parent.name
-                step(f"environment of {version}", environment, Path(directory), interpreter)
-                step(f"tests on {version}", tests, scripts(Path(directory)), *arguments.pytest)
+        if arguments.only is None:
+            step("tests on further interpreters", tests_on_all, other_interpreters(), *arguments.pytest)
     print()
     for name, seconds, outcome in results:
         print(f"{name:28} {seconds:6.1f} s  {outcome}")

@@ -17,6 +17,8 @@ from exlab_store.testing.crash import Call, CannotTest, Fault, Outcome, Program,
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.one_interpreter
+
 FILE = Path(__file__).with_name("crash_programs.py")
 DEEP = "lab/rack/shelf/a.json"
 OPERATIONS = {

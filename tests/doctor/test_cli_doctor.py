@@ -13,6 +13,8 @@ import pytest
 
 from exlab_store.doctor.probes import OF_PLACES, PROBES
 
+pytestmark = pytest.mark.one_interpreter
+
 COMMAND = [sys.executable, "-m", "exlab_store.cli", "doctor"]
 SHORT = ["--seconds", "0.05"]
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from exlab_store import Store
 
+pytestmark = pytest.mark.one_interpreter
+
 _SPAWN = multiprocessing.get_context("spawn")
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.one_interpreter
+
 _BROKEN = Path(__file__).parent / "broken"
 _OUTCOME = re.compile(r"^(PASSED|FAILED|ERROR|SKIPPED) \S+::(Test\w+)::(\w+)", re.MULTILINE)
 

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.one_interpreter
+
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "docs" / "examples" / "exlab-store-sqlite"
 README = (EXAMPLE / "README.md").read_text(encoding="utf-8")
