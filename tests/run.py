@@ -97,7 +97,7 @@ def tests_on_all(interpreters: list[str], *options: str) -> None:
             bin_ = environment(Path(directory, str(number)), interpreter)
             printed = Path(directory, f"{number}.txt")
             with printed.open("wb") as output:
-                command = [bin_ / "python", "-m", "pytest", *options]
+                command = [str(bin_ / "python"), "-m", "pytest", *options]
                 running.append(
                     (interpreter, printed, subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output))
                 )
