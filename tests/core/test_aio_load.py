@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from contextlib import contextmanager
@@ -127,9 +128,10 @@ def test_of_a_thousand_updates_over_smb_none_is_lost(
         assert counted(store) == 1000
 
 
-def test_the_threads_end_with_the_store(tmp_path: Path, loop: str) -> None:
+def test_the_threads_end_with_the_store(loop: str) -> None:
     before = set(threading.enumerate())
-    with open_store(tmp_path) as store:
+    # Not below pytest's own folder: stores of other tests may share their threads there.
+    with tempfile.TemporaryDirectory() as place, open_store(place) as store:
         anyio.run(lambda: many_updates(store, updates=100), backend=loop)
         mine = [thread for thread in set(threading.enumerate()) - before if thread.name.startswith("exlab-store")]
         assert 0 < len(mine) <= 16
