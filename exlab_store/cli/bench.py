@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import signal
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from exlab_store.benching import measure
 from exlab_store.benching.measuring import HOLD, THINK
+from exlab_store.cli.ending import ended_in_order
 from exlab_store.cli.places import resolved
 from exlab_store.cli.plain_text import one_line
-from exlab_store.cli.terminal import error_console, print_json, show
+from exlab_store.cli.progress import steps_shown
+from exlab_store.cli.terminal import print_json, show
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
-    from types import FrameType
-
     from rich.console import RenderableType
     from rich.table import Table
 
@@ -37,47 +34,12 @@ def run_bench(location: str, *, seconds: float, as_json: bool) -> None:
     Raises:
         StoreError: The place cannot be used.
     """
-    with _ended_in_order(), _progress() as progress:
+    with ended_in_order(), steps_shown() as progress:
         bench = measure(resolved(location), seconds=seconds, progress=progress)
     if as_json:
         print_json(_answer(bench))
     else:
         show(*_rendered(bench))
-
-
-@contextmanager
-def _ended_in_order() -> Generator[None]:
-    """Whoever ends this process, by closing its terminal or by a time limit, leaves no process and no folder."""
-
-    def end(number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    numbers = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
-    # One that is ignored stays so: nohup.
-    before = {number: signal.signal(number, end) for number in numbers if signal.getsignal(number) != signal.SIG_IGN}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _progress() -> Generator[Callable[[int, int, str], None] | None]:
-    console = error_console()
-    if console is None:
-        yield None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (BarColumn(bar_width=20), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=None)
-
-        def tell(done: int, total: int, text: str) -> None:
-            bar.update(task, completed=done, total=total, description=text)
-
-        yield tell
 
 
 def _answer(bench: Bench) -> dict[str, object]:

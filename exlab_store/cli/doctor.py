@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import itertools
-import signal
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from exlab_store import StoreError
+from exlab_store.cli.ending import ended_in_order
 from exlab_store.cli.exit_codes import ExitCode
 from exlab_store.cli.places import resolved
 from exlab_store.cli.plain_text import one_line
-from exlab_store.cli.terminal import error_console, print_json, show
+from exlab_store.cli.progress import steps_shown
+from exlab_store.cli.terminal import print_json, show
 from exlab_store.doctor import Examination, Finding, examine
 from exlab_store.doctor.wording import SEEN, sentence, summary, value_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Generator, Sequence
     from pathlib import Path
-    from types import FrameType
 
     from rich.console import RenderableType
     from rich.table import Table
@@ -48,7 +48,7 @@ def run_doctor(
         StoreError: A place cannot be examined, or the page cannot be written.
         SystemExit: A probe failed, or a claim did not hold.
     """
-    with _reserved(page), _ended_in_order(), _progress() as progress:
+    with _reserved(page), ended_in_order(), steps_shown("Opening") as progress:
         examination = examine(
             [resolved(location) for location in locations], seconds=seconds, only=only, progress=progress
         )
@@ -92,41 +92,6 @@ def _writing(page: Path) -> Generator[None]:
             location=str(page),
             hint="Give --report a file in a folder that can be written.",
         ) from error
-
-
-@contextmanager
-def _ended_in_order() -> Generator[None]:
-    """Whoever ends this process, by closing its terminal or by a time limit, leaves no process and no folder."""
-
-    def end(number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    numbers = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
-    # One that is ignored stays so: nohup.
-    before = {number: signal.signal(number, end) for number in numbers if signal.getsignal(number) != signal.SIG_IGN}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _progress() -> Generator[Callable[[int, int, str], None] | None]:
-    console = error_console()
-    if console is None:
-        yield None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (BarColumn(bar_width=20), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("Opening", total=None)
-
-        def tell(done: int, total: int, text: str) -> None:
-            bar.update(task, completed=done, total=total, description=text)
-
-        yield tell
 
 
 def _answer(examination: Examination) -> dict[str, object]:

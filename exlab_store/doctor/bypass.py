@@ -1,25 +1,29 @@
-"""The files of a store as other programs see them: by their paths, or through fsspec.
+"""The files of a store as other programs see them: by their paths, or as the backend's plugin knows to reach them.
 
 Some questions cannot be asked through a store: what happens when another program keeps a document open, whether a
 flush takes the time that a disk needs. Only files in the doctor's own folder are touched, and nothing here knows
-which backend keeps the store.
+which backend keeps the store: an entry point in the group ``exlab_store.bypasses``, named after the URL scheme, points
+to a callable ``(location, options) -> Bypass``. It is optional.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from functools import partial
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Protocol
 
 from exlab_store.keys import lock_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    import io
+    from collections.abc import Mapping
 
     from exlab_store.location import Location
 
-__all__ = ["NO_FOLDER", "Bypass", "Open", "find_bypass"]
+__all__ = ["GROUP", "NO_FOLDER", "Bypass", "Open", "OpenToWrite", "find_bypass", "time_flushes"]
+
+GROUP = "exlab_store.bypasses"
 
 NO_FOLDER = "the doctor's folder is not there"
 
@@ -29,6 +33,18 @@ class Open(Protocol):
 
     def close(self) -> None:
         """Closes it."""
+        ...
+
+
+class OpenToWrite(Open, Protocol):
+    """A file that is being written."""
+
+    def write(self, data: bytes, /) -> object:
+        """Hands bytes to the storage, and waits until it has them."""
+        ...
+
+    def flush(self) -> None:
+        """Asks the storage to put them where a power cut does not reach them, and waits for its answer."""
         ...
 
 
@@ -52,8 +68,12 @@ class Bypass(Protocol):
         """Removes a document's lock file from under its holder, where that is possible."""
         ...
 
-    def time_flushes(self, key: str, size: int, rounds: int, seconds: float) -> tuple[list[float], list[float]]:
-        """Milliseconds of flushes of a file with so many new bytes, and of flushes with nothing new."""
+    def open_to_write(self, key: str) -> OpenToWrite:
+        """Makes a file, or empties it."""
+        ...
+
+    def exists(self, folder: str) -> bool:
+        """Whether a folder is there."""
         ...
 
     def names(self, folder: str) -> list[str]:
@@ -63,6 +83,16 @@ class Bypass(Protocol):
     def remove(self, folder: str) -> None:
         """Removes a folder and all that is in it."""
         ...
+
+
+class _Flushed:
+    def __init__(self, file: io.FileIO) -> None:
+        self._file = file
+        self.write = file.write
+        self.close = file.close
+
+    def flush(self) -> None:
+        os.fsync(self._file.fileno())
 
 
 class LocalFiles:
@@ -96,14 +126,13 @@ class LocalFiles:
             return False
         return True
 
-    def time_flushes(self, key: str, size: int, rounds: int, seconds: float) -> tuple[list[float], list[float]]:
-        """As `Bypass.time_flushes`."""
-        times = _Flushes(size, rounds, seconds)
-        while times.more:
-            with open(self._path(key), "wb", buffering=0) as file:
-                file.write(times.data)
-                times.note(partial(os.fsync, file.fileno()))
-        return times.dirty, times.clean
+    def open_to_write(self, key: str) -> OpenToWrite:
+        """As `Bypass.open_to_write`."""
+        return _Flushed(open(self._path(key), "wb", buffering=0))
+
+    def exists(self, folder: str) -> bool:
+        """As `Bypass.exists`."""
+        return os.path.isdir(self._path(folder))
 
     def names(self, folder: str) -> list[str]:
         """As `Bypass.names`."""
@@ -119,94 +148,31 @@ class LocalFiles:
         return os.path.join(self._directory, *key.split("/"))
 
 
-class RemoteFiles:
-    """Files that fsspec reaches.
+def time_flushes(bypass: Bypass, key: str, size: int, rounds: int, seconds: float) -> tuple[list[float], list[float]]:
+    """How long a file takes to be flushed: with new bytes, and again with nothing new.
 
     Args:
-        file_system: An fsspec filesystem.
-        path: The store's path in it.
+        bypass: The way to the file.
+        key: The file; it is made.
+        size: Bytes.
+        rounds: How often at most.
+        seconds: For how long, two rounds at least.
+
+    Returns:
+        Milliseconds of the flushes with new bytes, and of those without.
     """
-
-    directory: str | None = None
-
-    def __init__(self, file_system: Any, path: str) -> None:
-        self._files = file_system
-        self._root = path.rstrip("/")
-
-    def hold(self, key: str) -> Open:
-        """As `Bypass.hold`."""
-        file: Open = self._open(key, "rb")
-        return file
-
-    def modified(self, key: str) -> float:
-        """As `Bypass.modified`."""
-        return float(self._files.modified(self._path(key)).timestamp())
-
-    def take_lock_away(self, key: str) -> bool:
-        """As `Bypass.take_lock_away`: a server's lock ends with the connection of its holder instead."""
-        del key
-        return False
-
-    def time_flushes(self, key: str, size: int, rounds: int, seconds: float) -> tuple[list[float], list[float]]:
-        """As `Bypass.time_flushes`."""
-        times = _Flushes(size, rounds, seconds)
-        while times.more:
-            with self._open(key, "wb") as file:
-                file.write(times.data)
-                self._files.exists(self._path(key))  # one round trip, so that the write has settled
-                # The buffer's own flush() does not pass the request on.
-                times.note(getattr(file, "raw", file).flush)
-        return times.dirty, times.clean
-
-    def names(self, folder: str) -> list[str]:
-        """As `Bypass.names`."""
-        names: list[str] = []
-        for entry in self._files.ls(self._path(folder), detail=True):
-            name = str(entry["name"]).rstrip("/").rpartition("/")[2]
-            names += self.names(f"{folder}/{name}") if entry["type"] == "directory" else [name]
-        return names
-
-    def remove(self, folder: str) -> None:
-        """As `Bypass.remove`."""
-        if self._files.exists(self._path(folder)):
-            self._remove(self._path(folder))
-
-    def _remove(self, path: str) -> None:
-        for entry in self._files.ls(path, detail=True):
-            name = str(entry["name"]).rstrip("/")
-            if entry["type"] == "directory":
-                self._remove(name)
-            else:
-                self._files.rm_file(name)
-        self._files.rmdir(path)
-
-    def _open(self, key: str, mode: str) -> Any:
-        try:
-            return self._files.open(self._path(key), mode, share_access="rw")
-        except TypeError:  # the option is of protocols that know sharing
-            return self._files.open(self._path(key), mode)
-
-    def _path(self, key: str) -> str:
-        return f"{self._root}/{key}"
-
-
-class _Flushes:
-    def __init__(self, size: int, rounds: int, seconds: float) -> None:
-        self.data = os.urandom(size)  # a file system that compresses or deduplicates has to write it all the same
-        self.dirty: list[float] = []
-        self.clean: list[float] = []
-        self._rounds = rounds
-        self._end = time.monotonic() + seconds
-
-    @property
-    def more(self) -> bool:
-        return len(self.clean) < 2 or (len(self.clean) < self._rounds and time.monotonic() < self._end)
-
-    def note(self, flush: Callable[[], object]) -> None:
-        for times in (self.dirty, self.clean):
-            began = time.perf_counter()
-            flush()
-            times.append((time.perf_counter() - began) * 1000)
+    data = os.urandom(size)  # a file system that compresses or deduplicates has to write it all the same
+    dirty: list[float] = []
+    clean: list[float] = []
+    end = time.monotonic() + seconds
+    while len(clean) < 2 or (len(clean) < rounds and time.monotonic() < end):
+        with closing(bypass.open_to_write(key)) as file:
+            file.write(data)
+            for times in (dirty, clean):
+                began = time.perf_counter()
+                file.flush()
+                times.append((time.perf_counter() - began) * 1000)
+    return dirty, clean
 
 
 def find_bypass(location: Location, options: Mapping[str, Any], folder: str) -> Bypass | str:
@@ -222,20 +188,14 @@ def find_bypass(location: Location, options: Mapping[str, Any], folder: str) -> 
     """
     if os.path.isdir(os.path.join(location.path, folder)) or (not location.host and os.path.isdir(location.path)):
         return LocalFiles(location.path)
-    account = {"host": location.host, "port": location.port, "username": location.username}
-    given = {name: value for name, value in account.items() if value} | dict(options)
-    if location.password is not None:
-        given["password"] = location.password
-    try:
-        import fsspec  # pyright: ignore[reportMissingTypeStubs]
+    from importlib.metadata import entry_points
 
-        # fsspec would keep it, with its password, for the life of the process.
-        given["skip_instance_cache"] = True
-        files: Any = fsspec.filesystem(location.scheme, **given)  # pyright: ignore[reportUnknownMemberType]
-        if files.exists(f"{location.path.rstrip('/')}/{folder}"):
-            return RemoteFiles(files, location.path)
+    try:
+        for entry in entry_points(group=GROUP, name=location.scheme):
+            found: Bypass = entry.load()(location, options)
+            return found if found.exists(folder) else NO_FOLDER
     except ModuleNotFoundError as error:
         return f"the package {error.name} is not installed"
-    except Exception as error:  # of any kind: each filesystem has its own; the text may show what it was given
-        return f"fsspec cannot open it ({type(error).__name__})"
-    return NO_FOLDER
+    except Exception as error:  # of any kind: each storage has its own; the text may show what it was given
+        return f"it cannot be opened ({type(error).__name__})"
+    return f"no installed plugin knows one for {location.scheme}:"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from exlab_store.doctor import tasks
 from exlab_store.doctor.findings import Observation, failed, not_applicable, passed, warned
 from exlab_store.errors import LockLost
+from exlab_store.witness import overlap
 
 if TYPE_CHECKING:
     from exlab_store.doctor.serving import Waited
@@ -82,7 +82,7 @@ def exclusion(visit: Visit) -> Observation:
     first, second = visit.both(
         "hold", {"key": key, "client": "first", "seconds": half}, {"key": key, "client": "second", "seconds": half}
     )
-    if tasks.overlap(first + second):
+    if overlap(first + second):
         return failed("two clients held one lock at the same time", _advice_on_exclusion(visit), lock_scope="broken")
     counter = visit.key("counter")
     counted = sum(visit.both("count_up", {"key": counter, "seconds": half}))

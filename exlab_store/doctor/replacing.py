@@ -8,6 +8,7 @@ from exlab_store.doctor import tasks
 from exlab_store.doctor.clients import NoAnswer
 from exlab_store.doctor.findings import Observation, failed, not_applicable, passed, warned
 from exlab_store.errors import AccessDenied, BackendUnavailable
+from exlab_store.witness import sealed
 
 if TYPE_CHECKING:
     from exlab_store.doctor.tasks import Reads
@@ -27,7 +28,7 @@ def replace(visit: Visit) -> Observation:
     if not visit.common.atomic_replace:
         return not_applicable("it is not claimed")
     key, half = visit.key("replace.json"), visit.seconds / 2
-    visit.first.ask("write", key=key, data=tasks.sealed("first", 0))
+    visit.first.ask("write", key=key, data=sealed("first", 0, tasks.BODY))
     written = 0
     seen: list[Reads] = []
     for writer, reader in ((visit.first, visit.second), (visit.second, visit.first)):

@@ -19,7 +19,7 @@ import msgspec
 
 from exlab_store.configuration import named_store
 from exlab_store.doctor import tasks
-from exlab_store.doctor.bypass import NO_FOLDER, Bypass, Open, find_bypass
+from exlab_store.doctor.bypass import NO_FOLDER, Bypass, Open, find_bypass, time_flushes
 from exlab_store.doctor.findings import Latencies
 from exlab_store.errors import DocumentNotFound, NotSupported, StoreError
 from exlab_store.guarantees import Guarantees  # noqa: TC001  # msgspec looks at it
@@ -28,6 +28,8 @@ from exlab_store.store import Store, StoreLock, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from exlab_store.witness import Hold
 
 __all__ = ["Opened", "Waited", "serve"]
 
@@ -185,7 +187,7 @@ class ClientSide:
             calls["lock"] = lambda: store.lock(key, timeout=10, purpose="doctor").release()
         return tuple(Latencies(name, tasks.timed(call, seconds, 400)) for name, call in calls.items())
 
-    def hold(self, key: str, client: str, seconds: float) -> list[tasks.Hold]:
+    def hold(self, key: str, client: str, seconds: float) -> list[Hold]:
         """See `tasks.hold`."""
         return tasks.hold(self.store, key, client, seconds)
 
@@ -235,8 +237,8 @@ class ClientSide:
         return self.bypass.names(folder)
 
     def time_flushes(self, key: str, size: int, rounds: int, seconds: float) -> tuple[list[float], list[float]]:
-        """See `Bypass.time_flushes`."""
-        return self.bypass.time_flushes(key, size, rounds, seconds)
+        """See `bypass.time_flushes`."""
+        return time_flushes(self.bypass, key, size, rounds, seconds)
 
     def take_lock_away(self, key: str) -> bool:
         """Removes the lock file from under its holder."""

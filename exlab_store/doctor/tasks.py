@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ import msgspec
 
 from exlab_store.errors import DocumentNotFound, StoreError, VersionConflict
 from exlab_store.model import ABSENT
+from exlab_store.witness import Hold, is_whole, sealed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,25 +18,11 @@ if TYPE_CHECKING:
     from exlab_store.model import Expectation
     from exlab_store.store import Store
 
-__all__ = ["Hold", "Reads", "count_up", "hold", "overlap", "read_sealed", "sealed", "swap_up", "timed", "write_sealed"]
+__all__ = ["BODY", "Reads", "count_up", "hold", "read_sealed", "swap_up", "timed", "write_sealed"]
 
 _HOLD = 0.001
-_BODY = 60_000
+BODY = 60_000
 _WAIT = 10.0
-
-
-class Hold(msgspec.Struct, frozen=True, order=True):
-    """From when to when a client held a lock, by the clock that all processes of a machine share.
-
-    Attributes:
-        began: Right after the lock was had, `time.monotonic_ns`.
-        ended: Right before it was released.
-        client: Who.
-    """
-
-    began: int
-    ended: int
-    client: str
 
 
 class Reads(msgspec.Struct, frozen=True):
@@ -94,35 +80,6 @@ def hold(store: Store, key: str, client: str, seconds: float) -> list[Hold]:
     return held
 
 
-def overlap(holds: list[Hold]) -> tuple[Hold, Hold] | None:
-    """Two holds of which the second began before the first had ended; None if there are none.
-
-    Args:
-        holds: Those of all clients.
-    """
-    latest: Hold | None = None
-    for each in sorted(holds):
-        if latest is not None and each.began < latest.ended:
-            return latest, each
-        latest = each
-    return None
-
-
-def sealed(client: str, number: int) -> bytes:
-    """A document that tells whether it is whole; its length and bytes differ from those of its neighbours.
-
-    Args:
-        client: Who writes it.
-        number: Which of the client's documents it is.
-    """
-    body = f"{client} {number} ".encode() * (1 + (_BODY * (1 + number % 3)) // 30)
-    return hashlib.sha256(body).digest() + body
-
-
-def _is_whole(data: bytes) -> bool:
-    return hashlib.sha256(data[32:]).digest() == data[:32]
-
-
 def write_sealed(store: Store, key: str, client: str, seconds: float, threads: int) -> int:
     """Writes documents one after the other, without a lock.
 
@@ -146,7 +103,7 @@ def write_sealed(store: Store, key: str, client: str, seconds: float, threads: i
     def write(number: int) -> None:
         try:
             while not faults and (done[number] < 3 or time.monotonic() < end):
-                store.atomic_write(key, sealed(f"{client} {number}", done[number]))
+                store.atomic_write(key, sealed(f"{client} {number}", done[number], BODY))
                 done[number] += 1
         except StoreError as error:
             faults.append(error)
@@ -183,7 +140,7 @@ def read_sealed(store: Store, key: str, seconds: float) -> Reads:
                 break
             continue
         longest = max(longest, (time.perf_counter() - began) * 1000)
-        if _is_whole(data):
+        if is_whole(data):
             whole += 1
         else:
             torn += 1

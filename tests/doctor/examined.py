@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from conftest import lacking
 
 from exlab_store import open_store
-from exlab_store.doctor.bypass import LocalFiles
+from exlab_store.doctor.bypass import LocalFiles, time_flushes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +41,7 @@ def seen(examination: Examination, place: int = 0) -> dict[str, str]:
 
 def _flushes(directory: Path) -> bool:
     """Whether a flush takes any time there: a container's file system may be in memory, and a disk may be pretended."""
-    dirty, clean = LocalFiles(str(directory)).time_flushes("flush.bin", 8 << 20, 5, 1.0)
+    dirty, clean = time_flushes(LocalFiles(str(directory)), "flush.bin", 8 << 20, 5, 1.0)
     (directory / "flush.bin").unlink()
     return min(dirty) - min(clean) > 1.5
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import signal
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,14 +17,14 @@ from exlab_store.cli.demo.messages import Job
 from exlab_store.cli.demo.printing import printed
 from exlab_store.cli.demo.stage import Stage, remains, set_up
 from exlab_store.cli.demo.verdict import Stored, Verdict, judged
+from exlab_store.cli.ending import ended_in_order
 from exlab_store.cli.exit_codes import ExitCode
 from exlab_store.cli.terminal import error_console, print_json, show
 from exlab_store.documents import now, read_catalogue, write_catalogue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
-    from types import FrameType
 
 __all__ = ["Demonstration", "run_demo"]
 
@@ -70,7 +69,7 @@ def run_demo(at: str | None, *, seconds: float, writers: int, readers: int, as_j
         StoreError: The place cannot be used.
         SystemExit: Something was torn or lost, or a process failed.
     """
-    with _ended_in_order(), _progress(seconds, writers, readers) as tick:
+    with ended_in_order(), _progress(seconds, writers, readers) as tick:
         demonstration = _demonstrated(at, seconds, writers, readers, tick)
     if as_json:
         print_json(_answer(demonstration))
@@ -144,23 +143,6 @@ def _answer(demonstration: Demonstration) -> dict[str, Any]:
     members = msgspec.structs.asdict(demonstration)
     verdict: Verdict = members.pop("verdict")
     return members | msgspec.structs.asdict(verdict) | {"sound": verdict.sound}
-
-
-@contextmanager
-def _ended_in_order() -> Generator[None]:
-    """Whoever ends this process, by closing its terminal or by a time limit, leaves no process and no folder."""
-
-    def end(number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    numbers = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
-    # One that is ignored stays so: nohup.
-    before = {number: signal.signal(number, end) for number in numbers if signal.getsignal(number) != signal.SIG_IGN}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _progress(seconds: float, writers: int, readers: int) -> AbstractContextManager[Callable[[float], None]]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from exlab_store.locks import StoreLock
     from exlab_store.store import Store
     from exlab_store.testing.history import Operation
+    from exlab_store.witness import Hold
 
 __all__ = ["ClientProcess"]
 
@@ -169,7 +170,7 @@ class _Client:
     def write(self, key: str, text: str) -> str:
         return self.store.atomic_write(key, text.encode())
 
-    def hold(self, key: str, client: str, times: int) -> list[work.Hold]:
+    def hold(self, key: str, client: str, times: int) -> list[Hold]:
         return work.hold(self.store, key, client, times)
 
     def write_sealed(self, key: str, client: str, times: int) -> int:

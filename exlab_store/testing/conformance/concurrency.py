@@ -13,7 +13,8 @@ import pytest
 from exlab_store.testing import history
 from exlab_store.testing.conformance.clientele import KEY, Clientele, between_processes, start_processes
 from exlab_store.testing.conformance.running import Started, together
-from exlab_store.testing.conformance.work import is_whole, operate, read_sealed, sealed, write_sealed
+from exlab_store.testing.conformance.work import BODY, operate, read_sealed, write_sealed
+from exlab_store.witness import is_whole, sealed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +32,7 @@ class Torn(Clientele):
     def test_readers_under_a_writer_see_no_torn_document(
         self, harness: Harness, store: Store, other: Store, guarantees: Guarantees
     ) -> None:
-        store.atomic_write(KEY, sealed("first", 0))
+        store.atomic_write(KEY, sealed("first", 0, BODY))
         writer = Started(lambda: write_sealed(store, KEY, "writer", 60))
         reads = read_sealed(other, KEY, lambda: writer.ended)
         writer.result(3 * harness.patience)
@@ -44,7 +45,7 @@ class Torn(Clientele):
     ) -> None:
         if not between_processes(harness, guarantees):
             return
-        store.atomic_write(KEY, sealed("first", 0))
+        store.atomic_write(KEY, sealed("first", 0, BODY))
         with start_processes(harness, 1) as (process,):
             process.send("write_sealed", key=KEY, client="writer", times=60)
             answer = Started(lambda: process.answer(3 * harness.patience))

@@ -22,7 +22,8 @@ from exlab_store.testing.conformance.clientele import (
 )
 from exlab_store.testing.conformance.clients import ClientProcess
 from exlab_store.testing.conformance.running import Started, together, within
-from exlab_store.testing.conformance.work import Hold, hold, increment, overlap
+from exlab_store.testing.conformance.work import hold, increment
+from exlab_store.witness import Hold, overlap
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import time
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ import msgspec
 from exlab_store.errors import DocumentNotFound, VersionConflict, WriteOutcomeUnknown
 from exlab_store.model import ABSENT
 from exlab_store.testing.history import Operation, Recorder
+from exlab_store.witness import Hold, is_whole, sealed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,36 +20,19 @@ if TYPE_CHECKING:
     from exlab_store.store import Store
 
 __all__ = [
-    "Hold",
+    "BODY",
     "Reads",
     "compare_and_swap",
     "create",
     "hold",
     "increment",
-    "is_whole",
     "operate",
-    "overlap",
     "read_sealed",
-    "sealed",
     "write_sealed",
 ]
 
 _HOLD = 0.001
-_BODY = 200_000
-
-
-class Hold(msgspec.Struct, frozen=True, order=True):
-    """From when to when a client held a lock, by the clock that all processes of a machine share.
-
-    Attributes:
-        began: Right after the lock was had, `time.monotonic_ns`.
-        ended: Right before it was released.
-        client: Who.
-    """
-
-    began: int
-    ended: int
-    client: str
+BODY = 200_000
 
 
 class Reads(msgspec.Struct, frozen=True):
@@ -82,40 +65,6 @@ def hold(store: Store, key: str, client: str, times: int) -> list[Hold]:
     return held
 
 
-def overlap(holds: list[Hold]) -> tuple[Hold, Hold] | None:
-    """Two holds of which the second began before the first had ended; None if there are none.
-
-    Args:
-        holds: Those of all clients.
-    """
-    latest: Hold | None = None
-    for each in sorted(holds):
-        if latest is not None and each.began < latest.ended:
-            return latest, each
-        latest = each
-    return None
-
-
-def sealed(client: str, number: int) -> bytes:
-    """A document that tells whether it is whole; its length and bytes differ from those of its neighbours.
-
-    Args:
-        client: Who writes it.
-        number: Which of the client's documents it is.
-    """
-    body = f"{client} {number} ".encode() * (1 + (_BODY * (1 + number % 3)) // 30)
-    return hashlib.sha256(body).digest() + body
-
-
-def is_whole(data: bytes) -> bool:
-    """Whether a document is one that `sealed` made.
-
-    Args:
-        data: The document.
-    """
-    return hashlib.sha256(data[32:]).digest() == data[:32]
-
-
 def write_sealed(store: Store, key: str, client: str, times: int) -> int:
     """Writes documents one after the other, without a lock.
 
@@ -129,7 +78,7 @@ def write_sealed(store: Store, key: str, client: str, times: int) -> int:
         How many were acknowledged.
     """
     for number in range(times):
-        store.atomic_write(key, sealed(client, number))
+        store.atomic_write(key, sealed(client, number, BODY))
     return times
 
 

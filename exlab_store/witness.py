@@ -1,0 +1,62 @@
+"""What is written while several clients use one document, so that its faults show afterwards.
+
+Documents that tell whether they are whole, and notes of who held a lock when. The doctor and the conformance kit
+judge by them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+__all__ = ["Hold", "is_whole", "overlap", "sealed"]
+
+
+class Hold(msgspec.Struct, frozen=True, order=True):
+    """From when to when a client held a lock, by the clock that all processes of a machine share.
+
+    Attributes:
+        began: Right after the lock was had, `time.monotonic_ns`.
+        ended: Right before it was released.
+        client: Who.
+    """
+
+    began: int
+    ended: int
+    client: str
+
+
+def overlap(holds: list[Hold]) -> tuple[Hold, Hold] | None:
+    """Two holds of which the second began before the first had ended; None if there are none.
+
+    Args:
+        holds: Those of all clients.
+    """
+    latest: Hold | None = None
+    for each in sorted(holds):
+        if latest is not None and each.began < latest.ended:
+            return latest, each
+        latest = each
+    return None
+
+
+def sealed(client: str, number: int, size: int) -> bytes:
+    """A document that tells whether it is whole; its length and bytes differ from those of its neighbours.
+
+    Args:
+        client: Who writes it.
+        number: Which of the client's documents it is.
+        size: Bytes of the smallest, roughly; others have up to three times as many.
+    """
+    body = f"{client} {number} ".encode() * (1 + (size * (1 + number % 3)) // 30)
+    return hashlib.sha256(body).digest() + body
+
+
+def is_whole(data: bytes) -> bool:
+    """Whether a document is one that `sealed` made.
+
+    Args:
+        data: The document.
+    """
+    return hashlib.sha256(data[32:]).digest() == data[:32]
