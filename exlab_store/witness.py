@@ -49,7 +49,8 @@ def sealed(client: str, number: int, size: int) -> bytes:
         number: Which of the client's documents it is.
         size: Bytes of the smallest, roughly; others have up to three times as many.
     """
-    body = f"{client} {number} ".encode() * (1 + (size * (1 + number % 3)) // 30)
+    label = f"{client} {number} ".encode()
+    body = label * (1 + size * (1 + number % 3) // len(label))
     return hashlib.sha256(body).digest() + body
 
 
