@@ -39,7 +39,7 @@ from exlab_store_posix.faults import did_not_happen, translated
 from exlab_store_posix.leftovers import Finder, remove_temporary
 from exlab_store_posix.locking import take_lock
 from exlab_store_posix.mounts import FileSystem, file_system_of
-from exlab_store_posix.replacing import write_temporary
+from exlab_store_posix.replacing import begin_temporary, make_durable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -164,29 +164,39 @@ class PosixBackend:
         """Temporary file, fsync, checks, rename, fsync of the directory."""
         target = self._base + key
         directory, _, name = target.rpartition("/")
+        temporary = f"{directory}/{temporary_name(name)}"
+        parent = -1
         replaced = False
         try:
-            descriptor = self._directories.open(directory)
             try:
-                temporary = f"{directory}/{temporary_name(name)}"
-                version = write_temporary(temporary, data, target)
+                file = begin_temporary(temporary, data, target)
+            except FileNotFoundError:
+                self._directories.make(directory)
+                file = begin_temporary(temporary, data, target)
+            try:
                 try:
-                    if lock is not None or expect is not ANY:
-                        self._check(key, expect, lock)
-                    try:
-                        os.replace(temporary, target)
-                    except OSError as error:
-                        if did_not_happen(error):
-                            raise
-                        raise _unknown("the rename failed", error, version_of(data)) from error
-                    replaced = True
+                    # While the disk works. A directory that cannot be opened refuses the write before it happened.
+                    parent = self._directories.open(directory)
+                    version = version_of(data)
+                    make_durable(file)
                 finally:
-                    if not replaced:
-                        _remove(temporary)
-                self._directories.settle(directory, descriptor)
+                    os.close(file)
+                if lock is not None or expect is not ANY:
+                    self._check(key, expect, lock)
+                try:
+                    os.replace(temporary, target)
+                except OSError as error:
+                    if did_not_happen(error):
+                        raise
+                    raise _unknown("the rename failed", error, version) from error
+                replaced = True
+                self._directories.settle(parent)
             finally:
-                if descriptor >= 0:
-                    os.close(descriptor)
+                if not replaced:
+                    # After a failed fsync the kernel may call the pages clean: this file is never tried again.
+                    _remove(temporary)
+                if parent >= 0:
+                    os.close(parent)
         except StoreError:
             raise
         except OSError as error:
@@ -235,7 +245,7 @@ class PosixBackend:
             try:
                 self._check(key, expect, lock)
                 deleted = self._unlink(target)
-                self._directories.settle(directory, descriptor)
+                self._directories.settle(descriptor)
             finally:
                 if descriptor >= 0:
                     os.close(descriptor)

@@ -6,6 +6,9 @@ import errno
 import os
 from contextlib import suppress
 
+from exlab_store import BackendUnavailable, StoreError
+from exlab_store_posix.faults import translated
+
 __all__ = ["Directories"]
 
 _OPEN_DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -34,26 +37,37 @@ class Directories:
     def open(self, directory: str) -> int:
         """Opens a directory so that it can be synchronised once something was done in it; makes it where it is missing.
 
-        Opening it first means that a directory that cannot be opened refuses a write before anything has happened.
+        Its own name, and on first use those of the directories above it, are durable then. Opening it first means
+        that a directory that cannot be opened refuses a write before anything has happened.
 
         Args:
             directory: The root or a directory below it; empty text for ``/``.
 
         Returns:
-            A descriptor, which the caller closes; -1 on Windows, which has no way to synchronise a directory.
+            A descriptor for `settle`, which the caller closes; -1 on Windows, which has no way to synchronise a
+            directory.
 
         Raises:
             FileNotFoundError: The root is missing and may not be made.
             OSError: From mkdir or open.
+            StoreError: The directories above it cannot be synchronised.
         """
         if os.name == "nt":
             self.make(directory)
             return -1
         try:
-            return os.open(directory or "/", _OPEN_DIRECTORY)
+            descriptor = os.open(directory or "/", _OPEN_DIRECTORY)
         except FileNotFoundError:
             self.make(directory)
-            return os.open(directory, _OPEN_DIRECTORY)
+            descriptor = os.open(directory, _OPEN_DIRECTORY)
+        status = os.fstat(descriptor)
+        if self._durable.get(directory) != (status.st_dev, status.st_ino):
+            try:
+                self._settle_all_above(directory, status)
+            except BaseException:
+                os.close(descriptor)
+                raise
+        return descriptor
 
     def make(self, directory: str) -> None:
         """Makes a directory below the root, and those above it that are missing, with the umask's mode.
@@ -78,26 +92,24 @@ class Directories:
         if missing:
             self._durable.pop(directory, None)
 
-    def settle(self, directory: str, descriptor: int) -> None:
-        """Makes the names in a directory durable, and on first use those of the directories above it.
+    def settle(self, descriptor: int) -> None:
+        """Makes the names in a directory durable.
 
         Args:
-            directory: What was given to `open`.
-            descriptor: What that gave.
+            descriptor: What `open` gave.
 
         Raises:
-            OSError: From open or fsync: it is unknown whether the names are durable.
+            OSError: From fsync: it is unknown whether the names are durable.
         """
         if descriptor < 0:
             return
         try:
             os.fsync(descriptor)
         except OSError as error:
-            self._tolerate(error)
-        status = os.fstat(descriptor)
-        identity = status.st_dev, status.st_ino
-        if self._durable.get(directory) == identity:
-            return
+            if self._strict or error.errno not in _REFUSES_FSYNC:
+                raise
+
+    def _settle_all_above(self, directory: str, status: os.stat_result) -> None:
         path = directory
         while path != self._root:
             path = path.rpartition("/")[0]
@@ -106,7 +118,7 @@ class Directories:
             # Above a mount point nothing of ours can be new.
             path = path.rpartition("/")[0]
             self._settle_above(path)
-        self._durable[directory] = identity
+        self._durable[directory] = status.st_dev, status.st_ino
 
     def _settle_above(self, path: str) -> None:
         try:
@@ -116,10 +128,14 @@ class Directories:
         try:
             os.fsync(descriptor)
         except OSError as error:
-            self._tolerate(error)
+            if self._strict or error.errno not in _REFUSES_FSYNC:
+                raise _not_durable(error) from error
         finally:
             os.close(descriptor)
 
-    def _tolerate(self, error: OSError) -> None:
-        if self._strict or error.errno not in _REFUSES_FSYNC:
-            raise error
+
+def _not_durable(error: OSError) -> StoreError:
+    found = translated(error, "make the document's folders durable")
+    if isinstance(found, BackendUnavailable):
+        found.exhausted = True  # a kernel tells of a failure once: that a second fsync succeeds proves nothing
+    return found

@@ -12,14 +12,10 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from exlab_store import version_of
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from exlab_store import Version
-
-__all__ = ["write_temporary"]
+__all__ = ["begin_temporary", "make_durable"]
 
 _CREATE = (
     os.O_WRONLY
@@ -30,24 +26,37 @@ _CREATE = (
     | getattr(os, "O_BINARY", 0)
 )
 
-_LARGE = 32 * 1024
-
 if sys.platform == "darwin":
     import fcntl
 
-    def _fsync(descriptor: int) -> None:
-        # fsync(2) on macOS leaves the data in the drive's cache; F_FULLFSYNC does not.
+    def make_durable(descriptor: int) -> None:
+        """Waits until the disk has a file: fsync(2) on macOS leaves it in the drive's cache, F_FULLFSYNC does not."""
         fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
 else:
-    _fsync: Callable[[int], None] = os.fsync
+    make_durable: Callable[[int], None] = os.fsync
+    """Waits until the disk has a file."""
+
+if hasattr(os, "posix_fadvise"):
+
+    def _begin_to_reach_the_disk(descriptor: int) -> None:
+        # This advice is what makes Linux begin to write at once. Pages that are not written yet stay in its memory,
+        # so that readers do not wait for the disk.
+        try:
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        except OSError:
+            pass  # advice: the fsync does it all
+else:
+
+    def _begin_to_reach_the_disk(descriptor: int) -> None:
+        pass
 
 
 # After every wait for the disk, the processor's caches are cold, and then a Python function costs 3 us: so there are
 # few of them on this path.
 
 
-def write_temporary(path: str, data: bytes, target: str) -> Version:
-    """Writes a new file and makes its data durable; on any error it is removed.
+def begin_temporary(path: str, data: bytes, target: str) -> int:
+    """Writes a new file and has the disk begin to store it; on any error it is removed.
 
     Args:
         path: With a name from `exlab_store.temporary_name`; whatever stands there, a symbolic link too, is refused.
@@ -56,7 +65,7 @@ def write_temporary(path: str, data: bytes, target: str) -> Version:
             new file has mode ``0666 & ~umask``.
 
     Returns:
-        The version of the document.
+        A descriptor of the file, for `make_durable`; the caller closes it.
 
     Raises:
         OSError: From any system call.
@@ -64,34 +73,17 @@ def write_temporary(path: str, data: bytes, target: str) -> Version:
     # 0666, not mkstemp's 0600: other accounts of the share must be able to read the document.
     descriptor = os.open(path, _CREATE, 0o666)
     try:
-        try:
-            _keep_access(descriptor, target)
-            written = os.write(descriptor, data)
-            if written != len(data):
-                _write_on(descriptor, data, written)
-            if len(data) >= _LARGE:
-                _begin_to_reach_the_disk(descriptor)
-            version = version_of(data)
-            _fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _keep_access(descriptor, target)
+        written = os.write(descriptor, data)
+        if written != len(data):
+            _write_on(descriptor, data, written)
+        _begin_to_reach_the_disk(descriptor)
     except BaseException:
-        # After a failed fsync the kernel may call the pages clean: this file is never tried again.
+        os.close(descriptor)
         with suppress(OSError):
             os.unlink(path)
         raise
-    return version
-
-
-def _begin_to_reach_the_disk(descriptor: int) -> None:
-    """Has the disk work while the version is computed, which takes as long as a third of the write of 1 MiB.
-
-    The advice is what makes Linux begin to write at once. Pages that are not written yet stay in its memory, so that
-    readers do not wait for the disk.
-    """
-    if hasattr(os, "posix_fadvise"):
-        with suppress(OSError):
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    return descriptor
 
 
 def _write_on(descriptor: int, data: bytes, written: int) -> None:

@@ -112,11 +112,10 @@ def test_the_file_of_a_writer_that_is_at_work_is_left_to_it(
 ) -> None:
     program = (
         "import sys, exlab_store_posix.backend as backend; from exlab_store import open_store\n"
-        "written = backend.write_temporary\n"
-        "def paused(path, data, target):\n"
-        "    version = written(path, data, target); print('written', flush=True); sys.stdin.read()\n"
-        "    return version\n"
-        "backend.write_temporary = paused\n"
+        "make_durable = backend.make_durable\n"
+        "def paused(descriptor):\n"
+        "    make_durable(descriptor); print('written', flush=True); sys.stdin.read()\n"
+        "backend.make_durable = paused\n"
         "open_store(sys.argv[1]).atomic_write('a.json', b'new')"
     )
     with subprocess.Popen(

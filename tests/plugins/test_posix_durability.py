@@ -59,20 +59,22 @@ def test_a_write_is_file_fsync_then_rename_then_directory_fsync(tmp_path: Path) 
 def test_the_first_write_into_new_folders_synchronises_each_and_the_one_above_them(tmp_path: Path) -> None:
     steps = _steps(_traced(WRITES, str(tmp_path), "x/y/a.json"), tmp_path)
     begin = steps.index("mkdir x")
-    assert steps[begin : begin + 4] == ["mkdir x", "mkdir x/y", "fsync TMP", "rename x/y/a.json"]
-    assert {"fsync x/y", "fsync x", "fsync ROOT"} <= set(steps[begin + 4 :])
+    assert steps[begin : begin + 4] == ["mkdir x", "mkdir x/y", "fsync x", "fsync ROOT"]
+    assert steps[-3:] == ["fsync TMP", "rename x/y/a.json", "fsync x/y"]
 
 
 def test_a_new_root_is_synchronised_up_to_what_existed(tmp_path: Path) -> None:
     steps = _steps(_traced(WRITES, str(tmp_path / "new" / "place"), "a.json"), tmp_path)
-    assert {"fsync new/place", "fsync new", "fsync ROOT"} <= set(steps[steps.index("rename new/place/a.json") :])
+    assert {"fsync new", "fsync ROOT"} <= set(steps[steps.index("mkdir new/place") : steps.index("fsync TMP")])
+    assert steps[-1] == "fsync new/place"
 
 
 def test_folders_that_another_process_has_made_are_synchronised_too(tmp_path: Path) -> None:
     """Its maker may not have done so yet, and what is in a folder is not durable before the folder is."""
     (tmp_path / "x" / "y").mkdir(parents=True)
     steps = _steps(_traced(WRITES, str(tmp_path), "x/y/a.json"), tmp_path)
-    assert {"fsync x/y", "fsync x", "fsync ROOT"} <= set(steps[steps.index("rename x/y/a.json") :])
+    assert {"fsync x", "fsync ROOT"} <= set(steps[: steps.index("fsync TMP")])
+    assert steps[-3:] == ["fsync TMP", "rename x/y/a.json", "fsync x/y"]
 
 
 def test_the_second_write_into_a_folder_synchronises_only_that_folder(tmp_path: Path) -> None:
@@ -101,13 +103,13 @@ with open_store(sys.argv[1], retry=None) as store:
 """
 
 
-def _with_fault(tmp_path: Path, fault: str) -> tuple[str, bytes, list[str]]:
+def _with_fault(tmp_path: Path, fault: str, program: str = INJECTED) -> tuple[str, bytes, list[str]]:
     """The outcome, the stored bytes and the names in the directory after a write that meets a fault."""
     if shutil.which("strace") is None:
         lacking("install strace to inject faults into system calls")
     (tmp_path / "a.json").write_bytes(b"old")
     result = subprocess.run(
-        ["strace", "-f", "-o", "/dev/null", "-e", f"inject={fault}", sys.executable, "-c", INJECTED, str(tmp_path)],
+        ["strace", "-f", "-o", "/dev/null", "-e", f"inject={fault}", sys.executable, "-c", program, str(tmp_path)],
         capture_output=True,
         text=True,
         check=False,
@@ -129,6 +131,24 @@ def test_a_fault_before_the_rename_leaves_the_old_document_and_no_temporary_file
 
 def test_a_fault_of_the_directory_s_fsync_is_an_unknown_outcome(tmp_path: Path) -> None:
     assert _with_fault(tmp_path, "fsync:error=EIO:when=2") == ("write_outcome_unknown", b"new", ["a.json"])
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [("fsync:error=EIO:when=1", "backend_unavailable"), ("fsync:error=ENOSPC:when=1", "storage_full")],
+)
+def test_a_folder_whose_name_cannot_be_made_durable_refuses_the_write_and_is_not_tried_twice(
+    tmp_path: Path, fault: str, code: str
+) -> None:
+    """A kernel tells of a failure once: the next fsync would succeed and prove nothing."""
+    (tmp_path / "x").mkdir()
+    program = INJECTED.replace("retry=None", "retry=Retry(attempts=3, wait=0.001)").replace('"a.json"', '"x/a.json"')
+    assert _with_fault(tmp_path, fault, program.replace("import StoreError", "import Retry, StoreError")) == (
+        code,
+        b"old",
+        ["a.json", "x"],
+    )
+    assert list((tmp_path / "x").iterdir()) == []
 
 
 def test_a_rename_whose_result_proves_nothing_is_an_unknown_outcome(tmp_path: Path) -> None:

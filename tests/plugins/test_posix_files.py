@@ -227,8 +227,8 @@ def test_an_interrupted_write_leaves_nothing(tmp_path: Path) -> None:
         "def interrupted(descriptor):\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    real(descriptor)\n"
-        "import exlab_store_posix.replacing as replacing\n"
-        "replacing._fsync = interrupted\n"
+        "import exlab_store_posix.backend as backend\n"
+        "backend.make_durable = interrupted\n"
         "open_store(sys.argv[1]).atomic_write('a.json', b'x' * 1000000)\n"
     )
     result = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=False)

@@ -370,14 +370,14 @@ def test_a_writer_whose_file_was_swept_away_says_that_nothing_was_written(
     posix: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     posix.atomic_write("a.json", b"old")
-    written = posix_backend.write_temporary
+    make_durable = posix_backend.make_durable
 
-    def write_and_be_swept(path: str, data: bytes, target: str) -> None:
-        written(path, data, target)
+    def make_durable_and_be_swept(descriptor: int) -> None:
+        make_durable(descriptor)
         (found,) = posix.list_leftovers()
         posix.remove_leftover(found)
 
-    monkeypatch.setattr(posix_backend, "write_temporary", write_and_be_swept)
+    monkeypatch.setattr(posix_backend, "make_durable", make_durable_and_be_swept)
     with open_store(tmp_path, retry=None) as store, pytest.raises(BackendUnavailable):
         store.atomic_write("a.json", b"new")
     assert posix.read_snapshot("a.json").data == b"old"
