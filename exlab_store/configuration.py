@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, cast, get_args
@@ -114,7 +113,7 @@ class StoreEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if isinstance(password, SecretSource):
             password = password.fetch(username)
         path = f"{parsed.path.rstrip('/')}/{folder}" if folder else parsed.path
-        return replace(parsed, username=username, password=password, path=path)
+        return msgspec.structs.replace(parsed, username=username, password=password, path=path)
 
 
 class Configuration(msgspec.Struct, frozen=True):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field, replace
+from typing import Any
+
+import msgspec
 
 from exlab_store.errors import LocationError
 
@@ -44,8 +46,7 @@ def redacted(text: str) -> str:
     return _SECRET.sub(":***@", text)
 
 
-@dataclass(frozen=True, slots=True)
-class Location:
+class Location(msgspec.Struct, frozen=True):
     """A place that holds documents.
 
     Attributes:
@@ -64,8 +65,8 @@ class Location:
     path: str = ""
     port: int | None = None
     username: str | None = None
-    password: str | None = field(default=None, repr=False)
-    create: bool = field(default=False, repr=False)
+    password: str | None = None
+    create: bool = False
 
     @classmethod
     def parse(cls, location: str | os.PathLike[str], *, create: bool = False) -> Location:
@@ -102,7 +103,14 @@ class Location:
     @property
     def parent(self) -> Location:
         """The folder that holds this location; the location itself at the top."""
-        return replace(self, path=self.path.rpartition("/")[0] or ("" if self.host else self.path[:1]))
+        return msgspec.structs.replace(self, path=self.path.rpartition("/")[0] or ("" if self.host else self.path[:1]))
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        # What a struct has by itself would show the password.
+        return [(name, getattr(self, name)) for name in ("scheme", "host", "path", "port", "username")]
+
+    def __repr__(self) -> str:
+        return f"Location({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
 
     def __str__(self) -> str:
         user = ""

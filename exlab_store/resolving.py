@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
+
+import msgspec
 
 from exlab_store.errors import LocationError
 from exlab_store.location import Location, redacted
@@ -77,7 +78,7 @@ def as_document(location: DocumentLocation) -> StorePath:
         path = _store_at(folder or location, name if folder else "") / name
     else:
         parsed = Location.parse(location)
-        path = _store_at(replace(parsed.parent, create=True), parsed.name) / parsed.name
+        path = _store_at(msgspec.structs.replace(parsed.parent, create=True), parsed.name) / parsed.name
     with _mutex:
         if len(_documents) >= _LIMIT:
             _documents.clear()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, cast, overload
+
+import msgspec
 
 from exlab_store import registry
 from exlab_store.addresses import address_of, place_of, placed
@@ -122,7 +123,7 @@ def _open_named(
 
     try:
         entry, folder = named_store(name, config)
-        location = replace(entry.location(folder, options), create=create)
+        location = msgspec.structs.replace(entry.location(folder, options), create=create)
     except StoreError as error:
         error.location = error.location or name
         raise

@@ -155,8 +155,10 @@ class PosixBackend:
         except OSError as error:
             raise translated(error, "read the document") from error
         finally:
-            with suppress(OSError):  # what was read is read
+            try:
                 os.close(descriptor)
+            except OSError:
+                pass  # what was read is read
         return Snapshot(data)
 
     @hookimpl

@@ -111,16 +111,20 @@ class FileLock:
         owner: Who holds it.
         path: The lock file.
         descriptor: Of the lock file; closed by `release`.
+        status: Of the lock file.
         byte_0: Whether the open file description lock was taken too.
     """
 
-    __slots__ = ("_byte_0", "_descriptor", "_path", "key", "owner")
+    __slots__ = ("_byte_0", "_descriptor", "_path", "_status", "key", "owner")
 
-    def __init__(self, key: str, owner: LockOwner, path: str, descriptor: int, byte_0: bool) -> None:
+    def __init__(
+        self, key: str, owner: LockOwner, path: str, descriptor: int, status: os.stat_result, byte_0: bool
+    ) -> None:
         self.key = key
         self.owner = owner
         self._path = path
         self._descriptor = descriptor
+        self._status = status
         self._byte_0 = byte_0
         _held.add(self)
 
@@ -133,7 +137,9 @@ class FileLock:
         if self._descriptor < 0:
             raise LockLost("the lock was released")
         try:
-            still_there = _stands_at(self._path, os.fstat(self._descriptor))
+            # A server may give the number of a file that another client has deleted to a new one, while this is open.
+            status = self._status if self._byte_0 else os.fstat(self._descriptor)
+            still_there = _stands_at(self._path, status)
         except OSError as error:
             raise LockLost(f"the lock file cannot be examined: {error.strerror}") from error
         if not still_there:
@@ -218,7 +224,7 @@ def take_lock(
                     _pwrite(descriptor, b"\n%b\n" % _encode(owner), 0)
                 except OSError:
                     pass  # a hint for those who wait; a full disk must not keep anybody from locking
-                return FileLock(key, owner, path, descriptor, byte_0)
+                return FileLock(key, owner, path, descriptor, status, byte_0)
         except BaseException:
             os.close(descriptor)
             raise
@@ -228,9 +234,10 @@ def take_lock(
 def _stands_at(path: str, status: os.stat_result) -> bool:
     """Whether an open file is still the one that others find under its name."""
     try:
-        return os.path.samestat(status, os.stat(path, follow_symlinks=False))
+        found = os.lstat(path)
     except FileNotFoundError:
         return False
+    return found.st_ino == status.st_ino and found.st_dev == status.st_dev
 
 
 def _refuse_what_is_no_lock_file(status: os.stat_result) -> NoReturn:

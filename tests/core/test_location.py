@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from pprint import pformat
 
 import pytest
+from rich.pretty import pretty_repr
 
 from exlab_store import Location, LocationError
 
@@ -59,7 +61,7 @@ def test_what_is_shown_can_be_read_back(text: str) -> None:
 def test_a_password_is_in_no_text_of_a_location() -> None:
     location = Location.parse("smb://svc:hunter2@nas/lab")
     assert location.password == "hunter2"
-    assert "hunter2" not in f"{location} {location!r}"
+    assert "hunter2" not in f"{location} {location!r} {pretty_repr(location)} {pformat(location)}"
     assert str(location) == "smb://svc:***@nas/lab"
 
 
