@@ -41,7 +41,8 @@ __all__ = ["AsyncStore", "AsyncStorePath"]
 T = TypeVar("T")
 
 # Pauses between two attempts at a lock that another process holds, in seconds: growing, and jittered. Only for those
-# who find all threads busy that may wait for other processes.
+# who find all threads busy that may wait for other processes. Together they ask about as often however many they are:
+# one alone would be passed over again and again if it asked as rarely as one of many.
 _FIRST_PAUSE = 0.001
 _LONGEST_PAUSE = 0.064
 
@@ -226,8 +227,10 @@ class AsyncStore:
                         raise LockTimeout(
                             message, holder=error.holder, key=error.key, location=error.location
                         ) from error
-                await anyio.sleep(min(remaining, pause * random.uniform(0.5, 1.5)))  # noqa: S311  # no secret
-                pause = min(pause * 2, _LONGEST_PAUSE)
+                with self._workers.asking() as tasks:
+                    pause = min(pause, tasks * _FIRST_PAUSE, _LONGEST_PAUSE)
+                    await anyio.sleep(min(remaining, pause * random.uniform(0.5, 1.5)))  # noqa: S311  # no secret
+                pause *= 2
         finally:
             reserved.end()
 

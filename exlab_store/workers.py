@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakSet, WeakValueDictionary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
     from concurrent.futures import Future
 
     from exlab_store.location import Location
@@ -39,6 +40,7 @@ class Workers:
         self.patient = threading.Semaphore(_PATIENT)
         self._executor: ThreadPoolExecutor | None = None
         self._users = 0
+        self._asking = 0
         self._mutex = threading.RLock()  # the garbage collector may make a store leave, at any moment
         _all.add(self)
 
@@ -68,11 +70,23 @@ class Workers:
                 self._executor = ThreadPoolExecutor(THREADS_PER_SHARE, thread_name_prefix="exlab-store")
             return self._executor.submit(call)
 
+    @contextmanager
+    def asking(self) -> Generator[int]:
+        """Counts a task that asks again and again for a lock; gives how many there are."""
+        with self._mutex:
+            self._asking += 1
+        try:
+            yield self._asking
+        finally:
+            with self._mutex:
+                self._asking -= 1
+
     def forget_threads(self) -> None:
         """Starts afresh in a forked child, which has none of the threads."""
         self.patient = threading.Semaphore(_PATIENT)
         self._mutex = threading.RLock()
         self._executor = None
+        self._asking = 0
 
 
 _all: WeakSet[Workers] = WeakSet()
