@@ -39,7 +39,8 @@ from exlab_store_posix.faults import did_not_happen, translated
 from exlab_store_posix.leftovers import Finder, remove_temporary
 from exlab_store_posix.locking import take_lock
 from exlab_store_posix.mounts import FileSystem, file_system_of
-from exlab_store_posix.replacing import begin_temporary, make_durable
+from exlab_store_posix.replacing import create_temporary, keep_access, make_durable, write_out
+from exlab_store_posix.versioning import LARGE, NOT_YET, begin_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -171,18 +172,24 @@ class PosixBackend:
         replaced = False
         try:
             try:
-                file = begin_temporary(temporary, data, target)
+                file = create_temporary(temporary)
             except FileNotFoundError:
                 self._directories.make(directory)
-                file = begin_temporary(temporary, data, target)
+                file = create_temporary(temporary)
             try:
                 try:
-                    # While the disk works. A directory that cannot be opened refuses the write before it happened.
+                    keep_access(file, target)
+                    pending = None if len(data) < LARGE else begin_version(data)
+                    write_out(file, data)
+                    # The rest is done while the disk works. A directory that cannot be opened refuses the write here,
+                    # before anything has happened.
                     parent = self._directories.open(directory)
-                    version = version_of(data)
+                    version = version_of(data) if pending is None else NOT_YET
                     make_durable(file)
                 finally:
                     os.close(file)
+                if pending is not None:
+                    version = pending.result()
                 if lock is not None or expect is not ANY:
                     self._check(key, expect, lock)
                 try:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["begin_temporary", "make_durable"]
+__all__ = ["create_temporary", "keep_access", "make_durable", "write_out"]
 
 _CREATE = (
     os.O_WRONLY
@@ -38,7 +38,7 @@ else:
 
 if hasattr(os, "posix_fadvise"):
 
-    def _begin_to_reach_the_disk(descriptor: int) -> None:
+    def _begin_to_store(descriptor: int) -> None:
         # This advice is what makes Linux begin to write at once. Pages that are not written yet stay in its memory,
         # so that readers do not wait for the disk.
         try:
@@ -47,52 +47,42 @@ if hasattr(os, "posix_fadvise"):
             pass  # advice: the fsync does it all
 else:
 
-    def _begin_to_reach_the_disk(descriptor: int) -> None:
+    def _begin_to_store(descriptor: int) -> None:
         pass
 
+
+_PART = 512 * 1024
 
 # After every wait for the disk, the processor's caches are cold, and then a Python function costs 3 us: so there are
 # few of them on this path.
 
 
-def begin_temporary(path: str, data: bytes, target: str) -> int:
-    """Writes a new file and has the disk begin to store it; on any error it is removed.
+def create_temporary(path: str) -> int:
+    """Makes a new file, with mode ``0666 & ~umask``.
 
     Args:
         path: With a name from `exlab_store.temporary_name`; whatever stands there, a symbolic link too, is refused.
-        data: The whole document.
-        target: The document that will be replaced: if it is a file, its mode and group are kept; otherwise the
-            new file has mode ``0666 & ~umask``.
 
     Returns:
-        A descriptor of the file, for `make_durable`; the caller closes it.
+        Its descriptor.
 
     Raises:
-        OSError: From any system call.
+        OSError: From open.
     """
     # 0666, not mkstemp's 0600: other accounts of the share must be able to read the document.
-    descriptor = os.open(path, _CREATE, 0o666)
-    try:
-        _keep_access(descriptor, target)
-        written = os.write(descriptor, data)
-        if written != len(data):
-            _write_on(descriptor, data, written)
-        _begin_to_reach_the_disk(descriptor)
-    except BaseException:
-        os.close(descriptor)
-        with suppress(OSError):
-            os.unlink(path)
-        raise
-    return descriptor
+    return os.open(path, _CREATE, 0o666)
 
 
-def _write_on(descriptor: int, data: bytes, written: int) -> None:
-    view = memoryview(data)
-    while written < len(data):
-        written += os.write(descriptor, view[written:])
+def keep_access(descriptor: int, target: str) -> None:
+    """Gives a new file the mode, owner and group of the document that it will replace, as far as is allowed.
 
+    Args:
+        descriptor: Of the new file, which is empty yet: nobody is to read what the document's mode hides.
+        target: The document; if there is none, or no file, nothing is done.
 
-def _keep_access(descriptor: int, target: str) -> None:
+    Raises:
+        OSError: From fstat, fchown or fchmod.
+    """
     try:
         old = os.lstat(target)
     except OSError:  # there is none, or the rename will say what is wrong with it
@@ -108,3 +98,20 @@ def _keep_access(descriptor: int, target: str) -> None:
             os.fchown(descriptor, old.st_uid, -1)
     if stat.S_IMODE(old.st_mode) != stat.S_IMODE(new.st_mode):
         os.fchmod(descriptor, old.st_mode & 0o777)
+
+
+def write_out(descriptor: int, data: bytes) -> None:
+    """Writes a document into a new file and has the disk begin to store it.
+
+    Args:
+        descriptor: Of the new file.
+        data: The whole document.
+
+    Raises:
+        OSError: From write.
+    """
+    written = os.write(descriptor, data if len(data) <= _PART else memoryview(data)[:_PART])
+    _begin_to_store(descriptor)
+    while written < len(data):  # the disk stores one part while the next is copied
+        written += os.write(descriptor, memoryview(data)[written : written + _PART])
+        _begin_to_store(descriptor)
