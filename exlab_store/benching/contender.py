@@ -19,26 +19,33 @@ if TYPE_CHECKING:
 
     from exlab_store.store import Store
 
-__all__ = ["GO", "READY", "Job", "Turns", "contend", "serve"]
+__all__ = ["READY", "Job", "Place", "Turns", "contend", "serve"]
 
 READY = b"ready\n"
-GO = b"go\n"
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where the lock is that is wanted.
+
+    Attributes:
+        location: The store's location, with whatever secret it has.
+        key: The document whose lock it is.
+    """
+
+    location: str
+    key: str
 
 
 class Job(msgspec.Struct, frozen=True):
     """What a contender does.
 
     Attributes:
-        location: The store's location, with whatever secret it has.
-        key: The document whose lock is wanted.
         bare: The path of a file whose flock is taken instead of the store's lock, or empty text.
         seconds: How long to go on.
         hold: Seconds that the lock is kept.
         think: Seconds between two locks.
     """
 
-    location: str
-    key: str
     bare: str
     seconds: float
     hold: float
@@ -59,14 +66,19 @@ class Turns(msgspec.Struct, frozen=True):
     waits: list[float]
 
 
-def contend(job: Job, store: Store | None) -> Turns:
+def contend(job: Job, store: Store, key: str, stopped: Callable[[], bool] = lambda: False) -> Turns:
     """Does the job.
 
     Args:
         job: What.
-        store: The store; None with a bare path.
+        store: The store.
+        key: The document whose lock is wanted.
+        stopped: Asked after each lock; True ends the job before its time.
+
+    Raises:
+        StoreError: The lock could not be taken or given back.
     """
-    take = _bare(job.bare) if store is None else _of_store(store, job.key)
+    take = _bare(job.bare) if job.bare else _of_store(store, key)
     waits: list[float] = []
     begin = time.monotonic()
     end = begin + job.seconds
@@ -77,7 +89,7 @@ def contend(job: Job, store: Store | None) -> Turns:
         if job.hold:
             time.sleep(job.hold)
         give_back()
-        if time.monotonic() >= end:
+        if time.monotonic() >= end or stopped():
             return Turns(begin, time.monotonic(), waits)
         if job.think:
             time.sleep(job.think)
@@ -96,20 +108,26 @@ def _bare(path: str) -> Callable[[], Callable[[], None]]:
 
 
 def serve() -> None:
-    """Does the job that standard input says, and answers on standard output with a pickle of what came of it."""
+    """Opens the place that standard input names, and does one job after the other that it says.
+
+    Each is answered on standard output with a pickle of what came of it. Nothing is opened before the place is told:
+    one whose parent has gone meanwhile finds the end of its input, and leaves no trace.
+    """
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not get among the answers
-    job = msgspec.json.decode(requests.readline(), type=Job)
+    line = requests.readline()
+    if not line:
+        return
     try:
-        store = None if job.bare else open_store(job.location)
-        if store is not None:
-            store.lock(job.key).release()
-        answers.write(READY)
-        answers.flush()
-        if requests.readline() != GO:
-            return  # whoever wanted to know has gone
-        answer: tuple[bool, object] = (True, contend(job, store))
+        place = msgspec.json.decode(line, type=Place)
+        with open_store(place.location) as store:
+            store.lock(place.key).release()
+            answers.write(READY)
+            answers.flush()
+            for line in requests:
+                turns = contend(msgspec.json.decode(line, type=Job), store, place.key)
+                answers.write(pickle.dumps((True, turns)))
+                answers.flush()
     except StoreError as error:
-        answer = (False, error)
-    answers.write(pickle.dumps(answer))
-    answers.flush()
+        answers.write(pickle.dumps((False, error)))
+        answers.flush()

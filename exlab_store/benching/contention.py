@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import subprocess
@@ -12,83 +13,131 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from exlab_store.benching.contender import GO, READY, contend
+from exlab_store.benching.contender import READY, contend
 from exlab_store.benching.figures import crowd_of
 from exlab_store.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
-    from typing import Self
+    from typing import IO, Self
 
-    from exlab_store.benching.contender import Job, Turns
+    from exlab_store.benching.contender import Job, Place, Turns
     from exlab_store.benching.figures import Crowd
     from exlab_store.store import Store
 
-__all__ = ["contended_by_processes", "contended_by_threads"]
+__all__ = ["Processes", "contended_by_threads", "crowd_after"]
 
 _PROGRAM = "from exlab_store.benching.contender import serve; serve()"
 _LAST_WORDS = 3.0
 
 
-def contended_by_processes(number: int, job: Job) -> Crowd:
-    """Has processes do the job at the same time.
+class Processes:
+    """Processes that want a lock at the same time, with the store open as long as the context.
 
     Args:
-        number: How many.
-        job: What each of them does.
-
-    Raises:
-        StoreError: One of them could not, or has died.
+        number: How many there are at most.
+        place: Where the lock is.
     """
-    with ExitStack() as stack:
-        contenders = [stack.enter_context(_Process(job)) for _ in range(number)]
+
+    def __init__(self, number: int, place: Place) -> None:
+        self._number = number
+        self._place = place
+        self._stack = ExitStack()
+        self._contenders: list[_Process] = []
+
+    def contended(self, number: int, job: Job) -> list[Turns]:
+        """Has some of them do a job at the same time; the others do nothing.
+
+        Args:
+            number: How many.
+            job: What each of them does.
+
+        Raises:
+            StoreError: One of them could not, or has died.
+        """
+        contenders = self._contenders[:number]
         for contender in contenders:
-            contender.await_ready()
-        for contender in contenders:
-            contender.go()
-        return _crowd_of([contender.turns() for contender in contenders])
+            contender.tell(job)
+        return [contender.turns() for contender in contenders]
+
+    def __enter__(self) -> Self:
+        """Starts them.
+
+        Raises:
+            StoreError: One of them cannot open the store.
+        """
+        with ExitStack() as stack:
+            for _ in range(self._number):
+                self._contenders.append(stack.enter_context(_Process()))
+            # Only now, when all of them would be ended: one that nobody knows of must not open the store.
+            for contender in self._contenders:
+                contender.tell(self._place)
+            for contender in self._contenders:
+                contender.await_ready()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(exc_type, exc, traceback)
 
 
-def contended_by_threads(number: int, job: Job, store: Store) -> Crowd:
-    """Has threads of this process do the job at the same time.
+def contended_by_threads(number: int, job: Job, store: Store, key: str) -> list[Turns]:
+    """Has threads of this process do a job at the same time.
 
     Args:
         number: How many.
         job: What each of them does.
         store: The store that they share.
+        key: The document whose lock they want.
 
     Raises:
         StoreError: One of them could not.
     """
     turns: list[Turns] = []
     failures: list[Exception] = []
+    stop = threading.Event()
 
     def work() -> None:
         try:
-            turns.append(contend(job, store))
+            turns.append(contend(job, store, key, stop.is_set))
         except Exception as error:
             failures.append(error)
 
     threads = [threading.Thread(target=work) for _ in range(number)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    started: list[threading.Thread] = []
+    try:
+        for thread in threads:
+            thread.start()
+            started.append(thread)
+        for thread in threads:
+            thread.join()
+    finally:
+        stop.set()
+        for thread in started:
+            thread.join()
     if failures:
         raise failures[0]
-    return _crowd_of(turns)
+    return turns
 
 
-def _crowd_of(turns: Sequence[Turns]) -> Crowd:
-    seconds = max(each.ended for each in turns) - min(each.began for each in turns)
-    return crowd_of([each.waits for each in turns], seconds)
+def crowd_after(rounds: Sequence[Sequence[Turns]]) -> Crowd:
+    """The figures of a crowd.
+
+    Args:
+        rounds: What became of the job, of each round and each contender in it; the same contenders in all rounds.
+    """
+    seconds = sum(max(each.ended for each in turns) - min(each.began for each in turns) for turns in rounds)
+    waits = [[wait for each in turns for wait in each.waits] for turns in zip(*rounds, strict=True)]
+    return crowd_of(waits, seconds)
 
 
 class _Process:
     """A contender in a process of its own, which ends when the context does."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self) -> None:
         self._process = subprocess.Popen(  # noqa: S603  # this very interpreter
             [sys.executable, "-P", "-c", _PROGRAM],
             stdin=subprocess.PIPE,
@@ -98,41 +147,36 @@ class _Process:
             start_new_session=True,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
-        # On standard input, as arguments are visible to others on a machine.
-        self._tell(msgspec.json.encode(job) + b"\n")
+
+    def tell(self, message: Place | Job) -> None:
+        """Sends a message, on standard input: arguments are visible to others on a machine."""
+        # One that has died is heard of through its answer.
+        with suppress(OSError):
+            if self._process.stdin is not None:
+                self._process.stdin.write(msgspec.json.encode(message) + b"\n")
+                self._process.stdin.flush()
 
     def await_ready(self) -> None:
         """Waits until it has opened the store."""
         assert self._process.stdout is not None  # noqa: S101  # it is a pipe
         line = self._process.stdout.readline()
         if line != READY:
-            self._judge(line + self._process.stdout.read())
-
-    def go(self) -> None:
-        """Lets it begin."""
-        self._tell(GO)
+            self._judge(io.BytesIO(line + self._process.stdout.read()))
 
     def turns(self) -> Turns:
         """What became of the job, when its time is over."""
         assert self._process.stdout is not None  # noqa: S101  # it is a pipe
-        return self._judge(self._process.stdout.read())
+        return self._judge(self._process.stdout)
 
-    def _judge(self, answer: bytes) -> Turns:
+    def _judge(self, answers: IO[bytes]) -> Turns:
         try:
-            done, result = pickle.loads(answer)  # noqa: S301  # from a process that we started
+            done, result = pickle.load(answers)  # noqa: S301  # from a process that we started
         except (pickle.UnpicklingError, EOFError) as error:
             raise StoreError("a process that should compete for the lock has died") from error
         if not done:
             raise result
         turns: Turns = result
         return turns
-
-    def _tell(self, line: bytes) -> None:
-        # One that has died is heard of through its answer.
-        with suppress(OSError):
-            if self._process.stdin is not None:
-                self._process.stdin.write(line)
-                self._process.stdin.flush()
 
     def __enter__(self) -> Self:
         return self

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from exlab_store.benching.bare import AVAILABLE, BareFiles
 from exlab_store.configuration import named_store
-from exlab_store.doctor.bypass import find_bypass
-from exlab_store.errors import DocumentNotFound, StoreError
+from exlab_store.doctor.bypass import NO_FOLDER, find_bypass
+from exlab_store.errors import BackendUnavailable, DocumentNotFound, StoreError
 from exlab_store.store import open_store
 
 if TYPE_CHECKING:
@@ -20,9 +20,15 @@ if TYPE_CHECKING:
 
     from exlab_store.store import Store
 
-__all__ = ["Folder"]
+__all__ = ["PREFIX", "SIZES", "Folder"]
 
-_DOCUMENTS = ("2048.json", "65536.json", "1048576.json", "update.json")
+PREFIX = "exlab-store-bench-"
+"""How its name begins."""
+
+SIZES = (2048, 65536, 1048576)
+"""Bytes of the documents that are written."""
+
+_DOCUMENTS = (*(f"{size}.json" for size in SIZES), "update.json")
 
 
 class Folder:
@@ -35,8 +41,9 @@ class Folder:
     def __init__(self, location: str) -> None:
         self.location = location
         self.store: Store = open_store(location)
-        self._name = f"exlab-store-bench-{secrets.token_hex(8)}"
+        self._name = f"{PREFIX}{secrets.token_hex(8)}"
         self._options: Mapping[str, Any] = {}
+        self._filled = False
         try:
             if location.startswith("@"):
                 self._options = named_store(location)[0].options
@@ -46,9 +53,9 @@ class Folder:
         self.remains: str | None = None
 
     @property
-    def shown(self) -> str:
-        """Its location, without secrets."""
-        return f"{str(self.store.location).rstrip('/')}/{self._name}"
+    def place(self) -> str:
+        """Where it is made: the store's location, without secrets."""
+        return str(self.store.location)
 
     def key(self, name: str) -> str:
         """The key of a document in it.
@@ -57,6 +64,16 @@ class Folder:
             name: The document's.
         """
         return f"{self._name}/{name}"
+
+    def fill(self) -> None:
+        """Makes it, with a document of each size.
+
+        Raises:
+            StoreError: The place cannot be written.
+        """
+        for size in SIZES:
+            self.store.atomic_write(self.key(f"{size}.json"), bytes(size))
+            self._filled = True
 
     def bare(self) -> BareFiles | None:
         """A directory beside the documents for the bare system calls, or None where the place is no directory."""
@@ -73,34 +90,53 @@ class Folder:
         return "" if path is None or not AVAILABLE else os.path.join(path, "contended.bare")
 
     def remove(self) -> None:
-        """Removes the folder; what stays is in ``remains`` afterwards.
-
-        Raises:
-            StoreError: The documents cannot be deleted.
-        """
-        store = self.store
-        if not store.guarantees.deletes:
-            self.remains = f"the backend does not delete: the folder {self._name} stays"
+        """Removes the folder; what stays is in ``remains`` afterwards: that is no reason to lose what was measured."""
+        if not self.store.guarantees.deletes:
+            self.remains = f"the folder {self._shown} stays, as the backend does not delete"
             return
+        try:
+            self._remove_documents()
+            refused = None
+        except StoreError as error:
+            refused = error
+        if isinstance(refused, BackendUnavailable):  # and would be so once more, after the same time
+            self.remains = f"the folder {self._shown} may stay: {refused.message}"
+        else:
+            self.remains = self._remove_files(refused)
+
+    def _remove_documents(self) -> None:
+        store = self.store
         keys = store.list_keys(self._name) if store.guarantees.lists else [self.key(name) for name in _DOCUMENTS]
         for key in keys:
             with suppress(DocumentNotFound):
                 store.delete(key)
-        self.remains = self._remove_files()
 
-    def _remove_files(self) -> str | None:
+    def _remove_files(self, refused: StoreError | None) -> str | None:
         """Removes lock files and the folder itself, which a store leaves in place, past the store."""
         location = self.store.location
         if location is None or self.store.guarantees.lock_scope == "process":
-            return None  # in memory: there are no files
+            # In memory: there are no files.
+            return None if refused is None else f"documents stay in the folder {self._shown}: {refused.message}"
         way = find_bypass(location, self._options, self._name)
+        if way == NO_FOLDER:
+            return None
         if isinstance(way, str):
-            return f"lock files may stay in the folder {self._name}: {way}"
+            what = "lock files may" if refused is None else "documents"
+            return f"{what} stay in the folder {self._shown}: {way if refused is None else refused.message}"
+        why = ""
         try:
             way.remove(self._name)
+            if not way.exists(self._name):
+                return None
         except Exception as error:  # of any kind: each filesystem has its own; the text may show what it was given
-            return f"lock files stay in the folder {self._name} ({type(error).__name__})"
-        return None
+            why = f" ({type(error).__name__})"
+        if refused is not None:
+            why = f": {refused.message}"
+        return f"the folder {self._shown} stays, as something in it cannot be removed{why}"
+
+    @property
+    def _shown(self) -> str:
+        return f"{self.place.removesuffix('/')}/{self._name}"
 
     def _path(self) -> str | None:
         location = self.store.location
@@ -116,11 +152,11 @@ class Folder:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            if exc_type is None:
-                self.remove()
-            else:
-                # What went wrong first is what is reported.
-                with suppress(StoreError):
-                    self.remove()
+            self.remove()
+            if isinstance(exc, StoreError) and not self._filled:
+                self.remains = None  # a place that could not be used: there is nothing
+        except BaseException:
+            self.remains = f"the folder {self._shown} stays, as its removal was interrupted"
+            raise
         finally:
             self.store.close()

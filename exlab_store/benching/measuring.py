@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from exlab_store.benching.contender import Job
-from exlab_store.benching.contention import contended_by_processes, contended_by_threads
+from exlab_store.benching.contender import Job, Place
+from exlab_store.benching.contention import Processes, contended_by_threads, crowd_after
 from exlab_store.benching.figures import Bench, Contention, Operation
-from exlab_store.benching.folder import Folder
+from exlab_store.benching.folder import SIZES, Folder
+from exlab_store.benching.interruptions import Interruptions
 from exlab_store.benching.taking_turns import timed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from exlab_store.benching.bare import BareFiles
+    from exlab_store.benching.contender import Turns
+    from exlab_store.benching.figures import Crowd
 
 __all__ = ["HOLD", "THINK", "measure"]
 
-SIZES = (2048, 65536, 1048576)
 CROWDS = (1, 4, 8)
 
 HOLD = 0.0005
@@ -32,14 +35,25 @@ THINK = 0.002
 
 _LOCK = "lock.json"
 
+_LONGEST_TURN = 1.0
 
-def measure(location: str, *, seconds: float, progress: Callable[[int, int, str], None] | None = None) -> Bench:
+
+def measure(
+    location: str,
+    *,
+    seconds: float,
+    progress: Callable[[int, int, str], None] | None = None,
+    left: Callable[[str], None] | None = None,
+) -> Bench:
     """Measures the operations of a store, in a folder of its own that is removed afterwards.
+
+    What would interrupt the removal, Ctrl-C say, is put off until it is done, unless it takes long and comes again.
 
     Args:
         location: As `open_store` takes it; ``@name`` is looked up in the configuration that is in force.
         seconds: How long each operation is measured, positive.
         progress: Called with the number of operations that are done, the number of all, and what comes next.
+        left: Called with what of the folder stays, in words, if there are no figures to say it.
 
     Returns:
         The figures.
@@ -47,13 +61,35 @@ def measure(location: str, *, seconds: float, progress: Callable[[int, int, str]
     Raises:
         StoreError: The place cannot be used.
     """
+    folder: Folder | None = None
+    try:
+        with Interruptions() as interruptions:
+            with interruptions.allowed():
+                folder = Folder(location)
+            return _measured(folder, interruptions, seconds, progress)
+    except BaseException:
+        if folder is not None and folder.remains is not None and left is not None:
+            left(folder.remains)
+        raise
+
+
+def _measured(
+    folder: Folder,
+    interruptions: Interruptions,
+    seconds: float,
+    progress: Callable[[int, int, str], None] | None,
+) -> Bench:
     began = time.monotonic()
-    with Folder(location) as folder:
+    with folder:
         steps = _Steps(folder, seconds, progress)
-        operations = steps.operations()
-        contentions = steps.contentions()
+        try:
+            with interruptions.allowed():
+                operations = steps.operations()
+                contentions = steps.contentions()
+        finally:
+            steps.over()
     return Bench(
-        location=folder.shown,
+        location=folder.place,
         durable=folder.store.guarantees.durable,
         python=platform.python_version(),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -83,11 +119,8 @@ class _Steps:
     def operations(self) -> tuple[Operation, ...]:
         """One operation after the other."""
         self._next("write")
-        key = self._folder.key
-        for size in SIZES:  # what is read is there, and so is the directory of the bare calls
-            self._store.atomic_write(key(f"{size}.json"), bytes(size))
+        self._folder.fill()
         bare = self._folder.bare()
-        self._store.read_snapshot(key("2048.json"))
         found = [self._write(size, bare) for size in SIZES]
         found.append(self._read(bare))
         if self._locks != "none":
@@ -139,24 +172,37 @@ class _Steps:
 
     def contentions(self) -> tuple[Contention, ...]:
         """The lock that several want."""
-        return () if self._locks == "none" else tuple(self._crowd(number) for number in CROWDS)
+        if self._locks == "none":
+            return ()
+        key = self._folder.key(_LOCK)
+        if self._locks == "process":
 
-    def _crowd(self, number: int) -> Contention:
+            def threads(number: int, job: Job) -> list[Turns]:
+                return contended_by_threads(number, job, self._store, key)
+
+            return tuple(self._crowd(number, "thread", threads) for number in CROWDS)
+        self._next("lock, several at once")
+        with Processes(max(CROWDS), Place(self._folder.location, key)) as processes:
+            return tuple(self._crowd(number, "process", processes.contended) for number in CROWDS)
+
+    def _crowd(self, number: int, of: str, contended: Callable[[int, Job], list[Turns]]) -> Contention:
         self._next(f"lock, {number} at once")
         path = self._folder.bare_lock_path()
-        # Half the time for each, so that a crowd takes no longer than another operation.
-        seconds = self._seconds / 2 if path else self._seconds
-        job = Job(self._folder.location, self._folder.key(_LOCK), "", seconds, HOLD, THINK)
-        if self._locks == "process":
-            crowd = contended_by_threads(number, job, self._store)
-            of = "thread"
-        else:
-            crowd = contended_by_processes(number, job)
-            of = "process"
-        bare_job = Job("", "", path, seconds, HOLD, THINK)
-        bare = contended_by_processes(number, bare_job) if path else None
+        # The lock and the bare one in turns, each as often first as last: what changes meanwhile, changes for both.
+        turns = ["", path, path, ""] if path else ["", ""]
+        times = math.ceil(self._seconds / len(turns) / _LONGEST_TURN)
+        seconds = self._seconds / len(turns) / times
+        done: dict[str, list[list[Turns]]] = {}
+        for bare in turns * times:
+            done.setdefault(bare, []).append(contended(number, Job(bare, seconds, HOLD, THINK)))
         self._did("lock")
-        return Contention(number, of, crowd, bare)
+        crowds: dict[str, Crowd] = {bare: crowd_after(rounds) for bare, rounds in done.items()}
+        return Contention(number, of, crowds[""], crowds.get(path) if path else None)
+
+    def over(self) -> None:
+        """Says that nothing is left to measure."""
+        if self._progress is not None:
+            self._progress(self._done, self._total, "removing the folder")
 
     def _next(self, what: str) -> None:
         if self._progress is not None:

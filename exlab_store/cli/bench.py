@@ -12,7 +12,7 @@ from exlab_store.cli.ending import ended_in_order
 from exlab_store.cli.places import resolved
 from exlab_store.cli.plain_text import one_line
 from exlab_store.cli.progress import steps_shown
-from exlab_store.cli.terminal import print_json, show
+from exlab_store.cli.terminal import print_json, say, show
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -34,12 +34,28 @@ def run_bench(location: str, *, seconds: float, as_json: bool) -> None:
     Raises:
         StoreError: The place cannot be used.
     """
-    with ended_in_order(), steps_shown() as progress:
-        bench = measure(resolved(location), seconds=seconds, progress=progress)
+    left: list[str] = []
+    try:
+        with ended_in_order(), steps_shown() as progress:
+            bench = measure(resolved(location), seconds=seconds, progress=progress, left=left.append)
+    finally:
+        for what in left:
+            _say_left(what, as_json=as_json)
     if as_json:
         print_json(_answer(bench))
     else:
         show(*_rendered(bench))
+
+
+def _say_left(what: str, *, as_json: bool) -> None:
+    if as_json:  # the error, if there is one, is the next line
+        say(msgspec.json.encode({"remains": what}).decode())
+    else:
+        say(_attention(what))
+
+
+def _attention(what: str) -> str:
+    return f"Attention: {one_line(what)}. Nobody needs it any more: remove it."
 
 
 def _answer(bench: Bench) -> dict[str, object]:
@@ -71,7 +87,7 @@ def _rendered(bench: Bench) -> list[RenderableType]:
     busy = "" if bench.load is None else f", load {bench.load:.2f}"
     parts.append(Text(f"Python {bench.python}, {bench.system}, {bench.processors} processors{busy}.", style="dim"))
     if bench.remains is not None:
-        parts.append(Text(f"Attention: {one_line(bench.remains)}.", style="yellow"))
+        parts.append(Text(_attention(bench.remains), style="yellow"))
     return parts
 
 
