@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+import anyio
+from anyio.lowlevel import RunVar
 
 from exlab_store.errors import LocationError
 from exlab_store.location import Location
@@ -12,6 +17,8 @@ from exlab_store.resolving import as_document, known_document
 from exlab_store.workers import Workers, workers_for
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
     from exlab_store.resolving import DocumentLocation
 
 __all__ = ["opened_document"]
@@ -29,17 +36,40 @@ async def opened_document(location: DocumentLocation) -> StorePath:
     known = known_document(location)
     if known is not None:
         return known
-    workers = _workers_of(location)
+    folder = _folder_of(location)
+    workers = _others if folder is None else workers_for(folder)
     await admitted()
-    path = await on_worker(workers, lambda: as_document(location))
+    async with _turn_to_open(workers, folder):
+        path = known_document(location)
+        if path is None:  # and not opened by another task meanwhile
+            path = await on_worker(workers, lambda: as_document(location))
     _ = path.store.aio  # while these threads are there, the store takes them for its own
     return path
 
 
-def _workers_of(location: DocumentLocation) -> Workers:
+def _folder_of(location: DocumentLocation) -> Location | None:
     if isinstance(location, StorePath):
-        return workers_for(location.store.location)
+        return location.store.location
     try:
-        return workers_for(Location.parse(location).parent)
+        return Location.parse(location).parent
     except LocationError:  # @name, or wrong: opening will say so
-        return _others
+        return None
+
+
+_openings: RunVar[WeakKeyDictionary[Workers, anyio.Lock]] = RunVar("exlab_store_openings")
+
+
+def _turn_to_open(workers: Workers, folder: Location | None) -> AbstractAsyncContextManager[object]:
+    """Has the folders of this machine opened one at a time by the tasks of an event loop.
+
+    That is a millisecond of Python each, and the loop would have to wait for all threads that do it at once. Of a
+    server, most of the time is spent on waiting for it.
+    """
+    if folder is None or folder.host:
+        return nullcontext()
+    try:
+        locks = _openings.get()
+    except LookupError:
+        locks = WeakKeyDictionary[Workers, anyio.Lock]()
+        _openings.set(locks)
+    return locks.setdefault(workers, anyio.Lock())

@@ -1,0 +1,75 @@
+"""Tasks that use documents whose stores are not open yet: a folder is a store to open, on a worker thread."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from exlab_store.documents import coroutines
+from exlab_store.resolving import as_document
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from exlab_store import StorePath
+    from exlab_store.resolving import DocumentLocation
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+class Meeting:
+    """Sees whether two threads open stores at the same time: each waits a moment for another."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.met = False
+        self.opened = 0
+        self._barrier = threading.Barrier(2)
+        monkeypatch.setattr(coroutines, "as_document", self._open)
+
+    def _open(self, location: DocumentLocation) -> StorePath:
+        self.opened += 1
+        try:
+            self._barrier.wait(0 if self.met else 0.05)
+            self.met = True
+        except threading.BrokenBarrierError:
+            self._barrier.reset()
+        return as_document(location)
+
+
+async def _open_all(locations: list[str]) -> None:
+    async with anyio.create_task_group() as group:
+        for location in locations:
+            group.start_soon(coroutines.opened_document, location)
+
+
+async def test_folders_of_this_machine_are_opened_one_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Opening is Python, and several threads of it keep the event loop from running."""
+    meeting = Meeting(monkeypatch)
+    await _open_all([f"{tmp_path}/E{number}/equipment.json" for number in range(6)])
+    assert meeting.opened == 6
+    assert not meeting.met
+
+
+async def test_folders_of_a_server_are_opened_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most of the time is spent on waiting for the server."""
+    meeting = Meeting(monkeypatch)
+    await _open_all([f"memory://server-{time.monotonic_ns()}/E{number}/equipment.json" for number in range(6)])
+    assert meeting.met
+
+
+async def test_a_folder_that_many_tasks_want_is_opened_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    meeting = Meeting(monkeypatch)
+    await _open_all([f"{tmp_path}/E1/equipment.json"] * 6)
+    assert meeting.opened == 1
