@@ -1,7 +1,7 @@
 """A catalogue decoded and encoded: this package, dicts that are converted row by row, and Python's own ``json``.
 
 All of them read from and write to one store in memory, so that only the way from bytes to rows and back differs. As a
-program it does one of them once and prints how much memory that took at most beyond what it returns.
+program it does one of them once and prints how much memory that took at most, in all and beyond what it returns.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from results import Peak
 
 from exlab_store import open_store
 from exlab_store.documents import LIMSProject, OfflineCatalogue, now, read_catalogue, write_catalogue
@@ -66,50 +67,52 @@ def catalogue_of(count: int) -> OfflineCatalogue:
     return OfflineCatalogue("1.0", "bench", now(), ENDPOINT, projects(count))
 
 
-def readers(path: StorePath) -> dict[str, Callable[[], object]]:
-    """Ways to read the catalogue that is there."""
+def readers(path: StorePath) -> dict[str, Callable[[bytes], object]]:
+    """Ways to read the catalogue that is there; what they are given, they leave alone."""
 
-    def by_hand() -> list[LIMSProject]:
+    def by_hand(_: bytes) -> list[LIMSProject]:
         document: dict[str, Any] = msgspec.json.decode(path.read_snapshot().data)
         assert document["schema_version"] == "1.0"
         assert document["lims_endpoint"] == ENDPOINT
         return [msgspec.convert(row, LIMSProject) for row in document["projects"]]
 
-    def with_json() -> list[_Row]:
+    def with_json(_: bytes) -> list[_Row]:
         document: dict[str, Any] = json.loads(path.read_snapshot().data)
         assert document["schema_version"] == "1.0"
         assert document["lims_endpoint"] == ENDPOINT
         return [_Row(**row) for row in document["projects"]]
 
-    return {OURS: lambda: read_catalogue(path, expected_endpoint=ENDPOINT), BY_HAND: by_hand, JSON: with_json}
+    return {OURS: lambda _: read_catalogue(path, expected_endpoint=ENDPOINT), BY_HAND: by_hand, JSON: with_json}
 
 
-def writers(path: StorePath, catalogue: OfflineCatalogue) -> dict[str, Callable[[], object]]:
-    """Ways to write a catalogue."""
+def writers(path: StorePath, catalogue: OfflineCatalogue) -> dict[str, Callable[[bytes], object]]:
+    """Ways to write a catalogue; who is said to have produced it is what they are given, as hexadecimal digits."""
     rows = [_Row(**msgspec.structs.asdict(row)) for row in catalogue.projects]
 
-    def document(projects: list[Any]) -> dict[str, Any]:
+    def document(projects: list[Any], producer: bytes) -> dict[str, Any]:
         return {
             "schema_version": catalogue.schema_version,
-            "produced_by": catalogue.produced_by,
+            "produced_by": producer.hex(),
             "produced_at": catalogue.produced_at,
             "lims_endpoint": catalogue.lims_endpoint,
             "projects": projects,
         }
 
-    def by_hand() -> object:
-        return path.atomic_write(
-            msgspec.json.encode(document([msgspec.to_builtins(row) for row in catalogue.projects]))
-        )
+    def ours(producer: bytes) -> None:
+        write_catalogue(path, msgspec.structs.replace(catalogue, produced_by=producer.hex()))
 
-    def with_json() -> object:
-        converted = document([dataclasses.asdict(row) for row in rows])
+    def by_hand(producer: bytes) -> object:
+        converted = document([msgspec.to_builtins(row) for row in catalogue.projects], producer)
+        return path.atomic_write(msgspec.json.encode(converted))
+
+    def with_json(producer: bytes) -> object:
+        converted = document([dataclasses.asdict(row) for row in rows], producer)
         return path.atomic_write(json.dumps(converted, ensure_ascii=False, separators=(",", ":")).encode())
 
-    return {OURS: lambda: write_catalogue(path, catalogue), BY_HAND: by_hand, JSON: with_json}
+    return {OURS: ours, BY_HAND: by_hand, JSON: with_json}
 
 
-def _prepared(store: Store, action: str, name: str, count: int) -> tuple[Callable[[], object], int]:
+def _prepared(store: Store, action: str, name: str, count: int) -> tuple[Callable[[bytes], object], int]:
     path = store / "catalogue.json"
     catalogue = catalogue_of(count)
     write_catalogue(path, catalogue)
@@ -120,24 +123,27 @@ def _prepared(store: Store, action: str, name: str, count: int) -> tuple[Callabl
     return writers(path, catalogue)[name], size
 
 
-def memory_peak(action: str, name: str, count: int) -> float:
-    """The memory that reading or writing takes at most, beyond what it returns, in sizes of the document."""
+def memory_peak(action: str, name: str, count: int) -> Peak:
+    """The memory that reading or writing takes at most, in sizes of the document."""
     command = [sys.executable, __file__, action, name, str(count)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    whole, beyond = map(float, said.split())
+    return Peak(whole, beyond)
 
 
-def _measure(action: str, name: str, count: int) -> float:
+def _measure(action: str, name: str, count: int) -> Peak:
     # On a disk, so that the document counts as memory when it is read.
     with tempfile.TemporaryDirectory(prefix="exlab-store-bench-") as directory, open_store(directory) as store:
         call, size = _prepared(store, action, name, count)
-        call()
+        call(bytes(8))
         tracemalloc.start()
-        result = call()
+        result = call(b"measured")
         after, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         del result
-        return (peak - after) / size
+        return Peak(peak / size, (peak - after) / size)
 
 
 if __name__ == "__main__":
-    print(_measure(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+    measured = _measure(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    print(measured.whole, measured.beyond)

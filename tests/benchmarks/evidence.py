@@ -131,7 +131,12 @@ def _forever(directory: str, name: str) -> None:
 
     found = writer(name, directory)
     over = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
+
+    def wait() -> None:
+        sys.stdin.read()
+        over.set()
+
+    threading.Thread(target=wait, daemon=True).start()
     number = 0
     while not over.is_set():
         number += 1

@@ -7,99 +7,119 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 import time
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from exlab_store import open_store
-from exlab_store.benching.bare import bare_lock
+from exlab_store.benching.bare import BareFiles
 from exlab_store.benching.figures import Crowd, crowd_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Taken = Callable[[], object]
-    Locker = Callable[[], Taken]
-
-__all__ = ["FILELOCK", "FLOCK", "OURS", "crowds", "locker", "lockers"]
+__all__ = ["FILELOCK", "FLOCK", "OURS", "Locker", "crowds", "locker", "lockers"]
 
 OURS = "exlab_store"
-FLOCK = "open, blocking flock"
+FLOCK = "open, blocking flock, close"
 FILELOCK = "filelock.FileLock"
+
+
+@dataclass(frozen=True, slots=True)
+class Locker:
+    """Somebody who locks.
+
+    Attributes:
+        take: Waits for the lock; what it returns gives it back.
+        once: Takes the lock, which nobody else wants, and gives it back, with nothing of this program between.
+    """
+
+    take: Callable[[], Callable[[], object]]
+    once: Callable[[], object]
 
 
 def _ours(directory: str) -> Locker:
     store = open_store(directory)
-    return lambda: store.lock("ours.json", timeout=120).release
+    return Locker(
+        lambda: store.lock("ours.json", timeout=120).release, lambda: store.lock("ours.json", timeout=120).release()
+    )
 
 
 def _flock(directory: str) -> Locker:
-    path = f"{directory}/bare.lock"
+    files = BareFiles(directory)
 
-    def take() -> Taken:
-        descriptor = bare_lock(path)
+    def take() -> Callable[[], object]:
+        descriptor = files.lock("bare.lock")
         return lambda: os.close(descriptor)
 
-    return take
+    return Locker(take, lambda: files.lock_and_release("bare.lock"))
 
 
-def _filelock(directory: str) -> Locker:
+def _filelock(directory: str, **options: Any) -> Locker:
     import filelock
 
-    lock = filelock.FileLock(f"{directory}/filelock.lock")
+    lock = filelock.FileLock(f"{directory}/filelock{len(options)}.lock", timeout=120, **options)
 
-    def take() -> Taken:
-        lock.acquire(timeout=120)
-        return lock.release
+    def take() -> Callable[[], object]:
+        lock.acquire()
+        release: Callable[[], object] = lock.release
+        return release
 
-    return take
+    def once() -> None:
+        lock.acquire()
+        lock.release()
 
-
-def _filelock_1_ms(directory: str) -> Locker:
-    import filelock
-
-    lock = filelock.FileLock(f"{directory}/filelock-1.lock")
-
-    def take() -> Taken:
-        lock.acquire(timeout=120, poll_interval=0.001)
-        return lock.release
-
-    return take
+    return Locker(take, once)
 
 
-def _portalocker(directory: str) -> Locker:
+def _portalocker(directory: str, **options: Any) -> Locker:
     import portalocker
 
-    lock = portalocker.Lock(f"{directory}/portalocker.lock", timeout=120)
+    lock = portalocker.Lock(f"{directory}/portalocker{len(options)}.lock", timeout=120, **options)
 
-    def take() -> Taken:
+    def take() -> Callable[[], object]:
         lock.acquire()
-        return lock.release
+        release: Callable[[], object] = lock.release
+        return release
 
-    return take
+    def once() -> None:
+        lock.acquire()
+        lock.release()
+
+    return Locker(take, once)
 
 
-def _fasteners(directory: str) -> Locker:
+def _fasteners(directory: str, **options: Any) -> Locker:
     import fasteners
 
-    lock = fasteners.InterProcessLock(f"{directory}/fasteners.lock")
+    lock = fasteners.InterProcessLock(f"{directory}/fasteners{len(options)}.lock")
 
-    def take() -> Taken:
-        lock.acquire(timeout=120)
-        return lock.release
+    def take() -> Callable[[], object]:
+        lock.acquire(timeout=120, **options)
+        release: Callable[[], object] = lock.release
+        return release
 
-    return take
+    def once() -> None:
+        lock.acquire(timeout=120, **options)
+        lock.release()
+
+    return Locker(take, once)
 
 
 _ALL: dict[str, Callable[[str], Locker]] = {
     OURS: _ours,
     FLOCK: _flock,
     FILELOCK: _filelock,
-    "filelock, polling every 1 ms": _filelock_1_ms,
+    "filelock, polling every 1 ms": partial(_filelock, poll_interval=0.001),
     "portalocker": _portalocker,
+    "portalocker, polling every 1 ms": partial(_portalocker, check_interval=0.001),
     "fasteners": _fasteners,
+    "fasteners, polling every 1 ms": partial(_fasteners, delay=0.001, max_delay=0.001),
 }
 
 
@@ -116,7 +136,7 @@ def lockers(directory: str) -> tuple[dict[str, Locker], list[str]]:
         try:
             found[name] = locker(name, directory)
         except ImportError as error:
-            missing.append(f"{name}: left out, as {error.name} is not installed")
+            missing.append(f"{name}: left out, as {error.name or error} is not installed")
     return found, missing
 
 
@@ -137,13 +157,14 @@ def crowds(
     names = list(only or lockers(directory)[0])
     waits: dict[str, list[list[float]]] = defaultdict(lambda: [[] for _ in range(number)])
     took: dict[str, float] = defaultdict(float)
-    for turn in range(rounds):
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+    for _ in range(rounds):
+        random.shuffle(names)
+        for name in names:
             found, duration = _crowd(directory, name, number, hold, think, seconds / rounds)
             took[name] += duration
             for everything, each in zip(waits[name], found, strict=True):
                 everything += each
-    return {name: crowd_of(waits[name], took[name]) for name in names}
+    return {name: crowd_of(waits[name], took[name]) for name in sorted(names)}
 
 
 def _crowd(
@@ -167,7 +188,7 @@ def _crowd(
 
 
 def _one_of_a_crowd(directory: str, name: str, hold: float, think: float, seconds: float) -> None:
-    take = locker(name, directory)
+    take = locker(name, directory).take
     take()()
     print("ready", flush=True)
     sys.stdin.readline()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import statistics
 import time
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ class Result:
 def compare(
     title: str, contenders: Mapping[str, Callable[[int], object]], limit: Limit, *, rounds: int, repeat: int = 1
 ) -> Result:
-    """Runs each contender once a round, in an order that changes.
+    """Runs each contender once a round, in an order that is drawn anew each time.
 
     Args:
         title: What is measured.
@@ -62,7 +63,7 @@ def compare(
     for name in order:  # warm: imports, caches, directories
         contenders[name](0)
     for number in range(1, rounds + 1):
-        order = order[1:] + order[:1]
+        random.shuffle(order)  # in a mere rotation each would always come after the same one, and pay for it
         for name in order:
             call = contenders[name]
             began = time.perf_counter()

@@ -1,41 +1,134 @@
-"""What the figures of the page do not say by themselves: why some of what was wanted was not reached."""
+"""What the figures of the page do not say by themselves: why some of what was wanted is not reached.
+
+A note is about limits, by their names in judging.py, and stands on the page if the page's own run missed one of them;
+a note on a limit that some runs keep and others miss (``wavers``) always does, and says which it was. So a note makes
+no claim about the run. Its numbers explain, and say where they are from.
+"""
 
 from __future__ import annotations
 
-__all__ = ["NOTES"]
+import textwrap
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-NOTES = """\
-### What is not reached, or not in every run, and why
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-- **A write of 2 KiB: 1.05 x raw.** What is left over the raw system calls is about 30 us, measured as time of the
-  processor, most of it with cold caches after the wait for the disk: the version, which every write returns, takes
-  10 us (SHA-256); a name that no other writer has, the look at the old document whose mode and owner are kept, and the
-  look whether the directory is still the one that was made durable take 15 us together; the layers between the call
-  and the system take the rest. Functions on that path were merged and the plugin manager's detour was removed.
-- **A write of 1 MiB: 1.05 x raw.** The version of 1 MiB takes 0.6 ms, and this disk is done with the data in 0.45 ms.
-  It is computed while the disk works, which took the ratio from 1.4 to 1.1 or 1.2; where the disk is slower, all of it
-  disappears behind the disk. Computing it in a thread was tried: on an idle machine it was no better for 1 MiB (1.10
-  to 1.12 x) and worse for 64 KiB (1.15 instead of 1.03 x). A write that returns its version cannot do without it.
-- **6 x as fast as `filelock.FileLock`.** The limit assumed 71 to 128 us for `FileLock`; the release that was measured
-  takes 67 us when it is used over and over. The bare system calls of a lock with its owner's record and the lock that
-  clients of a Samba server see, nine of them, take 9.7 us; the Python around them was brought down from 8 to 5 us.
-- **A lock: 4 x open, flock, close.** It is reached where nothing else runs between (`run.py`), and missed by a little
-  where five other lockers take turns with it. The look whether the lock file is a hard link to something else costs
-  2 us of it: after it, the kernel has to give the next write a time stamp of its own.
-- **An update: 1.15 x.** It is a lock, a read and a write, and their differences add up: 26 us where nothing waits for
-  a disk (tmpfs), and 80 us of the processor's time on a disk, where the caches are cold after each of the two waits. It
-  looks once, right before the rename, and no longer twice, whether the lock is still held.
-- **0.9 x the throughput of a blocking flock with 8 processes.** A lock that can time out and be cancelled has to be
-  asked for again and again. Waiters ask every 0.1 to 0.3 ms for the first 50 ms, the longer they have waited the more
-  often; asking more often than that gained little. On two processors, of which eight processes and whatever else runs
-  there want a share, the ratio was between 0.8 and 1.0 from run to run.
-- **Reading a catalogue of 10,000: 3 x.** 3.8 to 4.2 x here, where this package finds memory that others have left to
-  the process, and 2.9 to 3.0 x in `run.py`, where only the two take turns: there each asks the system for memory anew,
-  which is 930 page faults, or 2 ms, for this package, and twice as many for the other.
-- **Import: 50 ms.** 46 to 52 ms from run to run, half of them for `msgspec`, `typing` and `inspect`, which `pluggy` and
-  `msgspec` load. What only some programs need (`anyio`, `hashlib`, `importlib.metadata`, the backends) is loaded when
-  it is used.
+    from judging import Verdict
 
-Three runs in a row, on one virtual machine whose load was between 0.6 and 1.6: a write of 2 KiB took 1.09 x raw each
-time, one of 1 MiB 1.12 to 1.20 x, a lock 4.04 to 4.12 x, an update 1.18 to 1.26 x, and eight processes got 0.87 to 0.92
-of the locks that a blocking flock gave them. The last of the three is shown."""
+__all__ = ["NOTES", "Note", "notes_on"]
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Why something is not reached.
+
+    Attributes:
+        about: The limits, by name.
+        text: Why, in Markdown.
+        wavers: Whether the limits are kept in some runs, on the machine that the page is made on.
+    """
+
+    about: tuple[str, ...]
+    text: str
+    wavers: bool = False
+
+
+NOTES = (
+    Note(
+        ("durable write, 2 KiB",),
+        """Over the raw system calls there are the version, which every write returns (SHA-256, 10 us for 2 KiB), a name
+        that no other writer has, the look at the old document whose mode and owner are kept, and the look whether the
+        directory is still the one that was made durable. The version is computed, and the directory opened, while the
+        disk works; the rest runs with caches that are cold after the wait for the disk.""",
+        wavers=True,
+    ),
+    Note(
+        ("durable write, 1 MiB",),
+        """The version of 1 MiB takes 0.6 ms (SHA-256, measured by itself on 2026-11-21). It is computed while the disk
+        works; where the disk is faster than that, what is left over is waited for. Computing it in a thread was tried,
+        and was no better. A write that returns its version cannot do without it.""",
+        wavers=True,
+    ),
+    Note(
+        ("lock and release, times as fast",),
+        """Measured on 2026-11-21: a sixth of less than 72 us, which `FileLock` takes, is 12 us. The nine bare system
+        calls of a lock with its owner's record and the lock that clients of a Samba server see (open, fstat, flock, OFD
+        lock, the record, the void record, two unlocks, close) take 9.7 us of them, and what is left would have to be
+        less than 2.3 us of Python. 15 to 16 us were reached.""",
+    ),
+    Note(
+        ("lock and release",),
+        """Of nine system calls, where the reference makes three. The look whether the lock file is a hard link to
+        something else costs 2 us more than it seems: after it, the kernel has to give the next write a time stamp of
+        its own.""",
+        wavers=True,
+    ),
+    Note(
+        ("update, 2 KiB",),
+        """It is a lock, a read and a write, and what each takes more than the raw calls adds up; on a disk the caches
+        are cold after each of the two waits. Whether the lock is still held, it looks once, before the rename.""",
+        wavers=True,
+    ),
+    Note(
+        ("8 processes, throughput", "8 processes, longest wait"),
+        """A lock that can time out and be cancelled has to be asked for again and again. Waiters ask every 0.1 to
+        0.3 ms for the first 50 ms, the longer they have waited the more often; asking more often than that gained
+        little. Eight processes and whatever else runs there want a share of two processors, so runs differ; a longest
+        wait is a single one among thousands.""",
+        wavers=True,
+    ),
+    Note(
+        ("catalogue of 10,000, read, times as fast",),
+        """Where only the two take turns, each asks the system for memory anew, for 10,000 rows: 930 page faults, or
+        2 ms, for this package, and twice as many for the other (measured on 2026-11-21). In the table of three, this
+        package finds memory that the others have left to the process, and its ratio is better. The pair is what is
+        judged.""",
+        wavers=True,
+    ),
+    Note(
+        ("import exlab_store",),
+        """Half of it is for `msgspec`, `typing` and `inspect`, which `pluggy` and `msgspec` load. What only some
+        programs need (`anyio`, `hashlib`, `importlib.metadata`, the backends) is loaded when it is used.""",
+        wavers=True,
+    ),
+    Note(
+        ("event loop held up, SMB, asyncio", "event loop held up, SMB, trio"),
+        """SMB's messages are made by Python, on threads that want Python's global lock as much as the loop does; where
+        the machine has fewer free processors than threads that work, the loop waits for its turn.""",
+        wavers=True,
+    ),
+)
+"""In the order of the page; to be looked through after each run that changes a verdict."""
+
+
+def notes_on(verdicts: Sequence[Verdict]) -> str:
+    """The notes on what these verdicts missed, or might have; empty if nothing was missed and nothing wavers.
+
+    Args:
+        verdicts: Those of one run. What was not judged has no notes.
+    """
+    kept = {verdict.limit.what: verdict.kept for verdict in verdicts if verdict.kept is not None}
+    lines: list[str] = []
+    for note in NOTES:
+        missed = [what for what in note.about if kept.get(what) is False]
+        if missed:
+            lines.append(f"- **{_first_upper(' and '.join(missed))}:** missed. {note.text}")
+        elif note.wavers and any(what in kept for what in note.about):
+            lines.append(f"- **{_first_upper(' and '.join(note.about))}:** kept here, not in every run. {note.text}")
+    explained = {what for note in NOTES for what in note.about}
+    lines += [
+        f"- **{_first_upper(what)}:** missed; why is not known."
+        for what, each in kept.items()
+        if not each and what not in explained
+    ]
+    return "\n".join(
+        textwrap.fill(
+            " ".join(line.split()), 120, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+        )
+        for line in lines
+    )
+
+
+def _first_upper(words: str) -> str:
+    return words[:1].upper() + words[1:]

@@ -15,8 +15,6 @@ __all__ = ["OURS", "RAW", "updaters"]
 
 OURS, RAW = "exlab_store", "flock, read, raw durable write"
 
-_NAME = "document.json"
-
 
 def _ours(directory: str) -> Callable[[bytes], object]:
     store = open_store(directory)
@@ -62,7 +60,7 @@ def updaters(directory: str) -> tuple[dict[str, Callable[[bytes], object]], list
     found: dict[str, Callable[[bytes], object]] = {OURS: _ours(directory), RAW: _raw(directory)}
     try:
         found["FileLock, temporary file, os.replace"] = _by_hand(directory, synced=False)
-        found["the same with both fsyncs"] = _by_hand(directory, synced=True)
+        found["FileLock, temporary file, os.replace, both fsyncs"] = _by_hand(directory, synced=True)
     except ImportError as error:
         return found, [f"FileLock by hand: left out, as {error.name} is not installed"]
     return found, []

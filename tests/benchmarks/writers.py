@@ -18,7 +18,6 @@ __all__ = ["OURS", "RAW", "Writer", "all_writers", "writer"]
 OURS = "exlab_store"
 RAW = "raw system calls"
 
-# Where each comes from, for the table: the packages of the group "peers" of pyproject.toml, and Python itself.
 _NAME = "document.json"
 
 
@@ -30,13 +29,11 @@ class Writer:
         name: What it is called in the tables.
         write: Replaces the document.
         read: Reads it.
-        package: The distribution that it is from, or None.
     """
 
     name: str
     write: Callable[[bytes], object]
     read: Callable[[], bytes]
-    package: str | None = None
 
 
 def _read(path: str) -> bytes:
@@ -46,9 +43,7 @@ def _read(path: str) -> bytes:
 
 def _ours(directory: str) -> Writer:
     store = open_store(directory)
-    return Writer(
-        OURS, lambda data: store.atomic_write(_NAME, data), lambda: store.read_snapshot(_NAME).data, "exlab-store"
-    )
+    return Writer(OURS, lambda data: store.atomic_write(_NAME, data), lambda: store.read_snapshot(_NAME).data)
 
 
 def _raw(directory: str) -> Writer:
@@ -88,7 +83,7 @@ def _atomicwrites(directory: str) -> Writer:
         with atomic_write(path, mode="wb", overwrite=True) as file:
             file.write(data)
 
-    return Writer("atomicwrites", write, lambda: _read(path), "atomicwrites")
+    return Writer("atomicwrites", write, lambda: _read(path))
 
 
 def _fsspec(directory: str) -> Writer:
@@ -96,9 +91,7 @@ def _fsspec(directory: str) -> Writer:
 
     files = fsspec.filesystem("file")
     path = f"{directory}/{_NAME}"
-    return Writer(
-        "fsspec pipe_file", lambda data: files.pipe_file(path, data), lambda: bytes(files.cat_file(path)), "fsspec"
-    )
+    return Writer("fsspec pipe_file", lambda data: files.pipe_file(path, data), lambda: bytes(files.cat_file(path)))
 
 
 def _fsspec_transaction(directory: str) -> Writer:
@@ -111,23 +104,21 @@ def _fsspec_transaction(directory: str) -> Writer:
         with files.transaction, files.open(path, "wb") as file:
             file.write(data)
 
-    return Writer("fsspec transaction", write, lambda: bytes(files.cat_file(path)), "fsspec")
+    return Writer("fsspec transaction", write, lambda: bytes(files.cat_file(path)))
 
 
 def _universal_pathlib(directory: str) -> Writer:
     from upath import UPath
 
     path = UPath(f"file://{directory}/{_NAME}")
-    return Writer("universal_pathlib", path.write_bytes, path.read_bytes, "universal-pathlib")
+    return Writer("universal_pathlib", path.write_bytes, path.read_bytes)
 
 
 def _obstore(directory: str) -> Writer:
     from obstore.store import LocalStore
 
     store = LocalStore(directory)
-    return Writer(
-        "obstore LocalStore", lambda data: store.put(_NAME, data), lambda: bytes(store.get(_NAME).bytes()), "obstore"
-    )
+    return Writer("obstore LocalStore", lambda data: store.put(_NAME, data), lambda: bytes(store.get(_NAME).bytes()))
 
 
 def _opendal(directory: str) -> Writer:
@@ -135,9 +126,7 @@ def _opendal(directory: str) -> Writer:
 
     os.makedirs(f"{directory}/unfinished", exist_ok=True)
     operator = opendal.Operator("fs", root=directory, atomic_write_dir=f"{directory}/unfinished")
-    return Writer(
-        "opendal fs", lambda data: operator.write(_NAME, data), lambda: bytes(operator.read(_NAME)), "opendal"
-    )
+    return Writer("opendal fs", lambda data: operator.write(_NAME, data), lambda: bytes(operator.read(_NAME)))
 
 
 def _zarr(directory: str) -> Writer:
@@ -148,21 +137,33 @@ def _zarr(directory: str) -> Writer:
 
     store, loop = LocalStore(directory), asyncio.Runner()
     prototype = default_buffer_prototype()
+    # Releases before zarr.abc.store.SupportsSyncStore have only the coroutines.
+    synchronous = hasattr(store, "get_sync") and hasattr(store, "set_sync")
+
+    def get() -> cpu.Buffer | None:
+        return store.get_sync(_NAME, prototype=prototype) if synchronous else loop.run(store.get(_NAME, prototype))
 
     def read() -> bytes:
-        found = loop.run(store.get(_NAME, prototype))
+        found = get()
         if found is None:
             raise FileNotFoundError(_NAME)
-        return found.to_bytes()
+        return bytes(found.to_bytes())
 
-    return Writer("zarr LocalStore", lambda data: loop.run(store.set(_NAME, cpu.Buffer.from_bytes(data))), read, "zarr")
+    def write(data: bytes) -> None:
+        buffer = cpu.Buffer.from_bytes(data)
+        if synchronous:
+            store.set_sync(_NAME, buffer)
+        else:
+            loop.run(store.set(_NAME, buffer))
+
+    return Writer("zarr LocalStore", write, read)
 
 
 def _diskcache(directory: str) -> Writer:
     import diskcache
 
     cache = diskcache.Cache(directory)
-    return Writer("diskcache", lambda data: cache.set(_NAME, data), lambda: cache[_NAME], "diskcache")
+    return Writer("diskcache", lambda data: cache.set(_NAME, data), lambda: cache[_NAME])
 
 
 def _sqlite(directory: str) -> Writer:
