@@ -28,7 +28,7 @@ import msgspec
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from async_load import many_updates, many_waiters, watched
-from judging import judged
+from judging import PLACES, judged
 from machine import machine_of
 from results import Looped, Results
 from samba_server import SambaServer, find_smbd
@@ -37,7 +37,7 @@ from showing import shown
 from exlab_store import LockTimeout, Store, open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from async_load import Figures
 
@@ -96,12 +96,13 @@ async def _idle(seconds: float) -> float:
 _LOADS: dict[str, Callable[[Store], Awaitable[Counted]]] = {"1,000 updates": _updates, "300 waiters": _waiters}
 
 
-def measured(directory: Path | None, runs: int) -> Measured:
+def measured(directory: str | None, runs: int, only: Sequence[str] = ()) -> Measured:
     """Puts each load on each loop and each store, several times.
 
     Args:
         directory: On the file system to be measured; a temporary directory by default.
         runs: How often.
+        only: The places to measure, or none for all.
     """
     loops, missing = ["asyncio"], []
     if importlib.util.find_spec("trio") is None:
@@ -111,7 +112,7 @@ def measured(directory: Path | None, runs: int) -> Measured:
     if find_smbd() is None:
         missing.append("the event loop on SMB: left out, as smbd is not installed")
     found: list[Looped] = []
-    for place, store in _stores(directory):
+    for place, store in _stores(directory, only or PLACES):
         for loop in loops:
             anyio.run(store.aio.list_keys, backend=loop)  # imports
             found += [_looped(place, store, loop, load, runs) for load in _LOADS]
@@ -152,13 +153,18 @@ def _line(looped: Looped) -> str:
     )
 
 
-def _stores(directory: Path | None) -> Iterator[tuple[str, Store]]:
+def _stores(directory: str | None, wanted: Sequence[str]) -> Iterator[tuple[str, Store]]:
     """One after the other, so that the threads of each are counted by themselves."""
-    with tempfile.TemporaryDirectory(prefix="exlab-store-bench-", dir=directory) as place, open_store(place) as store:
-        yield "directory", store
-    with open_store("memory://") as store:
-        yield "memory", store
-    if find_smbd() is not None:
+    if "directory" in wanted:
+        with (
+            tempfile.TemporaryDirectory(prefix="exlab-store-bench-", dir=directory) as place,
+            open_store(place) as store,
+        ):
+            yield "directory", store
+    if "memory" in wanted:
+        with open_store("memory://") as store:
+            yield "memory", store
+    if "SMB" in wanted and find_smbd() is not None:
         with _served() as server, open_store(server.url(), password=server.password) as store:
             yield "SMB", store
 
@@ -177,13 +183,15 @@ def main() -> int:
     parser.add_argument("directory", nargs="?", type=os.path.abspath, help="on the file system to be measured")
     parser.add_argument("--strict", action="store_true", help="exit 1 if a limit is missed, or could not be judged")
     parser.add_argument("--runs", type=int, default=5, help="how often; fewer than 3 are not judged (default: 5)")
+    parser.add_argument("--place", action="append", choices=PLACES, default=[], help="one place; may be repeated")
     parser.add_argument("--json", action="store_true", help="print the figures only, as JSON")
     arguments = parser.parse_args()
-    found = measured(arguments.directory, max(1, arguments.runs))
+    found = measured(arguments.directory, max(1, arguments.runs), arguments.place)
     if arguments.json:
         print(msgspec.json.encode(found).decode())
         return 0
-    print("\n".join(found.missing))
+    for line in found.missing:
+        print(line)
     results = Results(machine=machine_of(arguments.directory or "."), seconds=1.0, event_loop=found.event_loop)
     verdicts = [verdict for verdict in judged(results) if verdict.limit.section == "event_loop"]
     for verdict in verdicts:

@@ -24,9 +24,11 @@ if TYPE_CHECKING:
 
     Found = tuple[str, bool]
 
-__all__ = ["LIMITS", "PAUSE", "SMB_WANTED", "THREADS", "Limit", "Verdict", "judged"]
+__all__ = ["LIMITS", "PAUSE", "PLACES", "SMB_WANTED", "THREADS", "Limit", "Verdict", "judged"]
 
 PAUSE, THREADS = 0.020, 16
+PLACES = ("directory", "memory", "SMB")
+"""Where an event loop's load has its store."""
 SMB_WANTED = {("write", 0.0): 1.0, ("read", 0.0): 1.0, ("write", 0.010): 5.0, ("read", 0.010): 2.5}
 """Times as fast as fsspec, by what is done and the seconds of a round trip."""
 
@@ -218,7 +220,7 @@ def _all() -> Iterator[Limit]:
     for action, beyond in (("read", " beyond the rows"), ("write", "")):
         what = f"catalogue of {ROWS:,}, {action}, peak memory{beyond}"
         yield Limit(what, "below 2 x the document", "memory", partial(_memory, action))
-    for place in ("directory", "memory", "SMB"):
+    for place in PLACES:
         for loop in ("asyncio", "trio"):
             what, wanted = f"event loop held up, {place}, {loop}", f"at most {shown(PAUSE)}, median of the runs"
             yield Limit(what, wanted, "event_loop", partial(_held_up, place, loop))

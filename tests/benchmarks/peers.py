@@ -12,7 +12,8 @@ a server or a package is not installed, or the run was shorter than ``--seconds 
 works.
 
 The peers are the group ``peers`` of pyproject.toml; one that is not installed is left out, and said so. With ``--page``
-the page ``benchmarks.md`` and its charts are written into that folder. ``--seconds`` is how long each contender of a
+the page ``benchmarks.md`` and its charts are written into that folder. With ``--readme`` the main ratios
+replace the table in that README. ``--seconds`` is how long each contender of a
 table is measured, about; ``--only`` one section. ``--save`` and ``--load`` keep the figures as JSON.
 """
 
@@ -39,6 +40,7 @@ from judging import judged
 from machine import machine_of
 from page import report, write_page
 from pairs import pairs
+from readme import write_table
 from results import SHORT, Crowded, Looped, Pair, Peak, Results, SmbRow
 from writers import all_writers
 
@@ -266,6 +268,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=2.0, help="for each contender of a table (default: 2)")
     parser.add_argument("--only", action="append", choices=SECTIONS, default=[], help="one section; may be repeated")
     parser.add_argument("--page", type=Path, help="write benchmarks.md and its charts into this folder")
+    parser.add_argument("--readme", type=Path, help="replace the table of this README's section on speed")
     parser.add_argument("--save", type=Path, help="write the figures to this file, as JSON")
     parser.add_argument("--load", type=Path, help="take the figures from this file instead of measuring")
     arguments = parser.parse_args()
@@ -279,6 +282,8 @@ def main() -> int:
     print(report(results))
     if arguments.page:
         write_page(results, arguments.page)
+    if arguments.readme:
+        write_table(results, arguments.readme)
     wanted = arguments.only or SECTIONS
     not_kept = [verdict for verdict in judged(results) if verdict.limit.section in wanted and not verdict.kept]
     if arguments.strict:
