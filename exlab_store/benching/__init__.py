@@ -1,4 +1,4 @@
-"""How fast the operations of a store are at one place, beside the bare system calls where the place is a directory.
+"""How fast the operations of a store are at one place, beside what is done by hand where the place is a directory.
 
 `measure` does it, and ``exlab-store bench`` prints it.
 """

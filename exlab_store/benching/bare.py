@@ -1,4 +1,8 @@
-"""The bare system calls that an operation of a store cannot do without: what its time is compared with."""
+"""What is done by hand where there is no store: what a store's time is compared with.
+
+A write is the fewest system calls that promise the same. A read is Python's ``open().read()``, as most would write it,
+and not the fewest calls. A lock excludes others, and notes nowhere who has it.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ if sys.platform != "win32":
 
 
 class BareFiles:
-    """A directory, by system calls alone: no checks, no errors of its own, nothing that others could see of a lock.
+    """A directory, by hand: no checks, no errors of its own, nothing that others could see of a lock.
 
     Args:
         directory: An existing directory.
@@ -37,7 +41,7 @@ class BareFiles:
         os.close(descriptor)
 
     def read(self, name: str) -> bytes:
-        """The whole file."""
+        """The whole file, by ``open().read()``."""
         with open(f"{self._directory}/{name}", "rb") as file:
             return file.read()
 

@@ -20,7 +20,7 @@ class Timing(msgspec.Struct, frozen=True):
     Attributes:
         count: How often it was measured.
         median: Seconds.
-        p99: Seconds that 99 of 100 did not exceed.
+        p99: Seconds that 99 of 100 samples did not exceed.
         per_second: How many one after the other are done in a second, on average.
     """
 
@@ -31,13 +31,13 @@ class Timing(msgspec.Struct, frozen=True):
 
 
 class Operation(msgspec.Struct, frozen=True):
-    """One operation, by the store and by the bare system calls, in turns.
+    """One operation, by the store and by hand (`exlab_store.benching.bare`), in turns.
 
     Attributes:
         name: ``write``, ``read``, ``lock`` or ``update``.
         size: Bytes of the document; 0 for a lock.
         store: What the store took.
-        bare: What the bare system calls took, or None where there are none.
+        bare: What it took by hand, or None where that is not possible.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Operation(msgspec.Struct, frozen=True):
 
     @property
     def ratio(self) -> float | None:
-        """How many times as long as the bare system calls the store took, by the medians."""
+        """How many times as long as by hand it took by the store, by the medians: 1 is as fast, less is better."""
         return None if self.bare is None else self.store.median / self.bare.median
 
 
@@ -86,7 +86,7 @@ class Contention(msgspec.Struct, frozen=True):
 
     @property
     def ratio(self) -> float | None:
-        """How many times as often as with the bare system calls the lock was taken."""
+        """How many times as often as with a bare flock the lock was taken: 1 is as often, more is better."""
         return None if self.bare is None else self.store.per_second / self.bare.per_second
 
 
@@ -94,7 +94,7 @@ class Bench(msgspec.Struct, frozen=True):
     """All measurements at one place.
 
     Attributes:
-        location: The folder, without secrets.
+        location: The place that was measured, without secrets.
         durable: Whether the store promises that what it acknowledges survives a power cut.
         python: Python's version.
         system: The operating system with its version, and the machine's kind.

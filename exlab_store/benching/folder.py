@@ -76,7 +76,7 @@ class Folder:
             self._filled = True
 
     def bare(self) -> BareFiles | None:
-        """A directory beside the documents for the bare system calls, or None where the place is no directory."""
+        """A directory beside the documents for what is done by hand, or None where the place is no directory."""
         path = self._path()
         if path is None or not AVAILABLE:
             return None

@@ -630,9 +630,10 @@ def _bench(
 
     Writes of 2 KiB, 64 KiB and 1 MiB, a read, a lock, an update, and a lock
     that 1, 4 and 8 processes want (threads, in memory). It works in a folder
-    of its own that is removed afterwards; documents that are there are never
-    touched. In a directory of this machine, the bare system calls are measured
-    in turns with the store. Takes about ten times --seconds.
+    of its own, exlab-store-bench- and 16 hex digits, that is removed
+    afterwards; documents that are there are never touched. In a directory of
+    this machine, the same is done by hand, in turns with the store. Takes
+    about ten times --seconds.
     """
     from exlab_store.cli.terminal import answering
 

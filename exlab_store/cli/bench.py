@@ -16,7 +16,6 @@ from exlab_store.cli.terminal import print_json, say, show
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.table import Table
 
     from exlab_store.benching import Bench, Contention, Operation
 
@@ -72,16 +71,21 @@ def _rendered(bench: Bench) -> list[RenderableType]:
     from rich.text import Text
 
     bare = any(operation.bare is not None for operation in bench.operations)
-    parts: list[RenderableType] = [Text(one_line(bench.location), style="bold"), _operations(bench.operations, bare)]
+    parts: list[RenderableType] = [
+        Text(one_line(bench.location), style="bold"),
+        _operations(bench.operations, bare),
+        Text(_OPERATIONS_BESIDE_BARE if bare else _OPERATIONS),
+        Text(),
+    ]
     if bench.contentions:
-        parts.append(
-            Text(f"One lock that several want: each keeps it {HOLD * 1e3:g} ms, and thinks {THINK * 1e3:g} ms.")
-        )
-        parts.append(_contentions(bench.contentions, bare))
+        parts += [
+            Text(f"A lock that several want: each keeps it {HOLD * 1e3:g} ms, then thinks {THINK * 1e3:g} ms."),
+            _contentions(bench.contentions, bare),
+            Text(_CROWDS_BESIDE_BARE if bare else _CROWDS),
+        ]
     else:
         parts.append(Text("The backend has no locks."))
-    if bare:
-        parts.append(Text("bare: the system calls alone, in turns with the store; x: the store's share of that."))
+    parts.append(Text(_BOTH))
     if not bench.durable:
         parts.append(Text("What this store acknowledges need not survive a power cut.", style="yellow"))
     busy = "" if bench.load is None else f", load {bench.load:.2f}"
@@ -91,39 +95,50 @@ def _rendered(bench: Bench) -> list[RenderableType]:
     return parts
 
 
-def _operations(operations: tuple[Operation, ...], bare: bool) -> Table:
-    table = _table("Operation", ["Median", "99 of 100", "Per second", *(["Bare", "x"] if bare else [])])
+_OPERATIONS = "Per second: how many, one after the other; more is better."
+
+_OPERATIONS_BESIDE_BARE = """\
+Bare: by hand: a durable write, open().read(), a flock that notes no holder.
+Times as long: as Bare, by the medians. 1 is as fast; less is better."""
+
+_CROWDS = "Fair: 1 if all had the lock equally often, 1/8 if one of eight had it alone."
+
+_CROWDS_BESIDE_BARE = f"""\
+{_CROWDS}
+Bare: per second, with a flock that notes no holder.
+Times as often: as Bare. 1 is as often; more is better."""
+
+_BOTH = "99 of 100: so many took, or waited, no longer than that."
+
+
+def _operations(operations: tuple[Operation, ...], bare: bool) -> RenderableType:
+    from exlab_store.cli.fitting_table import FittingTable
+
+    headings = ["Operation", "Median", "99 of\n100", "Per\nsecond", *(["Bare", "Times\nas long"] if bare else [])]
+    rows: list[list[str]] = []
     for each in operations:
-        cells = [shown(each.store.median), shown(each.store.p99), f"{each.store.per_second:,.0f}"]
+        row = [_named(each), shown(each.store.median), shown(each.store.p99), f"{each.store.per_second:,.0f}"]
         if bare:
-            cells += ["", ""] if each.bare is None else [shown(each.bare.median), f"{each.ratio:.2f}"]
-        table.add_row(_named(each), *cells)
-    return table
+            row += ["", ""] if each.bare is None else [shown(each.bare.median), f"{each.ratio:.2f}"]
+        rows.append(row)
+    return FittingTable(headings, rows, ["Per\nsecond", "99 of\n100", "Bare"] if bare else ["99 of\n100"])
 
 
-def _contentions(contentions: tuple[Contention, ...], bare: bool) -> Table:
-    columns = ["Per s", "Wait", "99 of 100", "Longest", "Fair", *(["Bare", "x"] if bare else [])]
-    table = _table("At once", columns)
+def _contentions(contentions: tuple[Contention, ...], bare: bool) -> RenderableType:
+    from exlab_store.cli.fitting_table import FittingTable
+
+    headings = ["At once", "Per\nsecond", "Wait", "99 of\n100", "Longest", "Fair"]
+    headings += ["Bare", "Times\nas often"] if bare else []
+    rows: list[list[str]] = []
     for each in contentions:
         crowd = each.store
-        cells = [f"{crowd.per_second:,.0f}", shown(crowd.median), shown(crowd.p99), shown(crowd.longest)]
-        cells.append(f"{crowd.fairness:.2f}")
-        if bare:
-            cells += ["", ""] if each.bare is None else [f"{each.bare.per_second:,.0f}", f"{each.ratio:.2f}"]
         many = "" if each.number == 1 else "s" if each.of == "thread" else "es"
-        table.add_row(f"{each.number} {each.of}{many}", *cells)
-    return table
-
-
-def _table(first: str, others: list[str]) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(first, no_wrap=True)
-    for name in others:
-        table.add_column(name, justify="right", no_wrap=True)
-    return table
+        row = [f"{each.number} {each.of}{many}", f"{crowd.per_second:,.0f}", shown(crowd.median), shown(crowd.p99)]
+        row += [shown(crowd.longest), f"{crowd.fairness:.2f}"]
+        if bare:
+            row += ["", ""] if each.bare is None else [f"{each.bare.per_second:,.0f}", f"{each.ratio:.2f}"]
+        rows.append(row)
+    return FittingTable(headings, rows, ["Bare", "Wait", "99 of\n100", "Per\nsecond"])
 
 
 _NAMES = {"write": "write", "read": "read", "lock": "lock and release", "update": "update"}
@@ -145,5 +160,5 @@ def shown(seconds: float) -> str:
     for limit, factor, unit in ((1e-3, 1e6, "us"), (1.0, 1e3, "ms")):
         if seconds < limit:
             value = seconds * factor
-            return f"{value:.0f} {unit}" if value >= 100 else f"{value:.1f} {unit}"
+            return f"{value:.0f} {unit}" if value >= 99.95 else f"{value:.1f} {unit}"
     return f"{seconds:.2f} s"

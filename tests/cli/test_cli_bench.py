@@ -61,6 +61,8 @@ def test_in_memory_threads_want_the_lock_and_nothing_survives_a_power_cut() -> N
     assert re.search(r"8 threads +\d", said)
     assert "need not survive a power cut" in said
     assert "bare" not in said.lower()
+    assert "Per second: how many, one after the other; more is better.\n" in said
+    assert "Fair: 1 if all had the lock equally often, 1/8 if one of eight had it alone.\n" in said
     assert max(map(len, said.splitlines())) <= 80
 
 
@@ -148,24 +150,48 @@ def test_a_contender_that_cannot_open_the_store_is_reported(tmp_path: Path, monk
     assert os.listdir(tmp_path) == []
 
 
-def test_on_a_terminal_it_shows_its_progress_and_fits(tmp_path: Path) -> None:
+def _in_terminal(columns: int, *arguments: str) -> tuple[str, list[str]]:
+    """What a terminal of so many columns shows: all of it, and its lines at the end, without the bar's."""
     pexpect = pytest.importorskip("pexpect", reason="install pexpect to run the command in a terminal")
     child = pexpect.spawn(
         COMMAND[0],
-        [*COMMAND[1:], "bench", str(tmp_path), "--seconds", "0.15"],
-        dimensions=(24, 80),
+        [*COMMAND[1:], "bench", *arguments],
+        dimensions=(40, columns),
         encoding="utf-8",
         timeout=60,
         env=environment(),
     )
-    child.expect("8 at once")
     child.expect(pexpect.EOF)
     child.close()
     assert child.exitstatus == 0
-    lines = re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", child.before))
-    assert any(line.lstrip().startswith("8 processes") for line in lines)
+    said = child.before
+    return said, re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", said))
+
+
+_FIGURE = r"[0-9][0-9.,]*(?: (?:us|ms|s))?"
+
+
+@pytest.mark.parametrize(("columns", "of_an_operation", "of_a_crowd"), [(80, 5, 7), (60, 4, 5)])
+def test_on_a_terminal_it_shows_its_progress_and_no_figure_is_cut(
+    tmp_path: Path, columns: int, of_an_operation: int, of_a_crowd: int
+) -> None:
+    said, lines = _in_terminal(columns, str(tmp_path), "--seconds", "0.15")
+    assert "8 at once" in said
     assert not any("…" in line for line in lines)
-    assert max(map(len, lines)) <= 80
+    assert max(map(len, lines)) <= columns
+    (write,) = [line for line in lines if line.lstrip().startswith("write, 1 MiB")]
+    assert len(re.findall(_FIGURE, write.partition("MiB")[2])) == of_an_operation
+    (crowd,) = [line for line in lines if line.lstrip().startswith("8 processes")]
+    assert len(re.findall(_FIGURE, crowd.partition("processes")[2])) == of_a_crowd
+    assert any(line.startswith("No room here for: Per second") for line in lines) == (columns < 80)
+
+
+def test_each_table_says_what_its_last_column_is_and_which_direction_is_good(tmp_path: Path) -> None:
+    said = done("bench", tmp_path, *BRIEFLY)
+    assert said.splitlines()[0] == f"file://{tmp_path}"
+    assert "Times as long: as Bare, by the medians. 1 is as fast; less is better.\n" in said
+    assert "Times as often: as Bare. 1 is as often; more is better.\n" in said
+    assert "Bare: by hand: a durable write, open().read(), a flock that notes no holder.\n" in said
 
 
 def test_times_have_the_unit_that_suits_them() -> None:
