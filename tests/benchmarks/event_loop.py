@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 import anyio
 import msgspec
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from async_load import many_updates, many_waiters, watched
 from judging import PLACES, judged

@@ -61,10 +61,10 @@ def _rows(results: Results) -> Iterator[tuple[str, str, str]]:
         if pair is not None:
             # The peer that a limit is about was measured by a pair, too.
             peer = _pair(results, f"durable write, {title}", "atomicwrites")
-            names = {} if peer else {"atomicwrites": "`atomicwrites`"}
             found = [f"`atomicwrites` {_times(1 / peer.ratio)}"] if peer else []
-            rest = _others(timings, {**names, "SQLite, WAL, full": "SQLite"})
-            sound = ", ".join([*found, *([rest] if rest else [])])
+            found.append(_others({} if peer else timings, {"atomicwrites": "`atomicwrites`"}))
+            found.append(_others(timings, {"SQLite, WAL, full": "SQLite"}))
+            sound = ", ".join(filter(None, found))
             lost = _others(timings, {_FSSPEC: "fsspec", "obstore LocalStore": "obstore"})
             others = sound + (f"; a power cut takes back {lost}" if lost else "")
             yield f"durable write of {title}", f"{pair.ratio:.2f} (the same promise by hand)", others
