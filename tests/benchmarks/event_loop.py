@@ -37,7 +37,7 @@ from showing import shown
 from exlab_store import LockTimeout, Store, open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
 
     from async_load import Figures
 
@@ -104,7 +104,8 @@ def measured(directory: str | None, runs: int, only: Sequence[str] = ()) -> Meas
         runs: How often.
         only: The places to measure, or none for all.
     """
-    loops, missing = ["asyncio"], []
+    loops = ["asyncio"]
+    missing: list[str] = []
     if importlib.util.find_spec("trio") is None:
         missing.append("trio: left out, as trio is not installed")
     else:
@@ -170,7 +171,7 @@ def _stores(directory: str | None, wanted: Sequence[str]) -> Iterator[tuple[str,
 
 
 @contextmanager
-def _served() -> Iterator[SambaServer]:
+def _served() -> Generator[SambaServer]:
     with tempfile.TemporaryDirectory(prefix="exlab-store-samba-") as place:
         Path(place).chmod(0o755)
         with SambaServer(Path(place, "server")) as server:
@@ -194,6 +195,8 @@ def main() -> int:
         print(line)
     results = Results(machine=machine_of(arguments.directory or "."), seconds=1.0, event_loop=found.event_loop)
     verdicts = [verdict for verdict in judged(results) if verdict.limit.section == "event_loop"]
+    if arguments.place:
+        verdicts = [verdict for verdict in verdicts if verdict.found]
     for verdict in verdicts:
         print(f"{verdict.limit.what}: {verdict.limit.wanted}: {verdict.found or '-'}: {verdict.word}")
     return int(arguments.strict and not all(verdict.kept for verdict in verdicts))

@@ -89,6 +89,7 @@ def _reads(directory: str, seconds: float, stack: ExitStack) -> Iterator[Pair]:
     raw.write(document)
     store = stack.enter_context(open_store(place))
     store.atomic_write("document.json", document)
+    calls: dict[str, Callable[[bytes], object]]
     calls = {OURS: lambda _: store.read_snapshot("document.json"), OPEN_READ: lambda _: raw.read()}
     yield _pair("read, 2 KiB", calls, 8, seconds, repeat=10)
     memory = stack.enter_context(open_store("memory://"))

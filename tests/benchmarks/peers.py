@@ -120,7 +120,7 @@ class Session:
             CROWDS[-1],
             hold=HOLD,
             think=THINK,
-            seconds=2 * self._seconds,
+            seconds=4 * self._seconds,
             rounds=rounds,
             only=pair,
         )

@@ -26,7 +26,7 @@ def main() -> int:
         "directory", nargs="?", type=os.path.abspath, help="where to measure; a temporary directory by default"
     )
     parser.add_argument("--strict", action="store_true", help="exit 1 if a limit is missed")
-    parser.add_argument("--seconds", type=float, default=1.0, help="how long each contender is measured (default: 1)")
+    parser.add_argument("--seconds", type=float, default=0.5, help="how long each contender is measured (default: 0.5)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="exlab-store-bench-", dir=arguments.directory) as directory:
         results = measured(directory, arguments.seconds, _SECTIONS, peers=False)
