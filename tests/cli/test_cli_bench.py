@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,7 +21,6 @@ from exlab_store.cli.bench import run_bench, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from samba_server import SambaServer
 
@@ -214,3 +214,12 @@ def test_a_share_is_measured_and_the_folder_with_its_lock_files_is_removed(samba
     assert answer["remains"] is None
     assert sorted(os.listdir(samba.root)) == before
     assert samba.password not in json.dumps(answer)
+
+
+def test_the_page_about_it_says_what_each_field_is(tmp_path: Path) -> None:
+    said = done("bench", tmp_path, *BRIEFLY, "--json")
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "measure-a-place.md").read_text(encoding="utf-8")
+    table = "".join(re.findall(r"^\| `.*\|$", page, re.MULTILINE))
+    fields = set(re.findall(r'"(\w+)":', said))
+    assert {"location", "ratio", "p99", "fairness"} <= fields
+    assert [field for field in sorted(fields) if f"`{field}`" not in table] == []
