@@ -12,19 +12,20 @@ from __future__ import annotations
 
 import random
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar, final, overload
 
 import anyio
 
-from exlab_store.addresses import place_of, placed
+from exlab_store.addresses import place_of, placed, url_of
 from exlab_store.aio_reading_many import read_each
 from exlab_store.errors import LockTimeout, StoreError
 from exlab_store.keys import check_key
 from exlab_store.locks import DEFAULT_LOCK_TIMEOUT, StoreLock, check_timeout, new_owner
 from exlab_store.model import ANY
-from exlab_store.off_loop import Bell, admitted, on_worker, to_the_end
+from exlab_store.off_loop import Bell, admitted, on_worker, running_task, to_the_end
 from exlab_store.reading_many import DEFAULT_CONCURRENCY, check_concurrency
-from exlab_store.turns import ReservedTurn, TaskHolder, Waiter, ask_for_turn, reserved_turn, this_thread
+from exlab_store.turns import ReservedTurn, TaskCall, TaskHolder, Waiter, ask_for_turn, task_call, this_thread
 from exlab_store.workers import workers_for
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
-    from exlab_store.model import Expectation, HeldLock, LockOwner, Snapshot, Version
+    from exlab_store.model import Expectation, HeldLock, Leftover, LockOwner, Snapshot, Version
     from exlab_store.store import Store
     from exlab_store.turns import Turn
 
@@ -82,6 +83,10 @@ async def _turn(place: Hashable, holder: TaskHolder, owner: LockOwner, timeout: 
     return turn
 
 
+def _this_task() -> TaskHolder:
+    return TaskHolder(this_thread(), anyio.get_current_task().id)
+
+
 class AsyncStore:
     """A `Store` for coroutines: the same verbs, arguments, results and errors. ``store.aio`` is one.
 
@@ -108,7 +113,7 @@ class AsyncStore:
     async def read_snapshot(self, key: str, *, unless: Version | None) -> Snapshot | None: ...
     async def read_snapshot(self, key: str, *, unless: Version | None = None) -> Snapshot | None:
         """As `Store.read_snapshot`."""
-        return await self._called(lambda: self._store.read_snapshot(key, unless=unless))
+        return await self._called(key, lambda: self._store.read_snapshot(key, unless=unless))
 
     def read_many(
         self,
@@ -135,7 +140,7 @@ class AsyncStore:
 
         if lock is None and self._locks_for(expect):
             return await self._locking(key, DEFAULT_LOCK_TIMEOUT, "conditional write", write)
-        return await self._called(write)
+        return await self._called(key, write, changes=True)
 
     async def update(
         self,
@@ -151,9 +156,18 @@ class AsyncStore:
         def update() -> Version:
             return self._store.update(key, change, timeout=timeout, purpose=purpose, lock=lock)
 
-        if lock is not None:
-            return await self._called(update)
-        return await self._locking(key, timeout, purpose, update)
+        if lock is None:
+            return await self._locking(key, timeout, purpose, update)
+        call = TaskCall(_this_task())
+
+        def locked_update() -> Version:
+            task_call.set(call)
+            return update()
+
+        try:
+            return await self._called(key, locked_update, changes=True)
+        finally:
+            call.end()
 
     def lock(
         self, key: str, *, timeout: float = DEFAULT_LOCK_TIMEOUT, purpose: str = ""
@@ -163,14 +177,22 @@ class AsyncStore:
         def take() -> StoreLock:
             return self._store.lock(key, timeout=timeout, purpose=purpose)
 
+        def give_back(held: StoreLock) -> None:
+            try:
+                held.release()
+            except StoreError as failure:
+                log(failure)
+
+        log = partial(self._log, key)
         return _Locking(
-            lambda: self._locking(key, timeout, purpose, take, undo=StoreLock.release),
-            lambda held: to_the_end(self._workers, held.release),
+            lambda: self._locking(key, timeout, purpose, take, undo=give_back),
+            lambda held: to_the_end(self._workers, held.release, log),
+            log,
         )
 
     async def list_keys(self, prefix: str = "") -> list[str]:
         """As `Store.list_keys`."""
-        return await self._called(lambda: self._store.list_keys(prefix))
+        return await self._called(prefix or None, lambda: self._store.list_keys(prefix))
 
     async def delete(self, key: str, *, expect: Expectation = ANY, lock: HeldLock | None = None) -> None:
         """As `Store.delete`."""
@@ -181,11 +203,48 @@ class AsyncStore:
         if lock is None and self._locks_for(expect):
             await self._locking(key, DEFAULT_LOCK_TIMEOUT, "conditional deletion", delete)
         else:
-            await self._called(delete)
+            await self._called(key, delete, changes=True)
 
-    async def _called(self, call: Callable[[], T]) -> T:
+    async def list_leftovers(self, prefix: str = "") -> list[Leftover]:
+        """As `Store.list_leftovers`."""
+        return await self._called(prefix or None, lambda: self._store.list_leftovers(prefix))
+
+    async def remove_leftover(self, leftover: Leftover) -> None:
+        """As `Store.remove_leftover`."""
+        await self._called(leftover.name, lambda: self._store.remove_leftover(leftover), changes=True)
+
+    def __truediv__(self, name: str) -> AsyncStorePath:
+        return (self._store / name).aio
+
+    async def _called(self, key: str | None, call: Callable[[], T], *, changes: bool = False) -> T:
         await admitted()
-        return await on_worker(self._workers, call)
+        return await self._on_worker(key, call, changes=changes)
+
+    async def _on_worker(
+        self,
+        key: str | None,
+        call: Callable[[], T],
+        *,
+        changes: bool,
+        abandon: Callable[[], object] | None = None,
+        undo: Callable[[T], object] | None = None,
+    ) -> T:
+        unheard = partial(self._log, key) if changes else None
+        try:
+            return await on_worker(self._workers, call, abandon=abandon, undo=undo, unheard=unheard)
+        except StoreError as error:
+            raise placed(error, key, self._store.location) from error.__cause__
+
+    def _log(self, key: str | None, failure: BaseException) -> None:
+        """Logs the failure of a call whose task was cancelled and raises the cancellation."""
+        if isinstance(failure, LockTimeout):
+            return  # it was to give up
+        import logging  # 10 ms to import
+
+        where = url_of(self._store.location, key or "")
+        why = failure.message if isinstance(failure, StoreError) else failure
+        message = "a task was cancelled while it changed %s, and that has failed: %s: %s"
+        logging.getLogger("exlab_store").warning(message, where, type(failure).__name__, why)
 
     def _locks_for(self, expect: Expectation) -> bool:
         return expect is not ANY and self._store.guarantees.conditional_write == "locked"
@@ -201,10 +260,10 @@ class AsyncStore:
         """Makes a call that takes the lock, when it is this task's turn."""
         check_timeout(timeout)
         if self._store.guarantees.lock_scope == "none":
-            return await self._called(call)  # which says so
+            return await self._called(key, call)  # which says so
         await admitted()
         deadline = anyio.current_time() + timeout
-        holder = TaskHolder(this_thread(), anyio.get_current_task().id)
+        holder = _this_task()
         owner = new_owner(purpose)
         try:
             check_key(key)
@@ -212,12 +271,12 @@ class AsyncStore:
             turn = await _turn(place, holder, owner, timeout)
         except StoreError as error:
             raise placed(error, key, self._store.location) from error.__cause__
-        reserved = ReservedTurn(place, holder, owner, turn)
+        reserved = ReservedTurn(holder, place, owner, turn)
         try:
             pause = _FIRST_PAUSE
             while True:
                 try:
-                    return await self._attempt(reserved, deadline, call, undo)
+                    return await self._attempt(key, reserved, deadline, call, undo)
                 except LockTimeout as error:
                     if reserved.taken:
                         raise  # another lock's, within the call
@@ -235,16 +294,21 @@ class AsyncStore:
             reserved.end()
 
     async def _attempt(
-        self, reserved: ReservedTurn, deadline: float, call: Callable[[], T], undo: Callable[[T], object] | None
+        self,
+        key: str,
+        reserved: ReservedTurn,
+        deadline: float,
+        call: Callable[[], T],
+        undo: Callable[[T], object] | None,
     ) -> T:
         def with_turn() -> T:
-            reserved_turn.set(reserved)
+            task_call.set(reserved)
             return call()
 
         patient = self._workers.patient.acquire(blocking=False)
         try:
             reserved.patience = max(0.0, deadline - anyio.current_time()) if patient else 0.0
-            return await on_worker(self._workers, with_turn, abandon=reserved.abandon, undo=undo)
+            return await self._on_worker(key, with_turn, changes=undo is None, abandon=reserved.abandon, undo=undo)
         finally:
             if patient:
                 self._workers.patient.release()
@@ -253,33 +317,46 @@ class AsyncStore:
 class _Locking:
     """What ``async with store.aio.lock(key)`` enters."""
 
-    __slots__ = ("_held", "_release", "_take")
+    __slots__ = ("_held", "_log", "_release", "_take", "_task")
 
     def __init__(
-        self, take: Callable[[], Awaitable[StoreLock]], release: Callable[[StoreLock], Awaitable[None]]
+        self,
+        take: Callable[[], Awaitable[StoreLock]],
+        release: Callable[[StoreLock], Awaitable[None]],
+        log: Callable[[StoreError], None],
     ) -> None:
         self._take = take
         self._release = release
+        self._log = log
         self._held: list[StoreLock] = []
+        self._task: int | None = None
 
     async def __aenter__(self) -> StoreLock:
         held = await self._take()
         self._held.append(held)
+        self._task = running_task()
         return held
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         held = self._held.pop()
-        if isinstance(exc, GeneratorExit):
-            held.release()  # the loop has ended without ending this task: nobody can wait
-        else:
+        # A generator that is closed early may wait, in the task that closes it; a task that is thrown away may not.
+        if isinstance(exc, GeneratorExit) and running_task() != self._task:
+            held.release()
+            return
+        try:
             await self._release(held)
+        except StoreError as failure:
+            if exc is None or isinstance(exc, Exception):
+                raise
+            self._log(failure)  # a cancellation goes on
+            exc.__cause__ = failure
 
 
 @final
 class AsyncStorePath:
-    """A `StorePath` for coroutines. ``path.aio`` is one.
+    """A `StorePath` for coroutines. ``path.aio`` is one, and ``store.aio / "a" / "b.json"``.
 
     Args:
         store: The store, with coroutines.
@@ -328,3 +405,6 @@ class AsyncStorePath:
     async def delete(self, *, expect: Expectation = ANY, lock: HeldLock | None = None) -> None:
         """As `Store.delete`."""
         await self._store.delete(self._key, expect=expect, lock=lock)
+
+    def __truediv__(self, name: str) -> AsyncStorePath:
+        return (self._store.store / self._key / name).aio

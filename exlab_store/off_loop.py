@@ -6,12 +6,14 @@ loop: some are let in at each of its rounds.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import anyio
 from anyio.lowlevel import RunVar, checkpoint, current_token
+
+from exlab_store.errors import BackendUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
 
     from exlab_store.workers import Workers
 
-__all__ = ["Bell", "admitted", "on_worker", "to_the_end"]
+    _Scheduler: TypeAlias = Callable[[Callable[[], None]], object]
+
+__all__ = ["Bell", "admitted", "on_worker", "running_task", "to_the_end"]
 
 T = TypeVar("T")
 
@@ -27,7 +31,7 @@ T = TypeVar("T")
 _A_ROUND = 16
 
 
-def _scheduler() -> Callable[[Callable[[], None]], object]:
+def _scheduler() -> _Scheduler:
     """What has the running event loop call something in its next round, from any thread."""
     token = current_token()
     loop: Any = getattr(token, "native_token", token)  # before anyio 4.11 the token is the loop itself
@@ -35,40 +39,46 @@ def _scheduler() -> Callable[[Callable[[], None]], object]:
 
 
 class _Doorway:
-    """Where the tasks of one event loop come in, so many in a round."""
+    """Where the tasks of one event loop come in, so many in a round.
 
-    __slots__ = ("_queue", "_room", "_schedule", "_scheduled")
+    It must not refer to the loop: a value of a `RunVar` that does keeps its loop in memory for good.
+    """
+
+    __slots__ = ("_queue", "_room", "_scheduled")
 
     def __init__(self) -> None:
         self._room = _A_ROUND
-        self._queue: deque[anyio.Event] = deque()
-        self._schedule = _scheduler()
+        self._queue: OrderedDict[anyio.Event, None] = OrderedDict()
         self._scheduled = False
 
     async def enter(self) -> None:
         """Waits for the next round that has room."""
         if not self._scheduled:
-            self._schedule_round()
+            self._schedule_round(_scheduler())
         if self._room:
             self._room -= 1
             await checkpoint()
-        else:
-            inside = anyio.Event()
-            self._queue.append(inside)
+            return
+        inside = anyio.Event()
+        self._queue[inside] = None
+        try:
             await inside.wait()
+        finally:
+            self._queue.pop(inside, None)  # where the task was cancelled: the event refers to the loop
 
-    def _schedule_round(self) -> None:
+    def _schedule_round(self, schedule: _Scheduler) -> None:
         self._scheduled = True
-        self._schedule(self._begin_round)
+        schedule(lambda: self._begin_round(schedule))
 
-    def _begin_round(self) -> None:
+    def _begin_round(self, schedule: _Scheduler) -> None:
         self._scheduled = False
         self._room = _A_ROUND
         while self._queue and self._room:
-            self._queue.popleft().set()
+            inside, _ = self._queue.popitem(last=False)
+            inside.set()
             self._room -= 1
         if self._queue:
-            self._schedule_round()
+            self._schedule_round(schedule)
 
 
 _doorways: RunVar[_Doorway] = RunVar("exlab_store_doorway")
@@ -132,6 +142,7 @@ async def on_worker(
     *,
     abandon: Callable[[], object] | None = None,
     undo: Callable[[T], object] | None = None,
+    unheard: Callable[[BaseException], object] | None = None,
 ) -> T:
     """Makes a call on a worker thread; cancelling waits for a call that has begun.
 
@@ -139,47 +150,84 @@ async def on_worker(
         workers: Whose thread.
         call: What to call.
         abandon: Called when the task is cancelled while the call is under way, to make it end soon.
-        undo: Undoes, on a worker thread, a call that has succeeded although its task was cancelled.
+        undo: Undoes, on a worker thread, a call that has succeeded although its task was cancelled; raises nothing.
+        unheard: Told of the failure of a call whose task was cancelled, as the task raises the cancellation. That
+            has the failure as its cause.
 
     Returns:
         What the call returns.
+
+    Raises:
+        BackendUnavailable: There is no thread for the call, and it is not made.
     """
     future, bell = _started(workers, call)
     try:
         await bell.heard()
     except BaseException as error:
-        if not future.cancel():
+        if future.cancel():
+            raise
+
+        def settle(ended: Future[T]) -> None:
+            failure = ended.exception()
+            if failure is None and undo is not None:
+                undo(ended.result())
+            elif failure is not None and unheard is not None:
+                unheard(failure)
+
+        try:
             if abandon is not None:
                 abandon()
-            if isinstance(error, GeneratorExit):  # the loop has ended, and nobody can wait
-                if undo is not None:
-                    future.add_done_callback(lambda ended: _undone(ended, undo))
-            else:
-                await bell.heard_for_certain()
-                if undo is not None:
-                    await to_the_end(workers, lambda: _undone(future, undo))
+            if isinstance(error, GeneratorExit):
+                raise
+            await bell.heard_for_certain()
+        except BaseException:  # the loop has ended, or Ctrl+C was pressed again: nobody can wait
+            future.add_done_callback(settle)
+            raise
+        if undo is not None:
+            await to_the_end(workers, lambda: settle(future))
+        else:
+            settle(future)
+        _give_cause(error, future)
         raise
     return future.result()
 
 
-async def to_the_end(workers: Workers, call: Callable[[], T]) -> T:
-    """Makes a call on a worker thread, whatever cancels the task meanwhile.
+async def to_the_end(
+    workers: Workers, call: Callable[[], T], unheard: Callable[[BaseException], object] | None = None
+) -> T:
+    """Makes a call on a worker thread, whatever cancels the task meanwhile; if there is no thread, then on this one.
 
     Args:
         workers: Whose thread.
         call: What to call.
+        unheard: As for `on_worker`.
 
     Returns:
         What the call returns.
     """
-    future, bell = _started(workers, call)
+    try:
+        future, bell = _started(workers, call)
+    except BackendUnavailable:
+        return call()  # better to hold up the loop than to keep a lock
     cancelled = await bell.heard_for_certain()
-    result = future.result()
-    if cancelled is not None:
-        raise cancelled
-    return result
+    if cancelled is None:
+        return future.result()
+    failure = future.exception()
+    if failure is not None and unheard is not None:
+        unheard(failure)
+    _give_cause(cancelled, future)
+    raise cancelled
 
 
-def _undone(future: Future[T], undo: Callable[[T], object]) -> None:
-    if future.exception() is None:
-        undo(future.result())
+def _give_cause(cancelled: BaseException, future: Future[Any]) -> None:
+    failure = future.exception()
+    if failure is not None:
+        cancelled.__cause__ = failure
+
+
+def running_task() -> int | None:
+    """The identifier of the task that runs in this thread; None outside of tasks."""
+    try:
+        return anyio.get_current_task().id
+    except Exception:  # each event loop, and no event loop, has an error of its own
+        return None

@@ -7,7 +7,7 @@ from contextvars import copy_context
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from exlab_store.errors import DocumentNotFound, StoreError
+from exlab_store.errors import BackendUnavailable, DocumentNotFound, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -100,8 +100,15 @@ def _outcomes(read: Callable[[str], Snapshot], keys: Iterator[str], concurrency:
 
 
 def _in_threads(read: Callable[[str], Snapshot], keys: Iterator[str], concurrency: int) -> Iterator[Outcome]:
-    from concurrent.futures import ThreadPoolExecutor  # 20 ms to import
+    try:
+        from concurrent.futures import Future, ThreadPoolExecutor  # 20 ms to import
+    except RuntimeError:  # the interpreter shuts down, and starts no threads any more
+        for key in keys:
+            yield outcome_of(read, key)
+        return
     from queue import SimpleQueue
+
+    from exlab_store.workers import submitted
 
     ended: SimpleQueue[Future[Outcome]] = SimpleQueue()
     # Threads of their own: those of a pool that others use might all be waiting for reads like these. Leaving the
@@ -111,7 +118,13 @@ def _in_threads(read: Callable[[str], Snapshot], keys: Iterator[str], concurrenc
         def begin(some: Iterable[str]) -> int:
             begun = 0
             for key in some:
-                executor.submit(copy_context().run, outcome_of, read, key).add_done_callback(ended.put)
+                call = _in_this_context(read, key)
+                try:
+                    future = submitted(executor, call)
+                except BackendUnavailable:  # there is no thread for it
+                    future = Future[Outcome]()
+                    future.set_result(call())
+                future.add_done_callback(ended.put)
                 begun += 1
             return begun
 
@@ -120,3 +133,8 @@ def _in_threads(read: Callable[[str], Snapshot], keys: Iterator[str], concurrenc
             outcome = ended.get().result()
             under_way += begin(islice(keys, 1)) - 1
             yield outcome
+
+
+def _in_this_context(read: Callable[[str], Snapshot], key: str) -> Callable[[], Outcome]:
+    context = copy_context()
+    return lambda: context.run(outcome_of, read, key)

@@ -20,7 +20,7 @@ from exlab_store.model import ABSENT, ANY
 from exlab_store.paths import StorePath
 from exlab_store.reading_many import DEFAULT_CONCURRENCY, check_concurrency, read_each
 from exlab_store.retrying import Retry, RetryingHooks
-from exlab_store.turns import reserved_turn, take_turn, this_thread
+from exlab_store.turns import ReservedTurn, take_turn, task_call, this_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from exlab_store.backend_hooks import Backend
     from exlab_store.guarantees import Guarantees
     from exlab_store.model import Expectation, HeldLock, Leftover, LockOwner, Snapshot, Version
-    from exlab_store.turns import ReservedTurn, Turn
+    from exlab_store.turns import Turn
 
 __all__ = ["Store", "StoreLock", "open_store", "open_store_at"]
 
@@ -377,11 +377,11 @@ class Store:
             if self._guarantees.lock_scope == "none":
                 raise NotSupported("the backend has no locks")
             place = place_of(self, key)
-            reserved = reserved_turn.get()
-            if reserved is not None and reserved.place == place:
-                if (turn := reserved.take()) is not None:
-                    return self._lock_in_turn(key, reserved, turn)
-                holder = holder or reserved.holder  # a change that takes the lock under which it is called
+            call = task_call.get()
+            if call is not None and not call.over:
+                if isinstance(call, ReservedTurn) and call.place == place and (turn := call.take()) is not None:
+                    return self._lock_in_turn(key, call, turn)
+                holder = holder or call.holder  # a change may take a lock that its task holds
             owner = new_owner(purpose)
             deadline = time.monotonic() + timeout
             turn = take_turn(place, this_thread() if holder is None else holder, owner, timeout, cancelled)

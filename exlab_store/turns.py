@@ -22,7 +22,17 @@ if TYPE_CHECKING:
 
     from exlab_store.model import LockOwner
 
-__all__ = ["ReservedTurn", "TaskHolder", "Turn", "Waiter", "ask_for_turn", "reserved_turn", "take_turn", "this_thread"]
+__all__ = [
+    "ReservedTurn",
+    "TaskCall",
+    "TaskHolder",
+    "Turn",
+    "Waiter",
+    "ask_for_turn",
+    "take_turn",
+    "task_call",
+    "this_thread",
+]
 
 # How often a waiting thread asks whether it was cancelled. Being granted the turn wakes it at once.
 _CANCEL_POLL = 0.05
@@ -109,7 +119,8 @@ class Turn:
                 self._holder = waiter.holder
                 self._owner = waiter.owner
                 waiter.has_turn = True
-                if waiter.wake():
+                # Who is not woken may have been ended by the garbage collector just now, and with it this turn.
+                if waiter.wake() or not waiter.has_turn:
                     return
                 waiter.has_turn = False
             del _turns[self._place]
@@ -129,6 +140,7 @@ class Turn:
         """Takes a waiter out of the queue and tells who is before it; None if its turn has come meanwhile."""
         with _mutex:
             if waiter.has_turn:
+                waiter.has_turn = False  # from here on it is the caller's
                 return None
             if waiter in self._waiters:  # it may have been passed over
                 self._waiters.remove(waiter)
@@ -180,13 +192,13 @@ def ask_for_turn(
         LockAlreadyHeld: It is this holder's turn already.
     """
     with _mutex:
-        turn = _turns.get(place)
-        if turn is None:
-            turn = _turns[place] = Turn(place, holder, owner)
-            return turn, None
-        waiter = waiting(holder, owner)
-        turn.enqueue(waiter)
-        return turn, waiter
+        while (turn := _turns.get(place)) is not None:
+            waiter = waiting(holder, owner)
+            turn.enqueue(waiter)
+            if _turns.get(place) is turn:  # the garbage collector may have ended it in between
+                return turn, waiter
+        turn = _turns[place] = Turn(place, holder, owner)
+        return turn, None
 
 
 def take_turn(
@@ -217,8 +229,9 @@ def take_turn(
         if turn is None:
             turn = _turns[place] = Turn(place, holder, owner)
             return turn
-        waiter = _WaitingThread(holder, owner)
-        turn.enqueue(waiter)
+    turn, waiter = ask_for_turn(place, holder, owner, _WaitingThread)
+    if waiter is None:
+        return turn
     try:
         if _wait(waiter.gate, timeout, cancelled):
             return turn
@@ -243,21 +256,40 @@ def _wait(gate: threading.Lock, timeout: float, cancelled: Callable[[], bool] | 
     return False
 
 
-class ReservedTurn:
-    """The turn that a task has waited for, on its event loop, for the lock that a call takes on a worker thread.
+class TaskCall:
+    """A call that a task makes on a worker thread.
 
     Args:
-        place: What the turn is for.
+        holder: The task: it holds the locks that the call takes, and waits while the call is under way.
+    """
+
+    __slots__ = ("holder", "over")
+
+    def __init__(self, holder: TaskHolder) -> None:
+        self.holder = holder
+        self.over = False
+        """Whether the task goes on. What the call has scheduled elsewhere has inherited its context."""
+
+    def end(self) -> None:
+        """The call has ended."""
+        self.over = True
+
+
+class ReservedTurn(TaskCall):
+    """A call for a lock whose turn the task has waited for on its event loop.
+
+    Args:
         holder: The task.
+        place: What the turn is for.
         owner: Who asks for the lock.
         turn: The turn.
     """
 
-    __slots__ = ("_turns", "abandoned", "holder", "owner", "patience", "place")
+    __slots__ = ("_turns", "abandoned", "owner", "patience", "place")
 
-    def __init__(self, place: Hashable, holder: TaskHolder, owner: LockOwner, turn: Turn) -> None:
+    def __init__(self, holder: TaskHolder, place: Hashable, owner: LockOwner, turn: Turn) -> None:
+        super().__init__(holder)
         self.place = place
-        self.holder = holder
         self.owner = owner
         self.patience = 0.0
         """Seconds that the thread may wait for somebody outside this process."""
@@ -289,11 +321,12 @@ class ReservedTurn:
 
     def end(self) -> None:
         """Ends the turn unless a lock has it; a thread that still asks for the lock ends it later."""
+        super().end()
         self.abandoned = True
         turn = self.take()
         if turn is not None:
             turn.end()
 
 
-# Seen by the calls that a task makes on worker threads, and by nobody else.
-reserved_turn: ContextVar[ReservedTurn | None] = ContextVar("exlab_store_reserved_turn", default=None)
+# Seen by the calls that a task makes on worker threads, and by what they schedule.
+task_call: ContextVar[TaskCall | None] = ContextVar("exlab_store_task_call", default=None)

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakSet, WeakValueDictionary
 
+from exlab_store.errors import BackendUnavailable
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
-    from concurrent.futures import Future
 
     from exlab_store.location import Location
 
-__all__ = ["THREADS_PER_SHARE", "Workers", "workers_for"]
+__all__ = ["THREADS_PER_SHARE", "Workers", "submitted", "workers_for"]
 
 T = TypeVar("T")
 
@@ -64,11 +65,20 @@ class Workers:
 
         Args:
             call: What to call; first come, first served.
+
+        Raises:
+            BackendUnavailable: There is no thread for it, and it will not be called.
         """
         with self._mutex:
-            if self._executor is None:
-                self._executor = ThreadPoolExecutor(THREADS_PER_SHARE, thread_name_prefix="exlab-store")
-            return self._executor.submit(call)
+            executor = self._executor or ThreadPoolExecutor(THREADS_PER_SHARE, thread_name_prefix="exlab-store")
+            self._executor = None  # the garbage collector must not shut it down from within
+            try:
+                return submitted(executor, call)
+            finally:
+                if self._users > 0:
+                    self._executor = executor
+                else:  # no store is open, and this is a call of its own: one opens, or a lock is still to be released
+                    executor.shutdown(wait=False)
 
     @contextmanager
     def asking(self) -> Generator[int]:
@@ -87,6 +97,41 @@ class Workers:
         self._mutex = threading.RLock()
         self._executor = None
         self._asking = 0
+
+
+def submitted(executor: ThreadPoolExecutor, call: Callable[[], T]) -> Future[T]:
+    """Has a thread of an executor make a call; an executor's own ``submit`` may fail and make the call all the same.
+
+    Args:
+        executor: Whose thread.
+        call: What to call.
+
+    Raises:
+        BackendUnavailable: The system gives the executor no thread, or the interpreter is shutting down; the call
+            will not be made.
+    """
+    future: Future[T] = Future()
+    try:
+        executor.submit(_carry_out, future, call)
+    except RuntimeError as error:
+        # It is queued before a thread is started; where another thread has begun it already, it goes on.
+        if future.cancel():
+            raise BackendUnavailable(
+                f"there is no thread for the work: {error}", hint="Look at the limits of this process, and try again."
+            ) from error
+    return future
+
+
+def _carry_out(future: Future[T], call: Callable[[], T]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = call()
+    except BaseException as error:  # it is the caller's
+        future.set_exception(error)
+        del future  # the error refers to this frame
+    else:
+        future.set_result(result)
 
 
 _all: WeakSet[Workers] = WeakSet()

@@ -9,6 +9,7 @@ import threading
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context, copy_context
 from typing import TYPE_CHECKING
 
 import anyio
@@ -18,13 +19,15 @@ from exlab_store_memory.backend import Memory, MemoryBackend
 
 from exlab_store import LockAlreadyHeld, LockTimeout, open_store
 from exlab_store.addresses import place_of
-from exlab_store.turns import take_turn
+from exlab_store.locks import new_owner
+from exlab_store.turns import Waiter, ask_for_turn, take_turn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Hashable
     from pathlib import Path
 
-    from exlab_store import Store
+    from exlab_store import Store, StoreLock
+    from exlab_store.model import LockOwner
 
 
 def _eventually(condition: Callable[[], bool]) -> None:
@@ -315,3 +318,118 @@ def test_a_task_that_the_garbage_collector_ends_gives_its_lock_back(store: Store
     del loop, task
     gc.collect()
     store.lock("a", timeout=0).release()
+
+
+# ------------------------------------------- what happens when the garbage collector runs at an unlucky moment
+
+
+class Lost(Waiter):
+    """A waiter whose event loop has ended."""
+
+    def wake(self) -> bool:
+        return False
+
+
+def test_a_turn_that_ends_while_somebody_queues_at_it_is_free() -> None:
+    place = object()
+    first, _ = ask_for_turn(place, "first", new_owner(""), Lost)
+
+    def unlucky(holder: Hashable, owner: LockOwner) -> Lost:
+        first.end()
+        return Lost(holder, owner)
+
+    second, waiter = ask_for_turn(place, "second", new_owner(""), unlucky)
+    assert waiter is None
+    assert second is not first
+    second.end()
+
+
+def test_a_turn_goes_to_one_waiter_alone_when_another_ends_while_it_is_woken() -> None:
+    place = object()
+    turn, _ = ask_for_turn(place, "holder", new_owner(""), Lost)
+    woken: list[str] = []
+
+    class Ends(Lost):
+        def wake(self) -> bool:
+            assert turn.withdraw(self) is None  # it has the turn, and gives it back
+            turn.end()
+            return False
+
+    class Waits(Lost):
+        def wake(self) -> bool:
+            woken.append(str(self.holder))
+            return True
+
+    ask_for_turn(place, "ends", new_owner(""), Ends)
+    ask_for_turn(place, "second", new_owner(""), Waits)
+    ask_for_turn(place, "third", new_owner(""), Waits)
+    turn.end()
+    assert woken == ["second"]
+    turn.end()
+    assert woken == ["second", "third"]
+    turn.end()
+    take_turn(place, "next", new_owner(""), 0).end()
+
+
+def test_a_turn_that_its_last_waiter_gives_back_while_it_is_woken_is_free() -> None:
+    place = object()
+    turn, _ = ask_for_turn(place, "holder", new_owner(""), Lost)
+
+    class Ends(Lost):
+        def wake(self) -> bool:
+            assert turn.withdraw(self) is None
+            turn.end()
+            return False
+
+    ask_for_turn(place, "ends", new_owner(""), Ends)
+    turn.end()
+    take_turn(place, "next", new_owner(""), 0).end()
+
+
+# ------------------------------------------------------------------------- tasks, and the calls they make
+
+
+def _nested(store: Store) -> Callable[[bytes | None], bytes]:
+    def change(_: bytes | None) -> bytes:
+        store.update("a", lambda _: b"inner")
+        return b"outer"
+
+    return change
+
+
+def _told_at_once(store: Store, call: Callable[[StoreLock], Awaitable[object]]) -> None:
+    async def main() -> None:
+        async with store.aio.lock("a") as held:
+            with anyio.fail_after(10), pytest.raises(LockAlreadyHeld):
+                await call(held)
+
+    anyio.run(main)
+    store.lock("a", timeout=0).release()
+    store.lock("b", timeout=0).release()
+
+
+def test_a_change_that_asks_for_the_lock_that_was_passed_on_is_told_so_at_once(store: Store) -> None:
+    _told_at_once(store, lambda held: store.aio.update("a", _nested(store), lock=held))
+
+
+def test_a_change_that_asks_for_another_lock_of_its_task_is_told_so_at_once(store: Store) -> None:
+    _told_at_once(store, lambda _: store.aio.update("b", _nested(store)))
+
+
+def test_what_a_change_has_scheduled_is_not_taken_for_its_task_later(store: Store) -> None:
+    contexts: list[Context] = []
+
+    def change(_: bytes | None) -> bytes:
+        contexts.append(copy_context())  # as loop.call_soon_threadsafe does
+        return b"1"
+
+    async def main() -> None:
+        await store.aio.update("a", change)
+        async with store.aio.lock("a") as held:
+            await store.aio.update("a", change, lock=held)
+            for context in contexts:
+                with pytest.raises(LockTimeout):
+                    await anyio.to_thread.run_sync(context.run, lambda: store.lock("a", timeout=0))
+
+    anyio.run(main)
+    assert len(contexts) == 2
