@@ -7,6 +7,8 @@ from collections import deque
 from contextvars import copy_context
 from typing import TYPE_CHECKING, NamedTuple
 
+from exlab_store.addresses import placed
+from exlab_store.errors import BackendUnavailable
 from exlab_store.off_loop import Bell, admitted
 from exlab_store.reading_many import QUICK, Outcome, outcome_of
 
@@ -66,7 +68,10 @@ class _Reading:
             if not keys:
                 break
             context = copy_context()
-            future = self._workers.submit(lambda keys=keys, context=context: context.run(_read, self._read, keys))  # type: ignore[misc]
+            try:
+                future = self._workers.submit(lambda keys=keys, context=context: context.run(_read, self._read, keys))  # type: ignore[misc]
+            except BackendUnavailable as error:
+                raise placed(error, keys[0], None) from error.__cause__
             self._under_way.add(future)
             future.add_done_callback(self._end)
         return bool(self._under_way)

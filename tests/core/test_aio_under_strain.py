@@ -377,6 +377,15 @@ def test_many_documents_are_read_without_threads_too(no_threads: Callable[[], No
         assert [key for key, _ in store.read_many(["a"] * 20)] == ["a"] * 20
 
 
+async def test_reading_many_documents_without_any_thread_is_an_error(
+    memory: Store, no_threads: Callable[[], None]
+) -> None:
+    no_threads()
+    with pytest.raises(BackendUnavailable, match="no thread") as caught:
+        _ = [key async for key, _ in memory.aio.read_many(["a"] * 20)]
+    assert caught.value.key == "a"
+
+
 async def test_what_is_done_after_the_store_was_closed_leaves_no_thread_behind(tmp_path: Path) -> None:
     before = set(threading.enumerate())
     store = open_store(tmp_path)
