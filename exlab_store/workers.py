@@ -40,7 +40,8 @@ class Workers:
     def __init__(self) -> None:
         self.patient = threading.Semaphore(_PATIENT)
         self._executor: ThreadPoolExecutor | None = None
-        self._users = 0
+        self._stores = 0
+        self._calls = 0
         self._asking = 0
         self._mutex = threading.RLock()  # the garbage collector may make a store leave, at any moment
         _all.add(self)
@@ -48,17 +49,13 @@ class Workers:
     def join(self) -> None:
         """Counts one more store that uses the threads."""
         with self._mutex:
-            self._users += 1
+            self._stores += 1
 
     def leave(self) -> None:
         """Counts one less; with the last of them the threads end, as soon as they have nothing to do."""
         with self._mutex:
-            self._users -= 1
-            if self._users:
-                return
-            executor, self._executor = self._executor, None
-        if executor is not None:
-            executor.shutdown(wait=False)
+            self._stores -= 1
+            self._end_if_unused()
 
     def submit(self, call: Callable[[], T]) -> Future[T]:
         """Has a thread make a call.
@@ -70,15 +67,27 @@ class Workers:
             BackendUnavailable: There is no thread for it, and it will not be called.
         """
         with self._mutex:
-            executor = self._executor or ThreadPoolExecutor(THREADS_PER_SHARE, thread_name_prefix="exlab-store")
-            self._executor = None  # the garbage collector must not shut it down from within
+            if self._executor is None:
+                self._executor = ThreadPoolExecutor(THREADS_PER_SHARE, thread_name_prefix="exlab-store")
+            self._calls += 1  # before a store may leave
             try:
-                return submitted(executor, call)
-            finally:
-                if self._users > 0:
-                    self._executor = executor
-                else:  # no store is open, and this is a call of its own: one opens, or a lock is still to be released
-                    executor.shutdown(wait=False)
+                future = submitted(self._executor, call)
+            except BaseException:
+                self._end_call()
+                raise
+        future.add_done_callback(lambda _: self._end_call())
+        return future
+
+    def _end_call(self) -> None:
+        with self._mutex:
+            self._calls -= 1
+            self._end_if_unused()
+
+    def _end_if_unused(self) -> None:
+        # A call may outlive its store, as the release of a lock does; and the first call opens a store.
+        if self._stores == self._calls == 0 and self._executor is not None:
+            self._executor.shutdown(wait=False)
+            self._executor = None
 
     @contextmanager
     def asking(self) -> Generator[int]:
@@ -96,6 +105,7 @@ class Workers:
         self.patient = threading.Semaphore(_PATIENT)
         self._mutex = threading.RLock()
         self._executor = None
+        self._calls = 0
         self._asking = 0
 
 

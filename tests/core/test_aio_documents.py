@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
+from exlab_store import ConfigError
 from exlab_store.documents import coroutines
 from exlab_store.resolving import as_document
+from exlab_store.workers import THREADS_PER_SHARE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,3 +75,38 @@ async def test_a_folder_that_many_tasks_want_is_opened_once(tmp_path: Path, monk
     meeting = Meeting(monkeypatch)
     await _open_all([f"{tmp_path}/E1/equipment.json"] * 6)
     assert meeting.opened == 1
+
+
+async def test_many_folders_of_a_server_are_opened_by_no_more_threads_than_a_share_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = set(threading.enumerate())
+    most = 0
+    enough = threading.Barrier(THREADS_PER_SHARE)
+
+    def opened(location: DocumentLocation) -> StorePath:
+        nonlocal most
+        enough.wait(10)
+        mine = [thread for thread in threading.enumerate() if thread.name.startswith("exlab-store")]
+        most = max(most, len(set(mine) - before))
+        return as_document(location)
+
+    monkeypatch.setattr(coroutines, "as_document", opened)
+    server = f"memory://server-{time.monotonic_ns()}"
+    await _open_all([f"{server}/lab/nas/E{number}/equipment.json" for number in range(4 * THREADS_PER_SHARE)])
+    assert most < 2 * THREADS_PER_SHARE  # those of the last moment may still be ending
+
+
+async def test_the_threads_that_open_stores_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[threading.Thread] = []
+
+    def failing(location: DocumentLocation) -> StorePath:
+        threads.append(threading.current_thread())
+        raise ConfigError("there is no such store")
+
+    monkeypatch.setattr(coroutines, "as_document", failing)
+    with pytest.raises(ConfigError):
+        await coroutines.opened_document("@nowhere/equipment.json")
+    (thread,) = threads
+    thread.join(5)
+    assert not thread.is_alive()
