@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from exlab_store import ConfigError
@@ -81,20 +82,21 @@ async def test_many_folders_of_a_server_are_opened_by_no_more_threads_than_a_sha
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     before = set(threading.enumerate())
-    most = 0
-    enough = threading.Barrier(THREADS_PER_SHARE)
+    go_on = threading.Event()
 
     def opened(location: DocumentLocation) -> StorePath:
-        nonlocal most
-        enough.wait(10)
-        mine = [thread for thread in threading.enumerate() if thread.name.startswith("exlab-store")]
-        most = max(most, len(set(mine) - before))
+        assert go_on.wait(10)
         return as_document(location)
 
     monkeypatch.setattr(coroutines, "as_document", opened)
     server = f"memory://server-{time.monotonic_ns()}"
-    await _open_all([f"{server}/lab/nas/E{number}/equipment.json" for number in range(4 * THREADS_PER_SHARE)])
-    assert most < 2 * THREADS_PER_SHARE  # those of the last moment may still be ending
+    async with anyio.create_task_group() as group:
+        group.start_soon(_open_all, [f"{server}/lab/nas/E{number}/equipment.json" for number in range(32)])
+        for _ in range(50):  # until all of them have asked for a thread
+            await anyio.lowlevel.checkpoint()
+        mine = [thread for thread in set(threading.enumerate()) - before if thread.name.startswith("exlab-store")]
+        go_on.set()
+    assert len(mine) == THREADS_PER_SHARE
 
 
 async def test_the_threads_that_open_stores_end(monkeypatch: pytest.MonkeyPatch) -> None:
