@@ -82,6 +82,7 @@ async def test_many_folders_of_a_server_are_opened_by_no_more_threads_than_a_sha
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     before = set(threading.enumerate())
+    mine: list[threading.Thread] = []
     go_on = threading.Event()
 
     def opened(location: DocumentLocation) -> StorePath:
@@ -94,7 +95,7 @@ async def test_many_folders_of_a_server_are_opened_by_no_more_threads_than_a_sha
         group.start_soon(_open_all, [f"{server}/lab/nas/E{number}/equipment.json" for number in range(32)])
         for _ in range(50):  # until all of them have asked for a thread
             await anyio.lowlevel.checkpoint()
-        mine = [thread for thread in set(threading.enumerate()) - before if thread.name.startswith("exlab-store")]
+        mine += [thread for thread in set(threading.enumerate()) - before if thread.name.startswith("exlab-store")]
         go_on.set()
     assert len(mine) == THREADS_PER_SHARE
 
