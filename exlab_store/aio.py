@@ -19,7 +19,7 @@ import anyio
 
 from exlab_store.addresses import place_of, placed, url_of
 from exlab_store.aio_reading_many import read_each
-from exlab_store.errors import LockTimeout, StoreError
+from exlab_store.errors import BackendUnavailable, LockTimeout, StoreError
 from exlab_store.keys import check_key
 from exlab_store.locks import DEFAULT_LOCK_TIMEOUT, StoreLock, check_timeout, new_owner
 from exlab_store.model import ANY
@@ -232,7 +232,7 @@ class AsyncStore:
         unheard = partial(self._log, key) if changes else None
         try:
             return await on_worker(self._workers, call, abandon=abandon, undo=undo, unheard=unheard)
-        except StoreError as error:
+        except BackendUnavailable as error:  # there was no thread, and nobody has named the document yet
             raise placed(error, key, self._store.location) from error.__cause__
 
     def _log(self, key: str | None, failure: BaseException) -> None:
@@ -243,7 +243,7 @@ class AsyncStore:
 
         where = url_of(self._store.location, key or "")
         why = failure.message if isinstance(failure, StoreError) else failure
-        message = "a task was cancelled while it changed %s, and that has failed: %s: %s"
+        message = "a task was cancelled, so nobody is told that its call for %s has failed: %s: %s"
         logging.getLogger("exlab_store").warning(message, where, type(failure).__name__, why)
 
     def _locks_for(self, expect: Expectation) -> bool:
