@@ -18,7 +18,7 @@ from exlab_store.workers import THREADS_PER_SHARE
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from exlab_store import StorePath
+    from exlab_store import Store, StorePath
     from exlab_store.resolving import DocumentLocation
 
 pytestmark = pytest.mark.anyio
@@ -50,9 +50,16 @@ class Meeting:
 
 
 async def _open_all(locations: list[str]) -> None:
+    opened: set[Store] = set()
+
+    async def open_one(location: str) -> None:
+        opened.add((await coroutines.opened_document(location)).store)
+
     async with anyio.create_task_group() as group:
         for location in locations:
-            group.start_soon(coroutines.opened_document, location)
+            group.start_soon(open_one, location)
+    for store in opened:
+        store.close()  # otherwise they, and their threads, stay as long as the process
 
 
 async def test_folders_of_this_machine_are_opened_one_at_a_time(
