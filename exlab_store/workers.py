@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import os
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakSet, WeakValueDictionary
 
-from exlab_store.errors import BackendUnavailable
+from exlab_store.submitting import submitted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
+    from concurrent.futures import Future
 
     from exlab_store.location import Location
 
-__all__ = ["THREADS_PER_SHARE", "Workers", "submitted", "workers_for"]
+__all__ = ["THREADS_PER_SHARE", "Workers", "workers_for"]
 
 T = TypeVar("T")
 
@@ -107,41 +108,6 @@ class Workers:
         self._executor = None
         self._calls = 0
         self._asking = 0
-
-
-def submitted(executor: ThreadPoolExecutor, call: Callable[[], T]) -> Future[T]:
-    """Has a thread of an executor make a call; an executor's own ``submit`` may fail and make the call all the same.
-
-    Args:
-        executor: Whose thread.
-        call: What to call.
-
-    Raises:
-        BackendUnavailable: The system gives the executor no thread, or the interpreter is shutting down; the call
-            will not be made.
-    """
-    future: Future[T] = Future()
-    try:
-        executor.submit(_carry_out, future, call)
-    except RuntimeError as error:
-        # It is queued before a thread is started; where another thread has begun it already, it goes on.
-        if future.cancel():
-            raise BackendUnavailable(
-                f"there is no thread for the work: {error}", hint="Look at the limits of this process, and try again."
-            ) from error
-    return future
-
-
-def _carry_out(future: Future[T], call: Callable[[], T]) -> None:
-    if not future.set_running_or_notify_cancel():
-        return
-    try:
-        result = call()
-    except BaseException as error:  # it is the caller's
-        future.set_exception(error)
-        del future  # the error refers to this frame
-    else:
-        future.set_result(result)
 
 
 _all: WeakSet[Workers] = WeakSet()
