@@ -90,6 +90,8 @@ def _this_task() -> TaskHolder:
 class AsyncStore:
     """A `Store` for coroutines: the same verbs, arguments, results and errors. ``store.aio`` is one.
 
+    ``store.aio / "a" / "b.json"`` is an `AsyncStorePath`. A store is closed with `Store.close`.
+
     Args:
         store: The store that does the work.
     """
