@@ -40,7 +40,6 @@ from exlab_store_posix.leftovers import Finder, remove_temporary
 from exlab_store_posix.locking import take_lock
 from exlab_store_posix.mounts import FileSystem, file_system_of
 from exlab_store_posix.replacing import create_temporary, keep_access, make_durable, write_out
-from exlab_store_posix.versioning import LARGE, NOT_YET, begin_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -179,17 +178,14 @@ class PosixBackend:
             try:
                 try:
                     keep_access(file, target)
-                    pending = None if len(data) < LARGE else begin_version(data)
                     write_out(file, data)
                     # The rest is done while the disk works. A directory that cannot be opened refuses the write here,
                     # before anything has happened.
                     parent = self._directories.open(directory)
-                    version = version_of(data) if pending is None else NOT_YET
+                    version = version_of(data)
                     make_durable(file)
                 finally:
                     os.close(file)
-                if pending is not None:
-                    version = pending.result()
                 if lock is not None or expect is not ANY:
                     self._check(key, expect, lock)
                 try:

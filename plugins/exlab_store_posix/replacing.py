@@ -51,8 +51,6 @@ else:
         pass
 
 
-_PART = 512 * 1024
-
 # After every wait for the disk, the processor's caches are cold, and then a Python function costs 3 us: so there are
 # few of them on this path.
 
@@ -110,8 +108,7 @@ def write_out(descriptor: int, data: bytes) -> None:
     Raises:
         OSError: From write.
     """
-    written = os.write(descriptor, data if len(data) <= _PART else memoryview(data)[:_PART])
+    written = os.write(descriptor, data)
+    while written < len(data):
+        written += os.write(descriptor, memoryview(data)[written:])
     _begin_to_store(descriptor)
-    while written < len(data):  # the disk stores one part while the next is copied
-        written += os.write(descriptor, memoryview(data)[written : written + _PART])
-        _begin_to_store(descriptor)
