@@ -12,12 +12,14 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from smbprotocol.connection import Connection
+from smbprotocol.connection import Connection, Request
 from smbprotocol.exceptions import SMBConnectionClosed, SMBException, SMBResponseException
 from smbprotocol.header import Commands, NtStatus, Smb2Flags
 from smbprotocol.session import SMB2Logoff
 
 from exlab_store_smb.deadline import Deadline
+from exlab_store_smb.headers import SIGNATURE_AT, packed, sent_header
+from exlab_store_smb.messages import Message
 from exlab_store_smb.transport import DeadlineTcp
 
 if TYPE_CHECKING:
@@ -113,9 +115,9 @@ class SmbConnection(Connection):  # type: ignore[misc]
             return super().send(message, sid, tid, credit_request, message_id, async_id, force_signature)
 
     def send_compound(
-        self, messages: Sequence[Any], sid: int, tid: int, related: bool = False, deadline: Deadline | None = None
+        self, messages: Sequence[Message], sid: int, tid: int, related: bool = False, deadline: Deadline | None = None
     ) -> list[Any]:
-        """As smbprotocol's, when there are credits for all of it.
+        """As smbprotocol's, for messages that are bytes already, and when there are credits for all of it.
 
         Args:
             messages: The requests.
@@ -123,10 +125,50 @@ class SmbConnection(Connection):  # type: ignore[misc]
             tid: The tree's identifier.
             related: Whether each works on the file of the one before it.
             deadline: Until when to wait for credits.
+
+        Raises:
+            SMBException: The session or the connection has ended; nothing was sent.
         """
         with self._credits(messages, deadline or self._patience()):
-            requests: list[Any] = super().send_compound(messages, sid, tid, related=related)
+            session: Any = self.session_table.get(sid)
+            tree: Any = None if session is None else session.tree_connect_table.get(tid)
+            if tree is None:
+                raise SMBException("the session has ended")
+            key = session.signing_key if session.signing_required else None
+            flags = Smb2Flags.SMB2_FLAGS_DFS_OPERATIONS if tree.is_dfs_share else 0
+            if key:
+                flags |= Smb2Flags.SMB2_FLAGS_SIGNED
+            packets: list[bytes] = []
+            requests: list[Any] = []
+            for message in messages:
+                charge = self._charge(message) if self.supports_multi_credit else 0
+                number = self._next_number(charge)
+                last = len(packets) == len(messages) - 1
+                packet = packed(message, number, charge, flags, tid, sid, last=last)
+                if key:
+                    signature = self._generate_signature(packet, key, number, False, message.command)
+                    packet = packet[:SIGNATURE_AT] + signature + packet[SIGNATURE_AT + len(signature) :]
+                packets.append(packet)
+                request = Request(sent_header(message, number), Message, self, session_id=sid)
+                self.outstanding_requests[number] = request
+                requests.append(request)
+                if related:
+                    flags |= Smb2Flags.SMB2_FLAGS_RELATED_OPERATIONS  # from the second on
+            data: Any = b"".join(packets)
+            if session.encrypt_data or tree.encrypt_data:
+                data = self._encrypt(data, session)
+            self._check_worker_running()
+            self.transport.send(data)
             return requests
+
+    def _next_number(self, charge: int) -> int:
+        """The MessageId of a request, and as many after it as it is charged [MS-SMB2 3.2.4.1.3]."""
+        with self.sequence_lock:
+            number = int(self.sequence_window["low"])
+            if charge > self.sequence_window["high"] - number:
+                raise SMBException("the server granted too few credits")
+            self.sequence_window["low"] = number + max(1, charge)
+            return number
 
     def receive(
         self,
@@ -246,11 +288,9 @@ class SmbConnection(Connection):  # type: ignore[misc]
             self._order.release()
 
     def _charge(self, message: Any) -> int:
-        if message.COMMAND == Commands.SMB2_CANCEL:
-            return 0
-        if not self.supports_multi_credit or message.COMMAND not in {Commands.SMB2_READ, Commands.SMB2_WRITE}:
-            return 1
-        return 1 + max(0, int(message["length"].get_value()) - 1) // CREDIT_SIZE
+        if isinstance(message, Message):
+            return 1 + max(0, message.payload - 1) // CREDIT_SIZE if self.supports_multi_credit else 1
+        return 0 if message.COMMAND == Commands.SMB2_CANCEL else 1
 
 
 class _Requests(dict[int, Any]):

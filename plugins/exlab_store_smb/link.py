@@ -7,16 +7,18 @@ import random
 import struct
 import time
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from smbprotocol import exceptions as smb
+from smbprotocol.header import Commands
 from smbprotocol.session import Session
 from smbprotocol.tree import TreeConnect
 
 from exlab_store import AccessDenied, BackendUnavailable, LocationError, NotSupported, StoreError
 from exlab_store_smb.connection import CREDIT_SIZE, SmbConnection
 from exlab_store_smb.filetimes import seconds_since_1970
-from exlab_store_smb.messages import RELATED, Reply, file_id_of
+from exlab_store_smb.messages import RELATED, Message, Reply, file_id_of
 from exlab_store_smb.statuses import BUSY_SERVER, SESSION_GONE
 
 if TYPE_CHECKING:
@@ -106,7 +108,7 @@ class Link:
             parts = [*self._tree.share_name.strip("\\").split("\\"), *parts]
         return "\\".join(parts)
 
-    def run(self, messages: Sequence[Any], deadline: Deadline) -> list[Reply]:
+    def run(self, messages: Sequence[Message], deadline: Deadline) -> list[Reply]:
         """Sends a related compound and waits for all its answers: one round trip.
 
         A server goes on after a request of the compound that has failed, unless that was a CREATE: measured on
@@ -126,7 +128,7 @@ class Link:
             return self._one_by_one(messages, deadline)
         return [self.wait(request, deadline) for request in self.start(messages, deadline)]
 
-    def run_all(self, compounds: Sequence[Sequence[Any]], deadline: Deadline) -> list[list[Reply]]:
+    def run_all(self, compounds: Sequence[Sequence[Message]], deadline: Deadline) -> list[list[Reply]]:
         """Does what `run` does for several compounds, in order, and in one round trip.
 
         Args:
@@ -144,7 +146,7 @@ class Link:
         started = [self.start(messages, deadline) for messages in compounds]
         return [[self.wait(request, deadline) for request in requests] for requests in started]
 
-    def start(self, messages: Sequence[Any], deadline: Deadline) -> list[Any]:
+    def start(self, messages: Sequence[Message], deadline: Deadline) -> list[Any]:
         """Sends a related compound; `wait` waits for the answers.
 
         Args:
@@ -241,32 +243,33 @@ class Link:
             self.connection.disconnect(False)  # waits for the thread that receives
         self.end()
 
-    def _one_by_one(self, messages: Sequence[Any], deadline: Deadline) -> list[Reply]:
+    def _one_by_one(self, messages: Sequence[Message], deadline: Deadline) -> list[Reply]:
         """What `run` does, for a server that refuses compounds: a failure skips all that depends on it."""
         replies: list[Reply] = []
         file_id, failed = b"", False
         for message in messages:
-            command = type(message).__name__
-            if command == "SMB2CreateRequest":
+            opens, closes = message.command == Commands.SMB2_CREATE, message.command == Commands.SMB2_CLOSE
+            own = message
+            if opens:
                 if failed:
                     replies.append(_SKIPPED)
                     continue
-            elif message["file_id"].get_value() != RELATED:
-                file_id = message["file_id"].get_value()
+            elif message.file_id != RELATED:
+                file_id = message.file_id
             else:
-                if not file_id or (failed and command != "SMB2CloseRequest"):
+                if not file_id or (failed and not closes):
                     replies.append(_SKIPPED)
                     continue
-                message["file_id"] = file_id
+                own = replace(message, file_id=file_id)
             try:
-                (request,) = self.start([message], deadline)
+                (request,) = self.start([own], deadline)
             except LinkLost as lost:
                 raise LinkLost(str(lost), sent=lost.sent or bool(replies)) from lost
             reply = self.wait(request, deadline)
             failed = failed or not reply.ok
-            if command == "SMB2CreateRequest":
+            if opens:
                 file_id = file_id_of(reply) if reply.ok else b""
-            elif command == "SMB2CloseRequest":
+            elif closes:
                 file_id = b""
             replies.append(reply)
         return replies

@@ -7,28 +7,15 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from smbprotocol.file_info import FileInformationClass, InfoType
-from smbprotocol.open import (
-    CreateDisposition,
-    CreateOptions,
-    ImpersonationLevel,
-    LockFlags,
-    SMB2CloseRequest,
-    SMB2CreateRequest,
-    SMB2FlushRequest,
-    SMB2LockElement,
-    SMB2LockRequest,
-    SMB2QueryDirectoryRequest,
-    SMB2QueryInfoRequest,
-    SMB2ReadRequest,
-    SMB2SetInfoRequest,
-    SMB2WriteRequest,
-)
+from smbprotocol.header import Commands
+from smbprotocol.open import CreateDisposition, CreateOptions, ImpersonationLevel, LockFlags
 
 __all__ = [
     "RELATED",
+    "Message",
     "Reply",
     "changed_at",
     "close",
@@ -87,6 +74,29 @@ _SHARE_NOTHING: Final = 0x0
 
 
 @dataclass(frozen=True, slots=True)
+class Message:
+    """A request, without its header. It is bytes from the start: smbprotocol's structures take ten times as long.
+
+    Attributes:
+        command: [MS-SMB2 2.2.1.2 Command].
+        before: What comes before the FileId.
+        file_id: `RELATED`, or the file that it works on; empty for a CREATE, which has none yet.
+        after: What follows the FileId.
+        payload: How many bytes it reads or writes, which has to be paid for with credits.
+    """
+
+    command: int
+    before: bytes
+    file_id: bytes
+    after: bytes = b""
+    payload: int = 0
+
+    def pack(self) -> bytes:
+        """The bytes on the wire."""
+        return self.before + self.file_id + self.after
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """An answer of the server.
 
@@ -104,27 +114,43 @@ class Reply:
         return self.status == 0
 
 
-def _create(path: str, access: int, disposition: int, options: int, share: int = _SHARE_ALL) -> Any:
-    message = SMB2CreateRequest()
-    message["impersonation_level"] = ImpersonationLevel.Impersonation
-    message["desired_access"] = access | _ALWAYS
-    message["share_access"] = share
-    message["create_disposition"] = disposition
-    message["create_options"] = options
-    message["buffer_path"] = path.encode("utf-16-le") or b"\0\0"
-    return message
+def _create(path: str, access: int, disposition: int, options: int, share: int = _SHARE_ALL) -> Message:
+    name = path.encode("utf-16-le")
+    return Message(
+        Commands.SMB2_CREATE,  # [MS-SMB2 2.2.13]
+        struct.pack(
+            "<HxxI16xIIIIIHH8x",
+            57,
+            ImpersonationLevel.Impersonation,
+            access | _ALWAYS,
+            0,
+            share,
+            disposition,
+            options,
+            _NAME_AT,
+            len(name),
+        )
+        + (name or b"\0\0"),
+        b"",
+    )
 
+
+# Where the variable part of a request begins, counted from its header.
+_NAME_AT: Final = 120
+_DATA_AT: Final = 112
+_INFORMATION_AT: Final = 96
+_PATTERN_AT: Final = 96
 
 _FILE: Final = CreateOptions.FILE_NON_DIRECTORY_FILE
 _DIRECTORY: Final = CreateOptions.FILE_DIRECTORY_FILE
 
 
-def open_to_read(path: str) -> Any:
+def open_to_read(path: str) -> Message:
     """CREATE for reading a file that exists."""
     return _create(path, _READ_DATA, CreateDisposition.FILE_OPEN, _FILE)
 
 
-def create_document(path: str, *, marked: bool = False) -> Any:
+def create_document(path: str, *, marked: bool = False) -> Message:
     """CREATE of a file that must not exist yet, to be written, flushed and renamed.
 
     Args:
@@ -135,32 +161,32 @@ def create_document(path: str, *, marked: bool = False) -> Any:
     return _create(path, access, CreateDisposition.FILE_CREATE, _FILE)
 
 
-def create_probe(path: str) -> Any:
+def create_probe(path: str) -> Message:
     """CREATE of a file that must not exist yet and goes when it is closed: what time it is where documents are."""
     return _create(path, _DELETE, CreateDisposition.FILE_CREATE, _FILE | CreateOptions.FILE_DELETE_ON_CLOSE)
 
 
-def open_for_flush(path: str) -> Any:
+def open_for_flush(path: str) -> Message:
     """CREATE for flushing a file that exists."""
     return _create(path, _WRITE_DATA, CreateDisposition.FILE_OPEN, _FILE)
 
 
-def open_for_rename(path: str) -> Any:
+def open_for_rename(path: str) -> Message:
     """CREATE for renaming a file that exists."""
     return _create(path, _DELETE, CreateDisposition.FILE_OPEN, _FILE)
 
 
-def open_for_deletion(path: str) -> Any:
+def open_for_deletion(path: str) -> Message:
     """CREATE that asks for the right to delete, and deletes nothing: tells a refusal from a file in use."""
     return _create(path, _DELETE, CreateDisposition.FILE_OPEN, 0)
 
 
-def open_to_delete(path: str) -> Any:
+def open_to_delete(path: str) -> Message:
     """CREATE of a file that goes when it is closed."""
     return _create(path, _DELETE, CreateDisposition.FILE_OPEN, _FILE | CreateOptions.FILE_DELETE_ON_CLOSE)
 
 
-def open_to_discard(path: str) -> Any:
+def open_to_discard(path: str) -> Message:
     """CREATE of a temporary file that goes when it is closed; refused while anybody has it open.
 
     Its writer, if it is still at work, would otherwise rename to the document what is about to go.
@@ -169,158 +195,130 @@ def open_to_discard(path: str) -> Any:
     return _create(path, _DELETE, CreateDisposition.FILE_OPEN, options, _SHARE_NOTHING)
 
 
-def open_to_ask(path: str) -> Any:
+def open_to_ask(path: str) -> Message:
     """CREATE of a file or a directory to learn that it is there."""
     return _create(path, 0, CreateDisposition.FILE_OPEN, 0)
 
 
-def open_to_list(path: str) -> Any:
+def open_to_list(path: str) -> Message:
     """CREATE of a directory that exists, for listing what is in it."""
     return _create(path, _READ_DATA, CreateDisposition.FILE_OPEN, _DIRECTORY)
 
 
-def open_directory(path: str) -> Any:
+def open_directory(path: str) -> Message:
     """CREATE of a directory that exists, for flushing it after a file in it was made, renamed or deleted."""
     return _create(path, _WRITE_DATA, CreateDisposition.FILE_OPEN, _DIRECTORY)
 
 
-def open_parent(path: str) -> Any:
+def open_parent(path: str) -> Message:
     """CREATE of a directory that exists, for flushing it after a directory in it was made."""
     return _create(path, _APPEND_DATA, CreateDisposition.FILE_OPEN, _DIRECTORY)
 
 
-def make_directory(path: str) -> Any:
+def make_directory(path: str) -> Message:
     """CREATE of a directory, whether it exists or not."""
     return _create(path, 0, CreateDisposition.FILE_OPEN_IF, _DIRECTORY)
 
 
-def open_lock_file(path: str) -> Any:
+def open_lock_file(path: str) -> Message:
     """CREATE of a lock file, whether it exists or not."""
     return _create(path, _READ_DATA | _WRITE_DATA, CreateDisposition.FILE_OPEN_IF, _FILE, _SHARE_READ_WRITE)
 
 
-def open_lock_file_to_read(path: str) -> Any:
+def open_lock_file_to_read(path: str) -> Message:
     """CREATE of a lock file that exists, for reading who holds it."""
     return _create(path, _READ_DATA, CreateDisposition.FILE_OPEN, _FILE, _SHARE_READ_WRITE)
 
 
-def read(offset: int, length: int, file_id: bytes = RELATED) -> Any:
-    """READ; past the end it gives what there is."""
-    message = SMB2ReadRequest()
-    message["offset"] = offset
-    message["length"] = length
-    message["file_id"] = file_id
-    message["buffer"] = b"\0"
-    return message
+def read(offset: int, length: int, file_id: bytes = RELATED) -> Message:
+    """READ [MS-SMB2 2.2.19]; past the end it gives what there is."""
+    return Message(Commands.SMB2_READ, struct.pack("<HxxIQ", 49, length, offset), file_id, bytes(17), length)
 
 
-def write(offset: int, data: bytes, file_id: bytes = RELATED) -> Any:
-    """WRITE."""
-    message = SMB2WriteRequest()
-    message["offset"] = offset
-    message["length"] = len(data)
-    message["file_id"] = file_id
-    message["buffer"] = data
-    return message
+def write(offset: int, data: bytes, file_id: bytes = RELATED) -> Message:
+    """WRITE [MS-SMB2 2.2.21]."""
+    before = struct.pack("<HHIQ", 49, _DATA_AT, len(data), offset)
+    return Message(Commands.SMB2_WRITE, before, file_id, bytes(16) + data, len(data))
 
 
-def flush(file_id: bytes = RELATED) -> Any:
-    """FLUSH: fsync on Samba, for a file and for a directory."""
-    message = SMB2FlushRequest()
-    message["file_id"] = file_id
-    return message
+def flush(file_id: bytes = RELATED) -> Message:
+    """FLUSH [MS-SMB2 2.2.17]: fsync on Samba, for a file and for a directory."""
+    return Message(Commands.SMB2_FLUSH, struct.pack("<H6x", 24), file_id)
 
 
-def close(file_id: bytes = RELATED) -> Any:
-    """CLOSE."""
-    message = SMB2CloseRequest()
-    message["file_id"] = file_id
-    return message
+def close(file_id: bytes = RELATED) -> Message:
+    """CLOSE [MS-SMB2 2.2.15]."""
+    return Message(Commands.SMB2_CLOSE, struct.pack("<H6x", 24), file_id)
 
 
-def rename(path: str, file_id: bytes = RELATED) -> Any:
+def rename(path: str, file_id: bytes = RELATED) -> Message:
     """SET_INFO FileRenameInformation with ReplaceIfExists [MS-FSCC 2.4.42.2]."""
     name = path.encode("utf-16-le")
-    message = SMB2SetInfoRequest()
-    message["info_type"] = InfoType.SMB2_0_INFO_FILE
-    message["file_info_class"] = FileInformationClass.FILE_RENAME_INFORMATION
-    message["file_id"] = file_id
-    message["buffer"] = struct.pack("<B7xQI", 1, 0, len(name)) + name
-    return message
+    information = struct.pack("<B7xQI", 1, 0, len(name)) + name
+    return _set_information(FileInformationClass.FILE_RENAME_INFORMATION, information, file_id)
 
 
-def mark(created: int) -> Any:
+def mark(created: int) -> Message:
     """SET_INFO FileBasicInformation [MS-FSCC 2.4.7]: the creation time, and nothing else.
 
     Args:
         created: Units of 100 ns since 1601.
     """
-    message = SMB2SetInfoRequest()
-    message["info_type"] = InfoType.SMB2_0_INFO_FILE
-    message["file_info_class"] = FileInformationClass.FILE_BASIC_INFORMATION
-    message["file_id"] = RELATED
-    message["buffer"] = struct.pack("<QQQQII", created, 0, 0, 0, 0, 0)
-    return message
+    information = struct.pack("<QQQQII", created, 0, 0, 0, 0, 0)
+    return _set_information(FileInformationClass.FILE_BASIC_INFORMATION, information, RELATED)
 
 
-def lock_byte_0(file_id: bytes = RELATED, *, wait: bool) -> Any:
+def _set_information(what: int, information: bytes, file_id: bytes) -> Message:
+    # [MS-SMB2 2.2.39]
+    before = struct.pack("<HBBIH6x", 33, InfoType.SMB2_0_INFO_FILE, what, len(information), _INFORMATION_AT)
+    return Message(Commands.SMB2_SET_INFO, before, file_id, information)
+
+
+def lock_byte_0(file_id: bytes = RELATED, *, wait: bool) -> Message:
     """LOCK of byte 0, exclusive: what filelock locks on Windows.
 
     Args:
         file_id: The lock file.
         wait: Answered when the lock is granted; otherwise at once.
     """
-    element = SMB2LockElement()
-    element["offset"] = 0
-    element["length"] = 1
     flags = LockFlags.SMB2_LOCKFLAG_EXCLUSIVE_LOCK
-    element["flags"] = flags if wait else flags | LockFlags.SMB2_LOCKFLAG_FAIL_IMMEDIATELY
-    message = SMB2LockRequest()
-    message["file_id"] = file_id
-    message["locks"] = [element]
-    return message
+    return _lock(flags if wait else flags | LockFlags.SMB2_LOCKFLAG_FAIL_IMMEDIATELY, file_id)
 
 
-def unlock_byte_0(file_id: bytes = RELATED) -> Any:
+def unlock_byte_0(file_id: bytes = RELATED) -> Message:
     """LOCK that gives byte 0 back."""
-    element = SMB2LockElement()
-    element["offset"] = 0
-    element["length"] = 1
-    element["flags"] = LockFlags.SMB2_LOCKFLAG_UNLOCK
-    message = SMB2LockRequest()
-    message["file_id"] = file_id
-    message["locks"] = [element]
-    return message
+    return _lock(LockFlags.SMB2_LOCKFLAG_UNLOCK, file_id)
 
 
-def query_directory(file_id: bytes = RELATED) -> Any:
+def _lock(flags: int, file_id: bytes) -> Message:
+    # [MS-SMB2 2.2.26]: one element, of one byte at offset 0
+    return Message(Commands.SMB2_LOCK, struct.pack("<HH4x", 48, 1), file_id, struct.pack("<QQI4x", 0, 1, flags))
+
+
+def query_directory(file_id: bytes = RELATED) -> Message:
     """QUERY_DIRECTORY FileFullDirectoryInformation [MS-FSCC 2.4.17]: the next names, as many as a credit pays for."""
-    message = SMB2QueryDirectoryRequest()
-    message["file_information_class"] = FileInformationClass.FILE_FULL_DIRECTORY_INFORMATION
-    message["file_id"] = file_id
-    message["output_buffer_length"] = 64 << 10
-    message["buffer"] = "*".encode("utf-16-le")
-    return message
+    pattern = "*".encode("utf-16-le")
+    return Message(
+        Commands.SMB2_QUERY_DIRECTORY,  # [MS-SMB2 2.2.33]
+        struct.pack("<HB5x", 33, FileInformationClass.FILE_FULL_DIRECTORY_INFORMATION),
+        file_id,
+        struct.pack("<HHI", _PATTERN_AT, len(pattern), 64 << 10) + pattern,
+    )
 
 
-def query_room() -> Any:
+def query_room() -> Message:
     """QUERY_INFO FileFsFullSizeInformation [MS-FSCC 2.5.4]: what is free, to this user."""
-    message = SMB2QueryInfoRequest()
-    message["info_type"] = InfoType.SMB2_0_INFO_FILESYSTEM
-    message["file_info_class"] = 7
-    message["output_buffer_length"] = 32
-    message["file_id"] = RELATED
-    return message
+    return _query_information(InfoType.SMB2_0_INFO_FILESYSTEM, 7, 32)
 
 
-def query_links() -> Any:
+def query_links() -> Message:
     """QUERY_INFO FileStandardInformation [MS-FSCC 2.4.47]: whether a file that is open still has a name."""
-    message = SMB2QueryInfoRequest()
-    message["info_type"] = InfoType.SMB2_0_INFO_FILE
-    message["file_info_class"] = FileInformationClass.FILE_STANDARD_INFORMATION
-    message["output_buffer_length"] = 24
-    message["file_id"] = RELATED
-    return message
+    return _query_information(InfoType.SMB2_0_INFO_FILE, FileInformationClass.FILE_STANDARD_INFORMATION, 24)
+
+
+def _query_information(kind: int, what: int, most: int) -> Message:
+    # [MS-SMB2 2.2.37]
+    return Message(Commands.SMB2_QUERY_INFO, struct.pack("<HBBI16x", 41, kind, what, most), RELATED)
 
 
 def file_id_of(created: Reply) -> bytes:
