@@ -1,17 +1,19 @@
-"""The header of a request on the wire [MS-SMB2 2.2.1.2], and what smbprotocol wants to know of it afterwards."""
+"""The headers of requests and of answers on the wire [MS-SMB2 2.2.1], and how smbprotocol wants to see them."""
 
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from exlab_store_smb.messages import Message
 
-__all__ = ["SIGNATURE_AT", "packed", "sent_header"]
+__all__ = ["SIGNATURE", "Answer", "SentHeader", "answers_in", "packed", "received_header", "sent_header"]
 
-SIGNATURE_AT: Final = 48
-"""Where the 16 bytes of the signature are."""
+T = TypeVar("T")
+
+SIGNATURE: Final = slice(48, 64)
+"""Where the signature is."""
 
 # ProtocolId, StructureSize, CreditCharge, ChannelSequence and Reserved, Command, CreditRequest, Flags, NextCommand,
 # MessageId, Reserved, TreeId, SessionId, Signature.
@@ -42,15 +44,63 @@ def packed(
     return header + body + padding
 
 
-class _Field:
+class Answer(NamedTuple):
+    """An answer with its header, as it was received.
+
+    Attributes:
+        status: NTSTATUS [MS-ERREF 2.3].
+        command: [MS-SMB2 2.2.1.2 Command].
+        credits: How many are granted.
+        flags: [MS-SMB2 2.2.1.2 Flags].
+        number: The MessageId.
+        packet: All of it.
+    """
+
+    status: int
+    command: int
+    credits: int
+    flags: int
+    number: int
+    packet: bytes
+
+
+# As above up to MessageId, with Status in the place of ChannelSequence.
+_ANSWER: Final = struct.Struct("<8xIHHIIQ")
+
+
+def answers_in(packet: bytes) -> list[Answer]:
+    """The answers that a packet consists of.
+
+    Args:
+        packet: What was received, not encrypted.
+
+    Returns:
+        Them, in order; none where the packet is not as it should be.
+    """
+    found: list[Answer] = []
+    at = 0
+    while True:
+        if len(packet) - at < _HEADER.size or packet[at : at + 4] != b"\xfeSMB":
+            return []
+        status, command, credit, flags, following, number = _ANSWER.unpack_from(packet, at)
+        end = at + following if following else len(packet)
+        if following and not _HEADER.size <= following <= len(packet) - at:
+            return []
+        found.append(Answer(status, command, credit, flags, number, packet[at:end]))
+        if not following:
+            return found
+        at = end
+
+
+class _Field(Generic[T]):
     """A value as smbprotocol's structures have them."""
 
     __slots__ = ("_value",)
 
-    def __init__(self, value: int) -> None:
+    def __init__(self, value: T) -> None:
         self._value = value
 
-    def get_value(self) -> int:
+    def get_value(self) -> T:
         """The value."""
         return self._value
 
@@ -58,11 +108,24 @@ class _Field:
 _NOT_AN_ECHO: Final = _Field(0)
 
 
-def sent_header(message: Message, number: int) -> dict[str, _Field]:
-    """What smbprotocol's thread that receives asks of the header of a request that was sent.
+class SentHeader(dict[str, _Field[int]]):
+    """What is asked of the header of a request that was sent as bytes."""
+
+
+def received_header(answer: Answer) -> dict[str, _Field[int] | _Field[bytes]]:
+    """What is asked of the header of an answer.
+
+    Args:
+        answer: The answer.
+    """
+    return {"status": _Field(answer.status), "data": _Field(answer.packet[_HEADER.size :])}
+
+
+def sent_header(message: Message, number: int) -> SentHeader:
+    """What is asked of the header of a request, by smbprotocol's thread that receives too.
 
     Args:
         message: The request.
         number: Its MessageId.
     """
-    return {"command": _Field(message.command), "message_id": _Field(number), "reserved": _NOT_AN_ECHO}
+    return SentHeader(command=_Field(message.command), message_id=_Field(number), reserved=_NOT_AN_ECHO)

@@ -48,12 +48,16 @@ class DeadlineTcp:
         server: The server's name or address.
         port: Its port.
         timeout: Seconds that connecting may take, and then seconds for each message to be handed to the network.
+        taken: Asked about each message that is received; what it takes is not returned by `recv`.
     """
 
-    def __init__(self, server: str, port: int, timeout: float) -> None:
+    def __init__(
+        self, server: str, port: int, timeout: float, taken: Callable[[bytes], bool] = lambda _: False
+    ) -> None:
         self.server = server
         self.port = port
         self.timeout = timeout
+        self._taken = taken
         self.connected = False
         self.receiver = 0
         self._socket: socket.socket | None = None
@@ -135,7 +139,12 @@ class DeadlineTcp:
             TimeoutError: There was none.
         """
         self.receiver = threading.get_ident()
-        deadline = time.monotonic() + timeout
+        while True:
+            message = self._received(time.monotonic() + timeout)
+            if not message or not self._taken(message):
+                return message
+
+    def _received(self, deadline: float) -> bytes:
         length = self._exactly(4, lambda: time.monotonic() > deadline)
         if not length:
             return b""
