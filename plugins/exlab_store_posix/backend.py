@@ -39,7 +39,7 @@ from exlab_store_posix.faults import did_not_happen, translated
 from exlab_store_posix.leftovers import Finder, remove_temporary
 from exlab_store_posix.locking import take_lock
 from exlab_store_posix.mounts import FileSystem, file_system_of
-from exlab_store_posix.replacing import create_temporary, keep_access, make_durable, write_out
+from exlab_store_posix.replacing import CREATE, keep_access, make_durable, write_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -170,11 +170,12 @@ class PosixBackend:
         parent = -1
         replaced = False
         try:
+            # 0666, not mkstemp's 0600: other accounts of the share must be able to read the document.
             try:
-                file = create_temporary(temporary)
+                file = os.open(temporary, CREATE, 0o666)
             except FileNotFoundError:
                 self._directories.make(directory)
-                file = create_temporary(temporary)
+                file = os.open(temporary, CREATE, 0o666)
             try:
                 try:
                     keep_access(file, target)

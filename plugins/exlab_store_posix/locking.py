@@ -219,7 +219,7 @@ def take_lock(
             while not (_locked(descriptor) if byte_0 else lock_descriptor(descriptor, blocking=False)):
                 patience = patience or _Patience(path, timeout, cancelled, network=kind.is_remote)
                 patience.pause()
-            if patience is None or _stands_at(path, os.fstat(descriptor)):
+            if patience is None or _stands_at(path, status if byte_0 else os.fstat(descriptor)):
                 try:
                     _pwrite(descriptor, b"\n%b\n" % _encode(owner), 0)
                 except OSError:

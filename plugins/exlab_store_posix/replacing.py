@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["create_temporary", "keep_access", "make_durable", "write_out"]
+__all__ = ["CREATE", "keep_access", "make_durable", "write_out"]
 
-_CREATE = (
+CREATE = (
     os.O_WRONLY
     | os.O_CREAT
     | os.O_EXCL
@@ -25,6 +25,7 @@ _CREATE = (
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_BINARY", 0)
 )
+"""For a new file. Whatever stands at its name, a symbolic link too, is refused."""
 
 if sys.platform == "darwin":
     import fcntl
@@ -36,39 +37,10 @@ else:
     make_durable: Callable[[int], None] = os.fsync
     """Waits until the disk has a file."""
 
-if hasattr(os, "posix_fadvise"):
-
-    def _begin_to_store(descriptor: int) -> None:
-        # This advice is what makes Linux begin to write at once. Pages that are not written yet stay in its memory,
-        # so that readers do not wait for the disk.
-        try:
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        except OSError:
-            pass  # advice: the fsync does it all
-else:
-
-    def _begin_to_store(descriptor: int) -> None:
-        pass
-
+_ADVISES = hasattr(os, "posix_fadvise")
 
 # After every wait for the disk, the processor's caches are cold, and then a Python function costs 3 us: so there are
 # few of them on this path.
-
-
-def create_temporary(path: str) -> int:
-    """Makes a new file, with mode ``0666 & ~umask``.
-
-    Args:
-        path: With a name from `exlab_store.temporary_name`; whatever stands there, a symbolic link too, is refused.
-
-    Returns:
-        Its descriptor.
-
-    Raises:
-        OSError: From open.
-    """
-    # 0666, not mkstemp's 0600: other accounts of the share must be able to read the document.
-    return os.open(path, _CREATE, 0o666)
 
 
 def keep_access(descriptor: int, target: str) -> None:
@@ -111,4 +83,10 @@ def write_out(descriptor: int, data: bytes) -> None:
     written = os.write(descriptor, data)
     while written < len(data):
         written += os.write(descriptor, memoryview(data)[written:])
-    _begin_to_store(descriptor)
+    if _ADVISES:
+        try:
+            # What makes Linux begin to store at once. Pages that are not stored yet stay in its memory, so that
+            # readers do not wait for the disk.
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        except OSError:
+            pass  # advice: the fsync does it all
