@@ -304,17 +304,22 @@ class SambaServer:
         """
         if self._process is None:
             return []
-        established = {inode for state, inode in _sockets(self.port) if state == _ESTABLISHED}
+        established = self._established()
         return [pid for pid in self._children() if established & _socket_inodes(pid)]
 
     def kill_client(self, pid: int) -> None:
         """Kills one process that serves a client, and returns when it is gone: the client's connections are lost."""
         if pid not in self._children():
             raise ValueError(f"{pid} is not a process that serves a client")
+        inodes = _socket_inodes(pid)
         os.kill(pid, signal.SIGKILL)
         assert self._process is not None
-        while pid in _members(self._process.pid):
+        # A thread that it has for input and output may keep its sockets open for a moment longer than the process.
+        while pid in _members(self._process.pid) or inodes & self._established():
             time.sleep(0.001)
+
+    def _established(self) -> set[int]:
+        return {inode for state, inode in _sockets(self.port) if state == _ESTABLISHED}
 
     def holder_pids(self, path: Path, *, locked: bool = False) -> list[int]:
         """The processes that have a file or folder open.
