@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 import tempfile
@@ -52,6 +53,14 @@ def store(request: pytest.FixtureRequest) -> Store:
     found = request.getfixturevalue(request.param)
     assert isinstance(found, Store)
     return found
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """The event loop of tests that are coroutines: each in turn."""
+    if importlib.util.find_spec(request.param) is None:
+        lacking(f"install {request.param} to run the coroutines under it: pip install {request.param}")
+    return str(request.param)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Bench", "Contention", "Crowd", "Operation", "Timing", "crowd_of", "timing_of"]
+__all__ = ["Bench", "Contention", "Crowd", "Operation", "Timing", "crowd_of", "shown", "timing_of"]
 
 
 class Timing(msgspec.Struct, frozen=True):
@@ -146,6 +146,19 @@ def crowd_of(waits: Sequence[Sequence[float]], seconds: float) -> Crowd:
         longest=max(everything, default=math.inf),
         fairness=sum(counts) ** 2 / squares if squares else 0.0,
     )
+
+
+def shown(seconds: float) -> str:
+    """A time with three digits or so.
+
+    Args:
+        seconds: How long.
+    """
+    for limit, factor, unit in ((1e-3, 1e6, "us"), (1.0, 1e3, "ms")):
+        if seconds < limit:
+            value = seconds * factor
+            return f"{value:.0f} {unit}" if value >= 99.95 else f"{value:.1f} {unit}"
+    return f"{seconds:.2f} s"
 
 
 def _p99(samples: Sequence[float]) -> float:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from exlab_store.benching import measure
+from exlab_store.benching.figures import shown
 from exlab_store.benching.measuring import HOLD, THINK
 from exlab_store.cli.ending import ended_in_order
 from exlab_store.cli.places import resolved
@@ -149,16 +150,3 @@ def _named(operation: Operation) -> str:
         return _NAMES[operation.name]
     size = f"{operation.size >> 20} MiB" if operation.size >= 1 << 20 else f"{operation.size >> 10} KiB"
     return f"{_NAMES[operation.name]}, {size}"
-
-
-def shown(seconds: float) -> str:
-    """A time with three digits or so.
-
-    Args:
-        seconds: How long.
-    """
-    for limit, factor, unit in ((1e-3, 1e6, "us"), (1.0, 1e3, "ms")):
-        if seconds < limit:
-            value = seconds * factor
-            return f"{value:.0f} {unit}" if value >= 99.95 else f"{value:.1f} {unit}"
-    return f"{seconds:.2f} s"

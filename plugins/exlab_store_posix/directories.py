@@ -106,7 +106,7 @@ class Directories:
         try:
             os.fsync(descriptor)
         except OSError as error:
-            if self._strict or error.errno not in _REFUSES_FSYNC:
+            if self._matters(error):
                 raise
 
     def _settle_all_above(self, directory: str, status: os.stat_result) -> None:
@@ -128,10 +128,13 @@ class Directories:
         try:
             os.fsync(descriptor)
         except OSError as error:
-            if self._strict or error.errno not in _REFUSES_FSYNC:
+            if self._matters(error):
                 raise _not_durable(error) from error
         finally:
             os.close(descriptor)
+
+    def _matters(self, error: OSError) -> bool:
+        return self._strict or error.errno not in _REFUSES_FSYNC
 
 
 def _not_durable(error: OSError) -> StoreError:

@@ -32,9 +32,9 @@ from judging import PLACES, judged
 from machine import machine_of
 from results import Looped, Results
 from samba_server import SambaServer, find_smbd
-from showing import shown
 
 from exlab_store import LockTimeout, Store, open_store
+from exlab_store.benching.figures import shown
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence

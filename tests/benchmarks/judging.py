@@ -15,7 +15,8 @@ import lockers
 import updaters
 import writers
 from pairs import OPEN_READ, ROWS
-from showing import shown
+
+from exlab_store.benching.figures import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -63,49 +63,37 @@ def _flock(directory: str) -> Locker:
 def _filelock(directory: str, **options: Any) -> Locker:
     import filelock
 
-    lock = filelock.FileLock(f"{directory}/filelock{len(options)}.lock", timeout=120, **options)
-
-    def take() -> Callable[[], object]:
-        lock.acquire()
-        release: Callable[[], object] = lock.release
-        return release
-
-    def once() -> None:
-        lock.acquire()
-        lock.release()
-
-    return Locker(take, once)
+    return _used_again(filelock.FileLock(f"{directory}/filelock{len(options)}.lock", timeout=120, **options))
 
 
 def _portalocker(directory: str, **options: Any) -> Locker:
     import portalocker
 
-    lock = portalocker.Lock(f"{directory}/portalocker{len(options)}.lock", timeout=120, **options)
-
-    def take() -> Callable[[], object]:
-        lock.acquire()
-        release: Callable[[], object] = lock.release
-        return release
-
-    def once() -> None:
-        lock.acquire()
-        lock.release()
-
-    return Locker(take, once)
+    return _used_again(portalocker.Lock(f"{directory}/portalocker{len(options)}.lock", timeout=120, **options))
 
 
 def _fasteners(directory: str, **options: Any) -> Locker:
     import fasteners
 
     lock = fasteners.InterProcessLock(f"{directory}/fasteners{len(options)}.lock")
+    return _used_again(lock, timeout=120, **options)
+
+
+def _used_again(lock: Any, **how: Any) -> Locker:
+    """A lock object that is made once, as its library wants it.
+
+    Args:
+        lock: With ``acquire`` and ``release``.
+        how: What ``acquire`` is given.
+    """
 
     def take() -> Callable[[], object]:
-        lock.acquire(timeout=120, **options)
+        lock.acquire(**how)
         release: Callable[[], object] = lock.release
         return release
 
     def once() -> None:
-        lock.acquire(timeout=120, **options)
+        lock.acquire(**how)
         lock.release()
 
     return Locker(take, once)

@@ -13,7 +13,8 @@ from charts import Bar, bars
 from judging import judged
 from notes import notes_on
 from pairs import OPEN_READ
-from showing import shown
+
+from exlab_store.benching.figures import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

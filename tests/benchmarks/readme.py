@@ -10,7 +10,8 @@ import updaters
 import writers
 from judging import PLACES
 from pairs import OPEN_READ, ROWS
-from showing import shown
+
+from exlab_store.benching.figures import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

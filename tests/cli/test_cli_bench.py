@@ -17,7 +17,8 @@ from command_line import COMMAND, done, done_json, environment, refused
 
 from exlab_store import StorageFull, Store, StoreError
 from exlab_store.benching import measure
-from exlab_store.cli.bench import run_bench, shown
+from exlab_store.benching.figures import shown
+from exlab_store.cli.bench import run_bench
 
 if TYPE_CHECKING:
     from collections.abc import Callable

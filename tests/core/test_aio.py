@@ -26,12 +26,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    return name
-
-
 def _one_more(current: bytes | None) -> bytes:
     return str(int(current or b"0") + 1).encode()
 

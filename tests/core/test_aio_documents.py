@@ -24,12 +24,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    return name
-
-
 class Meeting:
     """Sees whether two threads open stores at the same time: each waits a moment for another."""
 

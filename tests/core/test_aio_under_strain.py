@@ -31,12 +31,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    return name
-
-
 def one_more(stored: bytes | None) -> bytes:
     return str(int(stored or b"0") + 1).encode()
 

@@ -33,12 +33,6 @@ if TYPE_CHECKING:
     from exlab_store import Store
 
 
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    return name
-
-
 class Watched:
     """Sees who reads what, takes its time over it, and refuses some keys."""
 

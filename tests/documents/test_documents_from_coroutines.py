@@ -52,12 +52,6 @@ class Counter(VersionedDocument, frozen=True, kw_only=True):
 COUNTER = DocumentKind(Counter, "1.0")
 
 
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    return name
-
-
 def one_more(stored: Counter | None) -> Counter:
     return Counter(count=1 if stored is None else stored.count + 1)
 

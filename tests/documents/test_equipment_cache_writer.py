@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import subprocess
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import msgspec
 import pytest
-from conftest import lacking
 from lab_documents import CONFOCAL, LONG_AGO, RUNS, TEST_RUNS, CountsWrites, stored_equipment
 
 from exlab_store import (
@@ -31,13 +29,6 @@ if TYPE_CHECKING:
     from exlab_store import Store, StorePath
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    if importlib.util.find_spec(request.param) is None:
-        lacking(f"install {request.param} to run the coroutines under it: pip install {request.param}")
-    return str(request.param)
 
 
 @pytest.fixture
