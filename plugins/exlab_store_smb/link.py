@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import struct
 import time
 from contextlib import suppress
@@ -12,23 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 from smbprotocol import exceptions as smb
 from smbprotocol.header import Commands
-from smbprotocol.session import Session
-from smbprotocol.tree import TreeConnect
 
-from exlab_store import AccessDenied, BackendUnavailable, LocationError, NotSupported, StoreError
-from exlab_store_smb.connection import CREDIT_SIZE, SmbConnection
+from exlab_store_smb.connection import CREDIT_SIZE
 from exlab_store_smb.filetimes import seconds_since_1970
 from exlab_store_smb.messages import RELATED, Message, Reply, file_id_of
-from exlab_store_smb.statuses import BUSY_SERVER, SESSION_GONE
+from exlab_store_smb.statuses import SESSION_GONE
 
 if TYPE_CHECKING:
-    import uuid
     from collections.abc import Callable, Sequence
 
+    from exlab_store_smb.connection import SmbConnection
     from exlab_store_smb.deadline import Deadline
-    from exlab_store_smb.options import SmbOptions
 
-__all__ = ["Link", "LinkLost", "connect"]
+__all__ = ["Link", "LinkLost"]
 
 _SKIPPED = Reply(0xC0000120, b"")  # STATUS_CANCELLED: not sent, as something before it has failed
 _SYSTEM_TIME = 64 + 40  # where it is in the answer to NEGOTIATE, behind the header
@@ -48,7 +43,7 @@ class LinkLost(Exception):
 
 
 class Link:
-    """A connection with its session and its share. `connect` makes one. Threads share it.
+    """A connection with its session and its share. `logon.connect` makes one. Threads share it.
 
     Args:
         connection: The connection.
@@ -273,137 +268,3 @@ class Link:
                 file_id = b""
             replies.append(reply)
         return replies
-
-
-def connect(options: SmbOptions, share: str, client: uuid.UUID, previous_session: int, deadline: Deadline) -> Link:
-    """Connects, authenticates, and opens the share.
-
-    Args:
-        options: The server and the account.
-        share: The share's name.
-        client: The client's identifier, the same for all connections of a store.
-        previous_session: The session that this one replaces, or 0; when this returns, nothing of it is left.
-        deadline: Until when.
-
-    Raises:
-        AccessDenied: The server refuses the account or the password, or the account may not use the share.
-        LocationError: The server has no such share.
-        NotSupported: What was asked for (encryption, signing) is not in force.
-        BackendUnavailable: The server cannot be reached, or does not speak SMB 2 or 3.
-    """
-    limit = deadline.within(options.connect_timeout)
-    patience = limit.half()
-    while True:
-        try:
-            return _connect(options, share, client, previous_session, limit)
-        except StoreError as error:
-            answer = error.__cause__
-            busy = isinstance(answer, smb.SMBResponseException) and int(answer.status) in BUSY_SERVER
-            if not busy or patience.over:
-                raise
-            time.sleep(random.uniform(0.02, 0.1))  # noqa: S311  # no secret
-
-
-def _connect(options: SmbOptions, share: str, client: uuid.UUID, previous_session: int, limit: Deadline) -> Link:
-    connection = SmbConnection(
-        client,
-        options.host,
-        options.port,
-        require_signing=options.require_signing,
-        timeout=options.timeout,
-        previous_session=previous_session,
-    )
-    connection.deadline = limit
-    try:
-        timeout: Any = max(0.001, limit.remaining())  # it takes parts of a second too
-        connection.connect(timeout=timeout)
-        session: Any = Session(
-            connection,
-            username=options.account,
-            password=options.password,
-            require_encryption=options.encrypt is True,
-            auth_protocol=options.auth_protocol,
-        )
-        session.connect()
-        _ensure_protected(session, options)
-        tree = TreeConnect(session, rf"\\{options.host}\{share}")
-        tree.connect(require_secure_negotiate=session.signing_key is not None)
-        connection.ask_for_credits(session.session_id, limit)
-    except Exception as error:
-        connection.end()
-        raise _explained(error, options, share, limit) from error
-    except BaseException:
-        connection.end()
-        raise
-    connection.deadline = None
-    return Link(connection, session, tree)
-
-
-def _ensure_protected(session: Any, options: SmbOptions) -> None:
-    if options.encrypt and not session.encrypt_data:
-        raise NotSupported("the server does not encrypt the session", hint="Ask for encryption on the server first.")
-    if options.require_signing and not (session.signing_required or session.encrypt_data):
-        raise NotSupported("the server does not sign the session", hint="Use an account of its own, not a guest's.")
-
-
-def _explained(error: Exception, options: SmbOptions, share: str, limit: Deadline) -> StoreError:
-    if isinstance(error, StoreError):
-        return error
-    account = f"the account {options.account!r}" if options.account else "an anonymous user"
-    if isinstance(error, smb.LogonFailure):
-        return AccessDenied(
-            f"the server refuses {account} or its password", hint="Check the user name, the domain and the password."
-        )
-    if isinstance(error, smb.SMBAuthenticationError):
-        return AccessDenied(
-            f"there is nothing to log {account} on with",
-            hint="Give username and password, or get a Kerberos ticket (kinit) for auth_protocol 'kerberos'.",
-        )
-    if isinstance(error, ImportError):
-        return NotSupported(f"Kerberos cannot be used: {error}", hint="pip install 'smbprotocol[kerberos]'")
-    if isinstance(error, smb.BadNetworkName):
-        return LocationError(f"the server has no share {share!r}", hint="Check how the share's name is spelt.")
-    if isinstance(error, smb.SMBResponseException):
-        status = int(error.status)
-        if status == 0xC000000D and options.password == "":
-            return AccessDenied(
-                f"{account} has an empty password, with which nobody can log on", hint="Give the account a password."
-            )
-        if status in _ACCOUNT:
-            return AccessDenied(f"the server refuses {account}: {_ACCOUNT[status]}", hint="Ask the server's keeper.")
-        if isinstance(error, smb.AccessDenied):
-            return AccessDenied(
-                f"{account} may not use the share {share!r}", hint="Ask the server's keeper for the right to use it."
-            )
-    text = str(error)
-    if "guest" in text and ("signing" in text or "encryption" in text):
-        return NotSupported(
-            "the server takes the user for a guest, whose session can be neither signed nor encrypted",
-            hint="Use an account of its own, or give require_signing=False where that is acceptable.",
-        )
-    if "encryption is required" in text:
-        return NotSupported(
-            "the server does not support encryption, and encrypt=True asks for it",
-            hint="Allow encryption on the server (SMB 3), or leave encrypt out.",
-        )
-    server = f"{options.host}:{options.port}"
-    return BackendUnavailable(
-        f"cannot connect to {server}: {text}",
-        exhausted=limit.over,
-        hint="Check the server's name, the port and the network.",
-    )
-
-
-_ACCOUNT = {
-    0xC000006A: "the password is wrong",
-    0xC000006E: "the account is restricted",
-    0xC000006F: "not at this hour",
-    0xC0000070: "not from this host",
-    0xC0000071: "its password has expired",
-    0xC0000072: "it is disabled",
-    0xC0000193: "it has expired",
-    0xC0000224: "its password must be changed first",
-    0xC0000234: "it is locked out",
-    0xC000015B: "it may not log on over the network",
-    0xC0000064: "it does not exist",
-}

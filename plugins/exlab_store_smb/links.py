@@ -8,10 +8,11 @@ import uuid
 from typing import TYPE_CHECKING
 
 from exlab_store import BackendUnavailable, NotSupported
-from exlab_store_smb.link import Link, connect
+from exlab_store_smb.logon import connect
 
 if TYPE_CHECKING:
     from exlab_store_smb.deadline import Deadline
+    from exlab_store_smb.link import Link
     from exlab_store_smb.options import SmbOptions
 
 __all__ = ["Links"]
