@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Backend", "BackendHooks"]
 
 _CLAIMS = {"list_keys": "lists", "delete": "deletes"}
+_COMBINED = {"lock_and_read": ("lock", "read_snapshot"), "write_and_release": ("atomic_write",)}
+"""The hooks that do what several others do, with those others."""
 
 
 class Backend(Protocol):
@@ -91,7 +93,11 @@ class BackendHooks:
         self._delete = _call(hook.delete)
         self._list_leftovers = _call(hook.list_leftovers)
         self._remove_leftover = _call(hook.remove_leftover)
+        self._lock_and_read = _call(hook.lock_and_read)
+        self._write_and_release = _call(hook.write_and_release)
         self.shows_leftovers = _implemented(hook.list_leftovers) and _implemented(hook.remove_leftover)
+        self.combines = all(_implemented(getattr(hook, name)) and _all_see(hook, name) for name in _COMBINED)
+        """Whether ``lock_and_read`` and ``write_and_release`` may be called."""
 
     def _check_implementations(self, manager: pluggy.PluginManager, backend: object) -> None:
         for hook_name in (*REQUIRED_HOOKS, *OPTIONAL_HOOKS):
@@ -155,6 +161,32 @@ class BackendHooks:
             self._wrong_result("lock", "a HeldLock", held)
         return held  # type: ignore[no-any-return]  # checking a Protocol costs more than taking the lock
 
+    def lock_and_read(
+        self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]
+    ) -> tuple[HeldLock, Snapshot | None]:
+        """Calls the hook of this name; see `exlab_store.hookspecs`."""
+        try:
+            result = self._lock_and_read(key=key, owner=owner, timeout=timeout, cancelled=cancelled)
+        except Exception as error:
+            self._escaped("lock_and_read", error)
+        if type(result) is not tuple or len(result) != 2 or result[0] is None:
+            self._wrong_result("lock_and_read", "a tuple of a HeldLock and a Snapshot or None", result)
+        held, snapshot = result
+        if snapshot is not None and type(snapshot) is not Snapshot:
+            held.release()  # nobody else would
+            self._wrong_result("lock_and_read", "a Snapshot or None beside the lock", snapshot)
+        return held, snapshot
+
+    def write_and_release(self, key: str, data: bytes, expect: Expectation, lock: HeldLock) -> Version:
+        """Calls the hook of this name; see `exlab_store.hookspecs`."""
+        try:
+            version = self._write_and_release(key=key, data=data, expect=expect, lock=lock)
+        except Exception as error:
+            self._escaped("write_and_release", error)
+        if not isinstance(version, str):
+            self._wrong_result("write_and_release", "a Version", version)
+        return version  # type: ignore[return-value]  # a Version is a str at run time
+
     def list_keys(self, prefix: str) -> list[str]:
         """Calls the hook of this name; see `exlab_store.hookspecs`."""
         try:
@@ -205,6 +237,20 @@ class BackendHooks:
 def _implemented(caller: pluggy.HookCaller) -> bool:
     """Whether the backend has the hook, and not only observers that wrap it."""
     return any(not implementation.wrapper for implementation in caller.get_hookimpls())
+
+
+def _all_see(hook: Any, combined: str) -> bool:
+    """Whether everybody who watches a hook also watches the one that does its work with others.
+
+    An observer that knows only the single hooks would miss a write, and a plan of faults would not happen.
+    """
+    watching = {id(found.plugin) for found in getattr(hook, combined).get_hookimpls() if found.wrapper}
+    return all(
+        id(found.plugin) in watching
+        for single in _COMBINED[combined]
+        for found in getattr(hook, single).get_hookimpls()
+        if found.wrapper
+    )
 
 
 def _call(caller: pluggy.HookCaller) -> Callable[..., Any]:

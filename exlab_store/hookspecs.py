@@ -4,8 +4,8 @@ A backend is an object whose methods carry `hookimpl`, with an attribute ``guara
 The core has checked every argument before a hook is called: keys are valid, data is ``bytes``, timeouts are
 finite and not negative, an expectation is only passed to a backend that claims ``conditional_write``, a lock only
 to one that claims ``fenced``, and with ``conditional_write="locked"`` the document's lock is held whenever an
-expectation other than `ANY` is passed. A lock that is passed is the very object that the backend's own ``lock``
-returned. Hooks are called from several threads at once.
+expectation other than `ANY` is passed. A lock that is passed is the very object that the backend's own ``lock`` or
+``lock_and_read`` returned. Hooks are called from several threads at once.
 
 A hook raises the errors of `exlab_store.errors` and fills in nothing but the message, a hint and what the type
 asks for: the core adds the key and the location. Anything else that escapes becomes a `PluginError`.
@@ -35,13 +35,15 @@ __all__ = [
     "list_keys",
     "list_leftovers",
     "lock",
+    "lock_and_read",
     "read_snapshot",
     "remove_leftover",
+    "write_and_release",
 ]
 
 PROJECT = "exlab_store"
 REQUIRED_HOOKS = ("atomic_write", "lock", "read_snapshot")
-OPTIONAL_HOOKS = ("list_keys", "delete", "list_leftovers", "remove_leftover")
+OPTIONAL_HOOKS = ("list_keys", "delete", "list_leftovers", "remove_leftover", "lock_and_read", "write_and_release")
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
@@ -194,5 +196,64 @@ def remove_leftover(name: str) -> None:
         InvalidKey: The name is not that of a temporary file.
         AccessDenied: The storage system refuses the deletion.
         BackendUnavailable: A repetition may succeed.
+    """
+    raise NotImplementedError
+
+
+@hookspec(firstresult=True)
+def lock_and_read(
+    key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]
+) -> tuple[HeldLock, Snapshot | None]:
+    """Takes the exclusive lock of a document and reads it under that lock. Stops at the first non-None result.
+
+    Optional, and no guarantee depends on it: for a storage system that does both in one exchange. It goes with
+    ``write_and_release``. Without the two, the core calls ``lock``, ``read_snapshot``, ``atomic_write`` and the lock's
+    own ``release``.
+
+    Args:
+        key: A valid key.
+        owner: As for `lock`.
+        timeout: As for `lock`, in seconds; reading has the time that any read has.
+        cancelled: As for `lock`.
+
+    Returns:
+        The lock, held, and the document as it was at a moment at which the lock was held already; None for a
+        document that does not exist.
+
+    Raises:
+        LockTimeout: Somebody else holds the lock, or the wait was cancelled; nothing is left behind.
+        AccessDenied: This user may not lock the document, or not read it; the lock is not held.
+        BackendUnavailable: The lock is not held, and a repetition may succeed.
+    """
+    raise NotImplementedError
+
+
+@hookspec(firstresult=True)
+def write_and_release(key: str, data: bytes, expect: Expectation, lock: HeldLock) -> Version:
+    """Replaces a document as `atomic_write` does, and gives the lock back. Stops at the first non-None result.
+
+    Optional, beside ``lock_and_read``. The lock is given back after the write and never before it. Once this has
+    returned, the backend sees to the release, and a release that fails is no error: the write has happened. When
+    this raises, the lock may be held or free. In both cases the core calls the lock's ``release``, which does nothing
+    where nothing is left to do.
+
+    Args:
+        key: A valid key.
+        data: The whole document; may be empty.
+        expect: As for `atomic_write`.
+        lock: The document's lock, from ``lock_and_read``.
+
+    Returns:
+        The version of the document as written.
+
+    Raises:
+        VersionConflict: The document is at another version than expected; it is untouched, and the lock is held.
+        DocumentExists: `ABSENT` was expected; the lock is held.
+        LockLost: The lock is not held any more, by whatever cause; nothing was written.
+        AccessDenied: The storage system refuses the write.
+        StorageFull: There is no room.
+        BackendUnavailable: Nothing was written, and a repetition under the lock may succeed.
+        WriteOutcomeUnknown: The write may have happened, or may not be durable.
+        InvalidKey: The storage system cannot hold a document of this name.
     """
     raise NotImplementedError

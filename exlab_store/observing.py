@@ -92,6 +92,22 @@ class Observer(ABC):
         return (yield from self._watched("lock", key, None))
 
     @hookimpl(wrapper=True)
+    def lock_and_read(
+        self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]
+    ) -> Generator[None, Any, Any]:
+        """Watches the wait for a lock, and the read with it: one attempt, whose size is the document's."""
+        del owner, timeout, cancelled
+        return (yield from self._watched("lock_and_read", key, _read_size))
+
+    @hookimpl(wrapper=True)
+    def write_and_release(
+        self, key: str, data: bytes, expect: Expectation, lock: HeldLock
+    ) -> Generator[None, Any, Any]:
+        """Watches a write, and the release with it: one attempt."""
+        del expect, lock
+        return (yield from self._watched("write_and_release", key, lambda _: len(data)))
+
+    @hookimpl(wrapper=True)
     def list_keys(self, prefix: str) -> Generator[None, Any, Any]:
         """Watches a listing; the keys are counted, so an iterator becomes a list."""
         return (yield from self._watched("list_keys", prefix, len, list))
@@ -116,7 +132,7 @@ class Observer(ABC):
         self,
         operation: str,
         key: str,
-        size: Callable[[Any], int] | None,
+        size: Callable[[Any], int | None] | None,
         whole: Callable[[Any], Any] | None = None,
     ) -> Generator[None, Any, Any]:
         observation = Observation(
@@ -176,3 +192,8 @@ class Observer(ABC):
 
         log = logging.getLogger("exlab_store")
         log.error("the observer %s failed: %s: %s", type(self).__qualname__, type(fault).__name__, fault)
+
+
+def _read_size(result: Any) -> int | None:
+    _, snapshot = result
+    return None if snapshot is None else len(snapshot)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from exlab_store.attempts import current_attempt
-from exlab_store.errors import BackendUnavailable
+from exlab_store.errors import BackendUnavailable, DocumentNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,6 +60,8 @@ class RetryingHooks:
 
     def __init__(self, hooks: BackendHooks, retry: Retry | None) -> None:
         self._hooks = hooks
+        self.combines = hooks.combines
+        self._fenced = hooks.guarantees.fenced
         self._retry = None if retry is None or retry.attempts == 1 else retry
 
     def read_snapshot(self, key: str) -> Snapshot:
@@ -78,16 +80,67 @@ class RetryingHooks:
 
     def lock(self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]) -> HeldLock:
         """Takes the lock; repeated only when the backend says that it is not held, and not once cancelled."""
+        return self._locked(self._hooks.lock, key, owner, timeout, cancelled)
+
+    def lock_and_read(
+        self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]
+    ) -> tuple[HeldLock, Snapshot | None]:
+        """Takes the lock and reads under it; in one call where the backend can."""
+        if self.combines:
+            return self._locked(self._hooks.lock_and_read, key, owner, timeout, cancelled)
+        held = self._locked(self._hooks.lock, key, owner, timeout, cancelled)
+        try:
+            return held, self.read_snapshot(key)
+        except DocumentNotFound:
+            return held, None
+        except BaseException:
+            held.release()
+            raise
+
+    def write_and_release(self, key: str, data: bytes, expect: Expectation, lock: HeldLock) -> Version:
+        """Writes under a lock that nobody needs after it; who calls this releases the lock in any case."""
+        if self.combines:
+            try:
+                return self._hooks.write_and_release(key, data, expect, lock)
+            except BackendUnavailable as error:
+                return self._again(error, lambda: self._hooks.write_and_release(key, data, expect, lock))
+        return self.atomic_write(key, data, expect, self.fence(lock))
+
+    def fence(self, lock: HeldLock) -> HeldLock | None:
+        """What to pass to a change under a lock.
+
+        Args:
+            lock: The backend's own.
+
+        Returns:
+            The lock, for a backend that looks at it as late as possible; None for one that cannot.
+
+        Raises:
+            LockLost: It is not held any more, where only the core can look.
+        """
+        if self._fenced:
+            return lock
+        lock.ensure_held()
+        return None
+
+    def _locked(
+        self,
+        hook: Callable[[str, LockOwner, float, Callable[[], bool]], T],
+        key: str,
+        owner: LockOwner,
+        timeout: float,
+        cancelled: Callable[[], bool],
+    ) -> T:
         deadline = time.monotonic() + timeout
         try:
-            return self._hooks.lock(key, owner, timeout, cancelled)
+            return hook(key, owner, timeout, cancelled)
         except BackendUnavailable as error:
             if cancelled():
                 raise
             remaining = max(0.0, deadline - time.monotonic())
             return self._again(
                 error,
-                lambda: self._hooks.lock(key, owner, max(0.0, deadline - time.monotonic()), cancelled),
+                lambda: hook(key, owner, max(0.0, deadline - time.monotonic()), cancelled),
                 within=remaining,
             )
 

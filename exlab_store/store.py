@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NoReturn, cast, overload
 
@@ -12,15 +13,17 @@ import msgspec
 from exlab_store import registry
 from exlab_store.addresses import address_of, place_of, placed
 from exlab_store.backend_hooks import BackendHooks
-from exlab_store.errors import DocumentNotFound, GuaranteeNotMet, LockLost, NotSupported, StoreError, VersionConflict
+from exlab_store.errors import DocumentNotFound, GuaranteeNotMet, LockLost, NotSupported, StoreError
 from exlab_store.keys import check_key
 from exlab_store.location import Location
+from exlab_store.lock_requests import LockRequest
 from exlab_store.locks import DEFAULT_LOCK_TIMEOUT, StoreLock, check_timeout, new_owner, this_process
 from exlab_store.model import ABSENT, ANY
 from exlab_store.paths import StorePath
 from exlab_store.reading_many import DEFAULT_CONCURRENCY, check_concurrency, read_each
 from exlab_store.retrying import Retry, RetryingHooks
 from exlab_store.turns import ReservedTurn, take_turn, task_call, this_thread
+from exlab_store.updating import Update, delete_expected, update, write_expected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -30,8 +33,7 @@ if TYPE_CHECKING:
     from exlab_store.aio import AsyncStore
     from exlab_store.backend_hooks import Backend
     from exlab_store.guarantees import Guarantees
-    from exlab_store.model import Expectation, HeldLock, Leftover, LockOwner, Snapshot, Version
-    from exlab_store.turns import Turn
+    from exlab_store.model import Expectation, HeldLock, Leftover, Snapshot, Version
 
 __all__ = ["Store", "StoreLock", "open_store", "open_store_at"]
 
@@ -180,27 +182,6 @@ def _assembled(
     return Store(hooks, location, retry)
 
 
-def _never() -> bool:
-    return False
-
-
-class _Cancelled:
-    """The caller's question, asked from within a backend: what it raises ends the wait and comes out as it is."""
-
-    __slots__ = ("_question", "fault")
-
-    def __init__(self, question: Callable[[], bool]) -> None:
-        self._question = question
-        self.fault: Exception | None = None
-
-    def __call__(self) -> bool:
-        try:
-            return self._question()
-        except Exception as error:
-            self.fault = error
-            return True
-
-
 class _ClosedHooks:
     def __getattr__(self, name: str) -> NoReturn:
         raise NotSupported("the store is closed", hint="Open it again.")
@@ -319,7 +300,7 @@ class Store:
         Raises:
             VersionConflict: The document is at another version; it is untouched.
             DocumentExists: `ABSENT` was given and it exists.
-            LockLost: The lock is not held any more, or is another document's; nothing was written.
+            LockLost: The lock that was given is not held any more, or is another document's; nothing was written.
             LockTimeout: The backend needs the lock for ``expect``, and it could not be had in 30 s.
             NotSupported: The backend does not claim ``conditional_write``, or ``fenced``.
             InvalidKey: The key is not portable, or names a folder.
@@ -335,8 +316,8 @@ class Store:
             if expect is ANY and lock is None:
                 return self._calls.atomic_write(key, data, ANY, None)
             if lock is None and self._needs_lock_for(expect):
-                with self.lock(key, purpose="conditional write") as held:
-                    return self._write_locked(key, data, expect, held)
+                request = self._request(key, DEFAULT_LOCK_TIMEOUT, "conditional write")
+                return write_expected(self._calls, request, data, expect, self._location)
             return self._calls.atomic_write(key, data, expect, self._backend_lock(key, lock))
         except StoreError as error:
             raise placed(error, key, self._location) from error.__cause__
@@ -370,33 +351,9 @@ class Store:
             AccessDenied: This user may not lock the document.
             BackendUnavailable: The storage cannot be reached, after the retries.
         """
-        if timeout is not DEFAULT_LOCK_TIMEOUT:
-            check_timeout(timeout)
         try:
-            check_key(key)
-            if self._guarantees.lock_scope == "none":
-                raise NotSupported("the backend has no locks")
-            place = place_of(self, key)
-            call = task_call.get()
-            if call is not None and not call.over:
-                if isinstance(call, ReservedTurn) and call.place == place and (turn := call.take()) is not None:
-                    return self._lock_in_turn(key, call, turn)
-                holder = holder or call.holder  # a change may take a lock that its task holds
-            owner = new_owner(purpose)
-            deadline = time.monotonic() + timeout
-            turn = take_turn(place, this_thread() if holder is None else holder, owner, timeout, cancelled)
-            try:
-                remaining = deadline - time.monotonic()
-                if remaining < 0:
-                    remaining = 0.0
-                if cancelled is None:
-                    held = self._calls.lock(key, owner, remaining, _never)
-                else:
-                    held = self._ask(key, owner, remaining, cancelled)
-                return StoreLock(self, held, turn)
-            except BaseException:
-                turn.end()
-                raise
+            request = self._request(key, timeout, purpose, cancelled, holder)
+            return StoreLock(self, request.ask(self._calls.lock), request.take_turn())
         except StoreError as error:
             raise placed(error, key, self._location) from error.__cause__
 
@@ -414,10 +371,12 @@ class Store:
         Args:
             key: The document's key.
             change: Gets the stored bytes, or None where there is no document, and returns the new ones. If it
-                returns the very object it was given, nothing is written. Its exceptions pass through. It is called
-                again where somebody has written without the lock meanwhile, with ``expect=``, and the backend's
-                ``conditional_write`` is ``native``.
-            timeout: Seconds to wait for the lock; calls of ``change`` are repeated for as long again.
+                returns the very object it was given, nothing is written. Its exceptions pass through. It may be
+                called more than once: again where the lock was lost before anything was written and the document
+                has changed since, and where somebody has written without the lock meanwhile, with ``expect=``, and
+                the backend's ``conditional_write`` is ``native``.
+            timeout: Seconds to wait for the lock. A lock that was lost before anything was written is taken again
+                until then, and calls of ``change`` are repeated for as long again.
             purpose: What for, shown to others who wait.
             lock: The document's lock, if the caller holds it already.
 
@@ -425,14 +384,21 @@ class Store:
             The version of the document as it now is.
 
         Raises:
-            LockLost: The lock was lost before the document was written, as with a connection that is cut; nothing was
-                written, and without ``lock=`` the same call may be made again.
+            LockLost: The lock that was given was lost before the document was written, as with a connection that is
+                cut; or locks were lost until the time was over. Nothing was written.
             StoreError: As `lock`, `read_snapshot` and `atomic_write` do.
         """
+        swaps = self._guarantees.conditional_write == "native"  # then the lock does not exclude who compares and swaps
         if lock is not None:
-            return self._update_locked(key, change, self._own(key, lock), timeout)
-        with self.lock(key, timeout=timeout, purpose=purpose) as held:
-            return self._update_locked(key, change, held, timeout)
+            held = self._own(key, lock)
+            work = Update(self._calls, key, change, self._location, swaps=swaps, deadline=time.monotonic() + timeout)
+            return work.run(self._read(key), partial(self._read, key), partial(self._write_locked, held=held))
+        try:
+            request = self._request(key, timeout, purpose)
+        except StoreError as error:
+            raise placed(error, key, self._location) from error.__cause__
+        work = Update(self._calls, key, change, self._location, swaps=swaps, deadline=time.monotonic() + timeout)
+        return update(self._calls, request, work, partial(self._read, key), self._location)
 
     def list_keys(self, prefix: str = "") -> list[str]:
         """Lists the documents below a folder, at any depth, in order.
@@ -476,8 +442,8 @@ class Store:
             if not self._guarantees.deletes:
                 raise NotSupported("the backend does not delete documents")
             if lock is None and expect is not ANY and self._needs_lock_for(expect):
-                with self.lock(key, purpose="conditional deletion") as held:
-                    self._calls.delete(key, expect, self._fence(held))
+                request = self._request(key, DEFAULT_LOCK_TIMEOUT, "conditional deletion")
+                delete_expected(self._calls, request, expect, self._location)
                 return
             self._calls.delete(key, expect, self._backend_lock(key, lock))
         except StoreError as error:
@@ -545,22 +511,31 @@ class Store:
     def __repr__(self) -> str:
         return f"Store({str(self._location)!r})" if self._location is not None else "Store(backend=...)"
 
-    def _lock_in_turn(self, key: str, reserved: ReservedTurn, turn: Turn) -> StoreLock:
-        try:
-            held = self._ask(key, reserved.owner, reserved.patience, lambda: reserved.abandoned)
-        except BaseException:
-            reserved.give_back(turn)
-            raise
-        return StoreLock(self, held, turn)
-
-    def _ask(self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]) -> HeldLock:
-        asking = _Cancelled(cancelled)
-        try:
-            return self._calls.lock(key, owner, timeout, asking)
-        except StoreError:
-            if asking.fault is not None:
-                raise asking.fault from None  # the caller's own, and no fault of the backend
-            raise
+    def _request(
+        self,
+        key: str,
+        timeout: float,
+        purpose: str,
+        cancelled: Callable[[], bool] | None = None,
+        holder: Hashable = None,
+    ) -> LockRequest:
+        """Waits for the turn of this thread, or of the task that it works for."""
+        if timeout is not DEFAULT_LOCK_TIMEOUT:
+            check_timeout(timeout)
+        check_key(key)
+        if self._guarantees.lock_scope == "none":
+            raise NotSupported("the backend has no locks")
+        place = place_of(self, key)
+        call = task_call.get()
+        if call is not None and not call.over:
+            if isinstance(call, ReservedTurn) and call.place == place and (turn := call.take()) is not None:
+                until = time.monotonic() + call.patience
+                return LockRequest(key, call.owner, turn, until, lambda: call.abandoned, call)
+            holder = holder or call.holder  # a change may take a lock that its task holds
+        owner = new_owner(purpose)
+        deadline = time.monotonic() + timeout
+        turn = take_turn(place, this_thread() if holder is None else holder, owner, timeout, cancelled)
+        return LockRequest(key, owner, turn, deadline, cancelled)
 
     def _needs_lock_for(self, expect: Expectation) -> bool:
         support = self._guarantees.conditional_write
@@ -585,37 +560,14 @@ class Store:
             return lock
         raise placed(LockLost("the lock that was given is not this document's"), key, self._location)
 
-    def _fence(self, held: StoreLock) -> HeldLock | None:
-        return held.inner if self._guarantees.fenced else None
-
     def _write_locked(self, key: str, data: bytes, expect: Expectation, held: StoreLock) -> Version:
-        fence = self._fence(held)
-        if fence is None:  # otherwise the backend looks, as late as possible
+        if not self._guarantees.fenced:
             held.ensure_held()
-        return self._calls.atomic_write(key, data, expect, fence)
+            return self._calls.atomic_write(key, data, expect, None)
+        return self._calls.atomic_write(key, data, expect, held.inner)  # the backend looks, as late as possible
 
-    def _update_locked(
-        self, key: str, change: Callable[[bytes | None], bytes], held: StoreLock, timeout: float
-    ) -> Version:
-        # Who compares and swaps without the lock is excluded by it only where expect= takes the lock.
-        swaps = self._guarantees.conditional_write == "native"
-        deadline = time.monotonic() + timeout
-        while True:
-            try:
-                snapshot: Snapshot | None = self.read_snapshot(key)
-            except DocumentNotFound:
-                snapshot = None
-            current = None if snapshot is None else snapshot.data
-            new = change(current)
-            if snapshot is not None and new is current:
-                return snapshot.version
-            if type(new) is not bytes:
-                raise TypeError(f"the change must return bytes, not {type(new).__name__}")
-            expect: Expectation = ANY if not swaps else ABSENT if snapshot is None else snapshot.version
-            try:
-                return self._write_locked(key, new, expect, held)
-            except VersionConflict as error:
-                if time.monotonic() >= deadline:
-                    raise placed(error, key, self._location) from error.__cause__
-            except StoreError as error:
-                raise placed(error, key, self._location) from error.__cause__
+    def _read(self, key: str) -> Snapshot | None:
+        try:
+            return self.read_snapshot(key)
+        except DocumentNotFound:
+            return None

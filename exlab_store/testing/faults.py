@@ -9,6 +9,9 @@ A test says which call of which hook meets what, and the program under test show
     )
     store = open_store("memory://", observers=[faults], retry=None)
 
+A store with a plan makes each of its calls through a single hook, never through one that combines several
+(``lock_and_read``, ``write_and_release``).
+
 Calls are counted from 1, for each hook, over all threads. The same plan over the same calls does the same again; a
 `FaultPlan.seeded` decides for each call from the seed, the hook and the call's number alone.
 """

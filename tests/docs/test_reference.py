@@ -78,7 +78,8 @@ def test_every_hook_is_documented_with_its_exact_signature(name: str) -> None:
     parameters = ", ".join(f"{each.name}: {each.annotation}" for each in inspect.signature(hook).parameters.values())
     optional = "  # optional" if name in OPTIONAL_HOOKS else ""
     line = f"def {name}({parameters}) -> {inspect.signature(hook).return_annotation}: ...{optional}\n"
-    assert line in (DOCS / "reference" / "hooks.md").read_text(encoding="utf-8")
+    page = (DOCS / "reference" / "hooks.md").read_text(encoding="utf-8")
+    assert line in re.sub(r"\(\n {4}(.*)\n\)", r"(\1)", page)  # a long one is on three lines
     assert f".. autofunction:: exlab_store.hookspecs.{name}\n" in REFERENCE
 
 

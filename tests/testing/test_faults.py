@@ -113,12 +113,21 @@ def test_a_lock_that_is_lost_before_the_write_refuses_it() -> None:
     assert store.list_keys() == []
 
 
-def test_an_update_that_loses_its_lock_writes_nothing() -> None:
+def test_an_update_under_a_lock_of_the_caller_that_is_lost_writes_nothing() -> None:
     store = _store(FaultPlan(lost_lock(call=2)))
     store.atomic_write("a", b"1")
-    with pytest.raises(LockLost):
-        store.update("a", lambda _: b"2")
+    with store.lock("a") as held, pytest.raises(LockLost):
+        store.update("a", lambda _: b"2", lock=held)
     assert _stored(store) == b"1"
+
+
+def test_an_update_that_loses_its_own_lock_is_repeated_under_a_new_one() -> None:
+    plan = FaultPlan(lost_lock(call=2, times=2))
+    store = _store(plan)
+    store.atomic_write("a", b"1")
+    store.update("a", lambda current: (current or b"") + b"2")
+    assert _stored(store) == b"12"
+    assert plan.calls("lock") == 3
 
 
 def test_a_lost_lock_can_be_had_by_others() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from exlab_store.testing.conformance.combined import Combined
 from exlab_store.testing.conformance.concurrency import Histories, Torn
 from exlab_store.testing.conformance.durability import Durability
 from exlab_store.testing.conformance.errors import Errors
@@ -35,6 +36,7 @@ class BackendConformance(
     Waiting,
     ProcessLocks,
     Fencing,
+    Combined,
     Torn,
     Histories,
     Errors,

@@ -131,6 +131,25 @@ class FileBackend:
             self.pause(deadline, cancelled)
 
     @hookimpl
+    def lock_and_read(
+        self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]
+    ) -> tuple[HeldLock, Snapshot | None]:
+        held = self.lock(key, owner, timeout, cancelled)
+        try:
+            return held, self.read_snapshot(key)
+        except DocumentNotFound:
+            return held, None
+        except BaseException:
+            held.release()
+            raise
+
+    @hookimpl
+    def write_and_release(self, key: str, data: bytes, expect: Expectation, lock: HeldLock) -> Version:
+        version = self.atomic_write(key, data, expect, lock)
+        lock.release()
+        return version
+
+    @hookimpl
     def list_leftovers(self, prefix: str) -> list[Leftover]:
         found = [name for name in self.names(prefix) if not is_key(name)]
         return [self.leftover(name) for name in found]

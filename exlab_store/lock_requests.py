@@ -1,0 +1,121 @@
+"""A lock request: made by the one whose turn it is in this process, and repeated with the turn kept."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+from exlab_store.errors import StoreError
+from exlab_store.locks import new_owner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from exlab_store.model import LockOwner
+    from exlab_store.turns import ReservedTurn, Turn
+
+__all__ = ["LockRequest"]
+
+T = TypeVar("T")
+
+
+def _never() -> bool:
+    return False
+
+
+class _Cancelled:
+    """The caller's question, asked from within a backend: what it raises ends the wait and comes out as it is."""
+
+    __slots__ = ("_question", "fault")
+
+    def __init__(self, question: Callable[[], bool]) -> None:
+        self._question = question
+        self.fault: Exception | None = None
+
+    def __call__(self) -> bool:
+        try:
+            return self._question()
+        except Exception as error:
+            self.fault = error
+            return True
+
+
+class LockRequest:
+    """A lock request of one holder for one document.
+
+    The turn stays the holder's while the backend's lock is asked for, lost and asked for again: others of this
+    process queue behind it, and no thread waits in the queue for a turn that it has had already.
+
+    Args:
+        key: The document's key.
+        owner: Who asks.
+        turn: The turn, which has come.
+        deadline: Until when to wait for somebody outside this process, by the monotonic clock.
+        cancelled: Asked about every 50 ms while waiting; True ends the wait. None for never.
+        reserved: Where the turn came from, and where it goes when the lock cannot be had; None for the queue.
+    """
+
+    __slots__ = ("_asked", "_cancelled", "_deadline", "_owner", "_reserved", "_turn", "key")
+
+    def __init__(
+        self,
+        key: str,
+        owner: LockOwner,
+        turn: Turn,
+        deadline: float,
+        cancelled: Callable[[], bool] | None,
+        reserved: ReservedTurn | None = None,
+    ) -> None:
+        self.key = key
+        self._owner = owner
+        self._turn: Turn | None = turn
+        self._deadline = deadline
+        self._cancelled = cancelled
+        self._reserved = reserved
+        self._asked = False
+
+    @property
+    def remaining(self) -> float:
+        """Seconds until the deadline, at least 0."""
+        return max(0.0, self._deadline - time.monotonic())
+
+    def ask(self, hook: Callable[[str, LockOwner, float, Callable[[], bool]], T]) -> T:
+        """Asks the backend for the lock. Where it cannot be had, the turn is given back.
+
+        Args:
+            hook: The hook ``lock``, or one with its parameters.
+
+        Raises:
+            StoreError: As the hook does.
+        """
+        if self._asked:  # an owner's id is that of one acquisition
+            self._owner = new_owner(self._owner.purpose)
+        self._asked = True
+        try:
+            if self._cancelled is None:
+                return hook(self.key, self._owner, self.remaining, _never)
+            cancelled = _Cancelled(self._cancelled)
+            try:
+                return hook(self.key, self._owner, self.remaining, cancelled)
+            except StoreError:
+                if cancelled.fault is not None:
+                    raise cancelled.fault from None  # the caller's own, and no fault of the backend
+                raise
+        except BaseException:
+            turn = self.take_turn()
+            if self._reserved is not None:
+                self._reserved.give_back(turn)
+            else:
+                turn.end()
+            raise
+
+    def take_turn(self) -> Turn:
+        """The turn, which is the caller's to end from now on."""
+        turn, self._turn = self._turn, None
+        assert turn is not None  # noqa: S101  # it is taken once, by `ask` or by its caller
+        return turn
+
+    def end(self) -> None:
+        """Ends the turn, unless it was taken or given back."""
+        if self._turn is not None:
+            self.take_turn().end()
