@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,18 +63,18 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def samba() -> Iterator[SambaServer]:
-    """A Samba server of its own, in an eighth of a second; not in tmp_path, which is closed to other accounts."""
-    if sys.platform != "linux":
-        pytest.skip("the test server is managed through /proc")
-    from samba_server import SambaServer, find_smbd
+def samba_release() -> str:
+    """Whose smbd `samba` is: the machine's own, unless a module runs its tests on more (see `shared_samba`)."""
+    return "own"
 
-    if find_smbd() is None:
-        lacking("install Debian's package samba: its smbd is the server of the SMB tests")
-    with tempfile.TemporaryDirectory(prefix="exlab-store-samba-") as directory:
-        Path(directory).chmod(0o755)
-        with SambaServer(Path(directory, "server")) as server:
-            yield server
+
+@pytest.fixture
+def samba(samba_release: str) -> Iterator[SambaServer]:
+    """A Samba server of its own, in an eighth of a second."""
+    from shared_samba import running_server
+
+    with running_server(samba_release) as server:
+        yield server
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
+from samba_release import inside
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -67,6 +69,12 @@ class SambaServer:
     The port stays reserved between `stop` and `start`, so that a client finds the server again where it was. The
     server ends with the process that started it, whatever ends that one.
 
+    Args:
+        directory: For everything that it keeps.
+        release: Where debootstrap has put another Debian release, whose smbd it is to be; see `samba_release`.
+        global_settings: For its smb.conf.
+        share_settings: Likewise, for the default share.
+
     Attributes:
         port: On 127.0.0.1.
         user: The account that owns the default share: the Unix user who runs the tests.
@@ -80,10 +88,12 @@ class SambaServer:
         self,
         directory: Path,
         *,
+        release: Path | None = None,
         global_settings: Mapping[str, str] = MappingProxyType({}),
         share_settings: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.directory = directory
+        self._release = release
         self.user = "lab"
         self.password = _new_password()
         self.share = "lab"
@@ -127,17 +137,15 @@ class SambaServer:
         """
         if self._process is not None:
             raise RuntimeError("this server is running already")
-        program = find_smbd()
-        if program is None:
-            raise RuntimeError("smbd is not installed; Debian's package is samba")
+        program = self._program("smbd")
         if not self._conf.exists():
             self._set_up()
-        command = [program, "--foreground", "--no-process-group", "--debug-stdout", "--configfile", str(self._conf)]
+        options = ["--foreground", "--no-process-group", "--debug-stdout", "--configfile", str(self._conf)]
         with self.log.open("ab") as log:
             # smbd ends when its standard input does, so it cannot outlive us. In a session of its own, one signal
             # reaches all of its processes and none of ours.
             self._process = subprocess.Popen(
-                command,
+                [*program, *options],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -210,7 +218,8 @@ class SambaServer:
             name: The share.
             path: The directory; it is made where it is missing.
             settings: As in smb.conf, an underscore for each space: ``read_only="yes"``. For a file system that
-                the test has mounted: unmount it when the server has stopped, or lazily; clients stand in it.
+                the test has mounted: restart the server, as one of another release sees only what was mounted before
+                it; and unmount it when the server has stopped, or lazily; clients stand in it.
         """
         path.mkdir(parents=True, exist_ok=True)
         own = {key.replace("_", " "): value for key, value in settings.items()}
@@ -251,11 +260,9 @@ class SambaServer:
     def _store_account(self, user: str, unix_user: str, password: str) -> None:
         with (self.directory / "users").open("a") as users:
             users.write(f"!{unix_user} = {user}\n")
-        program = shutil.which("pdbedit", path=_PLACES)  # smbpasswd does the same, for root alone
-        if program is None:
-            raise RuntimeError("pdbedit is not installed; Debian's package is samba-common-bin")
+        program = self._program("pdbedit")  # smbpasswd does the same, for root alone
         result = subprocess.run(
-            [program, "-s", str(self._conf), "-a", "-t", "-u", unix_user],
+            [*program, "-s", str(self._conf), "-a", "-t", "-u", unix_user],
             input=f"{password}\n{password}\n",
             capture_output=True,
             text=True,
@@ -264,6 +271,21 @@ class SambaServer:
         )
         if result.returncode:
             raise RuntimeError(f"pdbedit: {result.stdout}{result.stderr}")
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """Which Samba it is; 4.22 is the first that refuses to replace a file that somebody has open."""
+        said = subprocess.run([*self._program("smbd"), "--version"], capture_output=True, text=True, check=True).stdout
+        major, minor = said.split()[1].split(".")[:2]
+        return int(major), int(minor)
+
+    def _program(self, name: str) -> list[str]:
+        if self._release is not None:
+            return inside(self._release, name)
+        program = shutil.which(name, path=_PLACES)
+        if program is None:
+            raise RuntimeError(f"{name} is not installed; Debian's packages are samba and samba-common-bin")
+        return [program]
 
     # What a client is given
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import lacking
 from examined import BRIEF, finding, on_a_disk, outcomes, seen
+from shared_samba import BOTH, release_folder
 
 from exlab_store.doctor import examine
 
@@ -30,16 +30,13 @@ COMMAND = [sys.executable, "-m", "exlab_store.cli", "doctor"]
 SHORT = ["--seconds", str(BRIEF)]
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[SambaServer]:
+@pytest.fixture(scope="module", params=BOTH)
+def server(request: pytest.FixtureRequest) -> Iterator[SambaServer]:
     """One server for all of this module, on a disk, with a share for each kind of setting."""
-    if sys.platform != "linux":
-        pytest.skip("the test server is managed through /proc")
-    from samba_server import SambaServer, find_smbd
+    release = release_folder(request.param)
+    from samba_server import SambaServer
 
-    if find_smbd() is None:
-        lacking("install Debian's package samba: its smbd is the server of the SMB tests")
-    with on_a_disk() as directory, SambaServer(directory / "server") as running:
+    with on_a_disk() as directory, SambaServer(directory / "server", release=release) as running:
         shares: dict[str, dict[str, str]] = {
             "lockless": {"locking": "no"},
             "lax": {"strict_sync": "no"},
@@ -85,9 +82,12 @@ def test_a_local_directory_passes_every_probe(directory_and_share: Examination) 
 
 
 def test_a_share_with_good_settings_passes_every_probe_and_its_locks_are_the_site_s(
-    directory_and_share: Examination,
+    server: SambaServer, directory_and_share: Examination
 ) -> None:
     found = outcomes(directory_and_share, 1)
+    if server.version >= (4, 22):
+        assert found.pop("held-open") == "warn"
+        assert "Windows-like" in finding(directory_and_share, "held-open", 1).observed
     # What has no path here is not seen from here.
     assert [found.pop(probe) for probe in ("mount", "permissions")] == ["not applicable"] * 2
     assert set(found.values()) == {"pass"}, directory_and_share.findings

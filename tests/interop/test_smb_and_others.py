@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import filelock
 import pytest
+from shared_samba import BOTH
 
 from exlab_store import ABSENT, DocumentNotFound, Expectation, LockTimeout, Store, VersionConflict, open_store
 from exlab_store.testing.history import Operation, Recorder, check
@@ -34,6 +35,11 @@ _BYTE_0 = struct.pack("@hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0)
 _PATIENCE = 10.0  # seconds for what takes milliseconds on a machine that is busy with other tests
 
 _Place = tuple[str, dict[str, Any]]  # what open_store is given, in whichever process
+
+
+@pytest.fixture(params=BOTH)
+def samba_release(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from uuid import uuid4
 import pytest
 import smbclient
 from samba_server import SambaServer
+from shared_samba import BOTH
 from smbprotocol.connection import Connection
 from smbprotocol.exceptions import LogonFailure, SMBException, SMBOSError
 from smbprotocol.header import NtStatus
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.one_interpreter
+
+
+@pytest.fixture(params=BOTH)
+def samba_release(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 class Client:
@@ -142,6 +148,7 @@ def test_a_share_that_is_added_while_the_server_runs_is_there_for_the_next_clien
 def test_a_full_share_is_full(samba: SambaServer, tmp_path: Path, needs_root: None) -> None:
     samba.add_share("small", tmp_path / "small")
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", tmp_path / "small"], check=True)
+    samba.restart()
     try:
         with client(samba) as lab, lab.open("a.json", "wb", "small", buffering=0) as file:  # noqa: SIM117
             with pytest.raises(SMBException) as refused:

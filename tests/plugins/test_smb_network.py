@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+from shared_samba import BOTH, DEBIAN_13, OWN
 
 from exlab_store import (
     ABSENT,
@@ -47,6 +48,11 @@ NEW = b"new " * 512
 LARGE_OLD = b"old " * (3 << 18)  # 3 MiB
 LARGE_NEW = b"new " * (5 << 18)  # 5 MiB
 HUGE = b"huge" * (9 << 18)  # 9 MiB: read in chunks
+
+
+@pytest.fixture(params=[OWN, pytest.param(DEBIAN_13, marks=pytest.mark.slow)])
+def samba_release(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 def opened(samba: SambaServer, port: int, timeout: float = TIMEOUT) -> Store:
@@ -350,6 +356,7 @@ def what_is_left(outcomes: dict[str, Outcome]) -> list[str]:
     return [f"{name}: {each}" for name, outcome in outcomes.items() for each in outcome.left]
 
 
+@pytest.mark.parametrize("samba_release", BOTH, indirect=True)
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda kind: kind.__name__)
 def test_the_connection_is_cut_at_any_message(
     samba: SambaServer, wire: WireProxy, other: Store, operation: type[Case]

@@ -6,8 +6,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
-import tempfile
 import time
 import uuid
 from contextlib import contextmanager
@@ -17,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from conftest import lacking
 from exlab_store_smb import SmbBackend, open_backend
+from shared_samba import BOTH, running_server
 
 from exlab_store import Guarantees, Location, Store, lock_key, open_store
 from exlab_store.testing import BackendConformance, Harness
@@ -27,24 +26,10 @@ if TYPE_CHECKING:
     from samba_server import SambaServer
 
 
-@contextmanager
-def running_server() -> Iterator[SambaServer]:
-    if sys.platform != "linux":
-        pytest.skip("the test server is managed through /proc")
-    from samba_server import SambaServer, find_smbd
-
-    if find_smbd() is None:
-        lacking("install Debian's package samba: its smbd is the server of the SMB tests")
-    with tempfile.TemporaryDirectory(prefix="exlab-store-samba-") as directory:
-        Path(directory).chmod(0o755)
-        with SambaServer(Path(directory, "server")) as server:
-            yield server
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[SambaServer]:
+@pytest.fixture(scope="module", params=BOTH)
+def server(request: pytest.FixtureRequest) -> Iterator[SambaServer]:
     """One server for all of this module; each test has a folder of its own on it."""
-    with running_server() as found:
+    with running_server(request.param) as found:
         yield found
 
 
@@ -246,6 +231,14 @@ def place(calls: list[Call], name: str, path: Path | str, *, after: int = -1) ->
     raise AssertionError(f"no {name} of {path} after {after} in {[*enumerate(calls)]}")
 
 
+def made_at(calls: list[Call], path: Path) -> int:
+    """Where a folder got its name: Samba since 4.21 makes it under another and renames it."""
+    for number, call in enumerate(calls):
+        if (call.name == "mkdir" and call.path == str(path)) or (call.name == "rename" and call.to == str(path)):
+            return number
+    raise AssertionError(f"{path} was not made in {[*enumerate(calls)]}")
+
+
 def renamed_to(calls: list[Call], path: Path) -> int:
     (found,) = [number for number, call in enumerate(calls) if call.name == "rename" and call.to == str(path)]
     return found
@@ -285,7 +278,7 @@ def test_new_folders_are_flushed_up_to_the_first_that_was_there(
         calls = trace.calls_before_the_answer()
     new = folder.root / "new"
     for made in (new, new / "deeper"):
-        place(calls, "fsync", made.parent, after=place(calls, "mkdir", made))
+        place(calls, "fsync", made.parent, after=made_at(calls, made))
     place(calls, "fsync", new / "deeper", after=renamed_to(calls, new / "deeper" / "a.json"))
 
 
@@ -308,7 +301,7 @@ def test_new_folders_that_the_lock_has_made_are_flushed(
         calls = trace.calls_before_the_answer()
     new = folder.root / "new"
     for made in (new, new / "deeper"):
-        place(calls, "fsync", made.parent, after=place(calls, "mkdir", made))
+        place(calls, "fsync", made.parent, after=made_at(calls, made))
     place(calls, "fsync", new / "deeper", after=renamed_to(calls, new / "deeper" / "a.json"))
 
 
@@ -343,15 +336,10 @@ def test_what_is_acknowledged_is_flushed_even_when_the_connection_was_lost_befor
     place(calls, "fsync", folder.root, after=renamed_to(calls, folder.root / "a.json"))
 
 
-def test_a_server_that_syncs_only_by_name_is_not_found_out(tmp_path: Path) -> None:
+def test_a_server_that_syncs_only_by_name_is_not_found_out() -> None:
     """The limit of what a client can know: with ``strict sync = no`` the server says that it has flushed."""
-    from samba_server import SambaServer, find_smbd
-
-    if find_smbd() is None:
-        lacking("install Debian's package samba: its smbd is the server of the SMB tests")
-    settings = {"strict sync": "no"}
     with (
-        SambaServer(tmp_path / "server", share_settings=settings) as lax,
+        running_server(share_settings={"strict sync": "no"}) as lax,
         open_store(lax.url(), password=lax.password) as store,
     ):
         assert store.guarantees.durable
