@@ -429,9 +429,35 @@ class WriteOutcomeUnknown(StoreError):
 
 
 class DocumentInvalid(StoreError, msgspec.ValidationError):
-    """The stored bytes are not a document of the expected kind."""
+    """The stored bytes are not a document of the expected kind.
+
+    Args:
+        message: What went wrong.
+        newer_minor: The stored ``schema_version`` where a newer program of the same major version wrote the document,
+            so that it is not corrupt and is never replaced; otherwise None.
+        key: The document's key.
+        location: The store's location, without secrets.
+        hint: What to do next.
+    """
 
     code = "document_invalid"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        newer_minor: str | None = None,
+        key: str | None = None,
+        location: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, key=key, location=location, hint=hint)
+        self.newer_minor = newer_minor
+
+    @property
+    def details(self) -> Mapping[str, object]:
+        """The version of a newer program's document."""
+        return {} if self.newer_minor is None else {"newer_minor": self.newer_minor}
 
 
 class SchemaMajorMismatchError(StoreError):

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from exlab_store.addresses import placed
+from exlab_store.documents.stored_bytes import UNDECODABLE, reason, unmarked
 from exlab_store.documents.times import now
-from exlab_store.documents.versioned import UNDECODABLE
 from exlab_store.errors import ConfigError, DocumentInvalid, StoreError
 from exlab_store.resolving import as_document
 
@@ -151,7 +151,7 @@ def _unreadable(error: StoreError) -> ConfigError:
 
 def _read(data: bytes, expected_endpoint: str, path: StorePath) -> OfflineCatalogue:
     try:
-        return _catalogue(data, expected_endpoint)
+        return _catalogue(unmarked(data), expected_endpoint)
     except ConfigError as error:
         raise placed(error, path.key, path.store.location) from error.__cause__
 
@@ -174,13 +174,13 @@ def _explained(data: bytes, error: Exception, expected_endpoint: str) -> ConfigE
     if not data.strip():
         return ConfigError("the catalogue is empty", hint=hint)
     if not isinstance(error, msgspec.ValidationError):
-        return ConfigError(f"the catalogue is not valid JSON: {error}", hint=hint)
+        return ConfigError(f"the catalogue is not valid JSON: {reason(error, data)}", hint=hint)
     try:
         header = _decode_header(data)
     except msgspec.ValidationError:
         return ConfigError("the catalogue is not a JSON object", hint=hint)
     except UNDECODABLE as other:
-        return ConfigError(f"the catalogue is not valid JSON: {other}", hint=hint)
+        return ConfigError(f"the catalogue is not valid JSON: {reason(other, data)}", hint=hint)
     try:
         _check(header.schema_version, header.lims_endpoint, expected_endpoint)
     except ConfigError as better:
@@ -213,7 +213,8 @@ def write_catalogue(location: DocumentLocation, catalogue: OfflineCatalogue) -> 
         catalogue: The whole document.
 
     Raises:
-        DocumentInvalid: The catalogue holds something of another type, or that JSON cannot hold.
+        DocumentInvalid: The catalogue is one that `read_catalogue` refuses, or that JSON cannot hold; the message
+            names the row and the field.
         StoreError: As `Store.atomic_write` does; the stored catalogue is untouched.
     """
     path = as_document(location)
@@ -236,19 +237,28 @@ async def awrite_catalogue(location: DocumentLocation, catalogue: OfflineCatalog
 def _encoded(catalogue: OfflineCatalogue, path: StorePath) -> bytes:
     try:
         _check_types(catalogue)
-        return _encode(catalogue)
+        data = _encode(catalogue)
+        # The reader's own check, as structs do not check what they are made of: one row that readers refuse hides
+        # every project of the site. It takes 5 ms in 10,000 rows, a third of what writing them to a disk takes.
+        _catalogue(data, catalogue.lims_endpoint)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise placed(
-            DocumentInvalid(f"the catalogue cannot be written: {error}"), path.key, path.store.location
-        ) from error
+        raise placed(_unwritable(str(error)), path.key, path.store.location) from error
+    except ConfigError as error:
+        raise placed(_unwritable(error.message), path.key, path.store.location) from error.__cause__
+    return data
+
+
+def _unwritable(why: str) -> DocumentInvalid:
+    return DocumentInvalid(
+        f"the catalogue cannot be written: {why}",
+        hint="Nothing was written: one row that cannot be read would hide every project from every workstation.",
+    )
 
 
 def _check_types(catalogue: OfflineCatalogue) -> None:
-    # Structs do not check what they are made of. Decoding 10,000 rows again to see would take four times as long as
-    # encoding them; this takes half a millisecond and finds what happens: dicts in place of rows.
-    for name in ("schema_version", "produced_by", "produced_at", "lims_endpoint"):
-        if not isinstance(getattr(catalogue, name), str):
-            raise TypeError(f"{name} must be text")
+    # JSON does not show that a dict stands in the place of a row, which then lacks the keys that are always written.
+    if not isinstance(catalogue, OfflineCatalogue):  # pyright: ignore[reportUnnecessaryIsInstance]  # may be untyped
+        raise TypeError(f"it must be an OfflineCatalogue, not {type(catalogue).__name__}")
     for index, row in enumerate(catalogue.projects):
         if not isinstance(row, LIMSProject):  # pyright: ignore[reportUnnecessaryIsInstance]  # may be untyped
             raise TypeError(f"projects[{index}] must be a LIMSProject, not {type(row).__name__}")
@@ -284,10 +294,11 @@ def projects_from_lims(answer: bytes, *, fetched_at: str | None = None) -> list[
         DocumentInvalid: It is not such an answer, or ``count`` says that rows are missing.
     """
     try:
+        answer = unmarked(answer)
         decoded = _decode_answer(answer)
     except UNDECODABLE as error:
         raise DocumentInvalid(
-            f"this is not a LIMS's list of projects: {error}",
+            f"this is not a LIMS's list of projects: {reason(error, answer)}",
             hint='Give the whole answer: {"data": [...], "count": N}.',
         ) from error
     if decoded.count is not None and decoded.count != len(decoded.data):

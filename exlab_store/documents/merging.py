@@ -105,7 +105,7 @@ def _paired(new: Items, stored: Items, kind: Any) -> list[msgspec.Raw | None]:
             return bytes(item)
         fields = raw_fields(item)
         shown = names & fields.keys() if identity is None else {identity} & fields.keys()
-        return _encode({name: _decode(fields[name]) for name in sorted(shown)})
+        return _encode({name: _said(fields[name]) for name in sorted(shown)})
 
     places: dict[bytes, list[int]] = {}
     for place, item in reversed(list(enumerate(stored))):
@@ -115,6 +115,13 @@ def _paired(new: Items, stored: Items, kind: Any) -> list[msgspec.Raw | None]:
         used = set(found)
         found = [place if old is None and place not in used else old for place, old in enumerate(found)]
     return [None if place is None else stored[place] for place in found]
+
+
+def _said(value: msgspec.Raw) -> Any:
+    try:
+        return _decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError):  # of a field that takes any JSON, as it stands
+        return value
 
 
 def _member(kind: Any, wanted: tuple[type, ...], new: Fields | None, stored: Fields | None) -> Any:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import msgspec
 
 from exlab_store.addresses import placed
-from exlab_store.documents.merging import Fields, merged, raw_fields
+from exlab_store.documents.merging import merged, raw_fields
+from exlab_store.documents.stored_bytes import UNDECODABLE, ensure_mergeable, ensure_shallow, invalid, unmarked
 from exlab_store.documents.times import now
 from exlab_store.errors import DocumentInvalid, DocumentNotFound, SchemaMajorMismatchError
 from exlab_store.keys import MAX_KEY_BYTES, MAX_SEGMENT_BYTES, shortened
@@ -29,9 +30,6 @@ __all__ = ["DocumentKind", "VersionedDocument", "require_schema_major"]
 
 # int() refuses thousands of digits; eighteen are more than any version has.
 _VERSION = re.compile(r"(0|[1-9][0-9]{0,17})\.(0|[1-9][0-9]{0,17})")
-
-# What msgspec raises for bytes that are no document: deep nesting is a RecursionError.
-UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class VersionedDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,23 +94,43 @@ class DocumentKind(Generic[D]):
         """The document in the stored bytes.
 
         Args:
-            data: JSON.
+            data: JSON; a byte order mark at its beginning is skipped.
 
         Raises:
             SchemaMajorMismatchError: It has another major version; nothing but that was looked at.
-            DocumentInvalid: It is not JSON, has no ``schema_version``, or does not fit; the message says where.
+            DocumentInvalid: It is not JSON, has no ``schema_version``, or does not fit; the message says where. The
+                hint says so where a newer program wrote it.
         """
+        return self._decoded(unmarked(data))
+
+    def _decoded(self, data: bytes) -> D:
+        """The one check of stored bytes, for readers and for writers."""
+        ensure_shallow(data)
+        version = _stored_version(data)
+        require_schema_major(version, expected_major=self._major)
         try:
-            version = _stored_version(data)
-            if version is None:
-                raise DocumentInvalid("the document is not valid: Object missing required field `schema_version`")
-            require_schema_major(version, expected_major=self._major)
-            return self._decoder.decode(data)
+            document = self._decoder.decode(data)
+            ensure_mergeable(data)
         except UNDECODABLE as error:
-            raise _invalid(error) from error
+            found = invalid(error, data)
+            if isinstance(error, msgspec.ValidationError) and self._is_newer(version):
+                # A newer minor may have added a value to the allowed ones [§11.9.1].
+                found.newer_minor = version
+                found.hint = (
+                    f"A newer program wrote it: its schema_version is {version}, and this program knows "
+                    f"{self._version}. Update this program; the document was left as it is."
+                )
+            raise found from error
+        return document
+
+    def _is_newer(self, version: str) -> bool:
+        parsed = _parsed(version)
+        return parsed is not None and parsed[0] == self._major and parsed[1] > self._minor
 
     def encode(self, value: D, current: bytes | None = None) -> bytes:
         """The bytes to store for a document.
+
+        The version is this program's, whatever the document says, or the stored one where that is newer [§11.9.3].
 
         Args:
             value: The document.
@@ -122,32 +140,29 @@ class DocumentKind(Generic[D]):
             Compact JSON, with known fields in the order of their declaration, then unknown ones in theirs.
 
         Raises:
+            TypeError: The document is not one of this kind.
             DocumentInvalid: A field of the document has a wrong type or value, or the stored bytes are no document.
-            SchemaMajorMismatchError: The document names another major version.
+            SchemaMajorMismatchError: The document names another major version, or the stored bytes do.
         """
+        stored = None if current is None else unmarked(current)
+        version = self._version if stored is None else self._decoded(stored).schema_version
+        return self._encoded(value, stored, version)
+
+    def _encoded(self, value: D, stored: bytes | None, version: str) -> bytes:
+        """As `encode`, for stored bytes that were checked."""
+        if not isinstance(value, self._document):
+            raise TypeError(f"the document must be of type {self._document.__name__}, not {type(value).__name__}")
         require_schema_major(value.schema_version, expected_major=self._major)
-        data = self._encoded(value)
-        # A struct does not check what it is made of; nobody could read what does not decode.
-        self.decode(data)
-        if current is None:
-            return data
-        return self._merged(data, _fields(current))
-
-    def _merged(self, data: bytes, stored: Fields) -> bytes:
-        known = _fields(data)
-        versions = (_decode_text(known["schema_version"]), _decode_text(stored["schema_version"]))
-        known["schema_version"] = msgspec.Raw(msgspec.json.encode(self._later(*versions)))
-        return msgspec.json.encode(merged(known, stored, self._document))
-
-    def _encoded(self, value: D) -> bytes:
+        later = version if self._is_newer(version) else self._version
         try:
-            return msgspec.json.encode(value)
+            data = msgspec.json.encode(msgspec.structs.replace(value, schema_version=later))
         except (TypeError, ValueError, msgspec.MsgspecError, RecursionError) as error:
             raise DocumentInvalid(f"the document cannot be written: {error}") from error
-
-    def _later(self, known: str, stored: str) -> str:
-        versions = {_parsed(version) or (0, 0): version for version in (self._version, known, stored)}
-        return versions[max(versions)]
+        # A struct does not check what it is made of; nobody could read what does not decode.
+        self._decoded(data)
+        if stored is None:
+            return data
+        return msgspec.json.encode(merged(raw_fields(data), raw_fields(stored), self._document))
 
     def read(self, location: DocumentLocation) -> D:
         """Reads a document; takes no lock.
@@ -235,20 +250,20 @@ class DocumentKind(Generic[D]):
             change: As for `update`.
             path: The document.
         """
-        stored: D | None = None
-        fields: Fields | None = None
-        if current is not None:
-            try:
-                stored, fields = self.decode(current), _fields(current)
-            except SchemaMajorMismatchError as error:
-                raise placed(error, path.key, path.store.location) from None
-            except DocumentInvalid as error:
-                keep_corrupt(path, current, error)
-                stored = None
-        new = change(stored)
+        found: D | None = None
+        stored: bytes | None = None
         try:
-            data = self.encode(new)
-            return data if fields is None else self._merged(data, fields)
+            if current is not None:
+                data = unmarked(current)
+                try:
+                    found, stored = self._decoded(data), data
+                except DocumentInvalid as error:
+                    # Its stack is the reader's own: another thread may well read the document.
+                    if error.newer_minor is not None or isinstance(error.__cause__, RecursionError):
+                        raise
+                    keep_corrupt(path, current, error)
+            version = self._version if found is None else found.schema_version
+            return self._encoded(change(found), stored, version)
         except (DocumentInvalid, SchemaMajorMismatchError) as error:
             raise placed(error, path.key, path.store.location) from error.__cause__
 
@@ -273,37 +288,23 @@ async def _opened(location: DocumentLocation) -> StorePath:
     return await opened_document(location)
 
 
-def _stored_version(data: bytes) -> str | None:
-    """The text of ``schema_version``, or, where it is none, its JSON; None where there is none."""
-    raw = _decode_header(data).schema_version
-    if raw is msgspec.UNSET:
-        return None
-    text = bytes(raw)
-    return _decode_text(text) if text.startswith(b'"') else text.decode()
-
-
-def _fields(data: bytes) -> Fields:
+def _stored_version(data: bytes) -> str:
+    """The text of ``schema_version``, or, where it is none, its JSON."""
     try:
-        data.decode()  # the typed decoder does not look into unknown fields, and what is not UTF-8 is not JSON
-        return raw_fields(data)
+        raw = _decode_header(data).schema_version
+        if raw is not msgspec.UNSET:
+            text = bytes(raw)
+            return _decode_text(text) if text.startswith(b'"') else text.decode()
     except UNDECODABLE as error:
-        raise _invalid(error) from error
-
-
-def _invalid(error: Exception) -> DocumentInvalid:
-    if isinstance(error, DocumentInvalid):
-        return error
-    reason = str(error)
-    if isinstance(error, RecursionError):
-        reason = "it is nested too deeply"
-    elif isinstance(error, UnicodeDecodeError):
-        reason = "it is not UTF-8"
-    return DocumentInvalid(f"the document is not valid: {reason}", hint="Repair it, or remove it and write it again.")
+        raise invalid(error, data) from error
+    raise invalid(msgspec.ValidationError("Object missing required field `schema_version`"), data)
 
 
 def is_json_object(data: bytes) -> bool:
     """Whether the bytes are a JSON object, whatever is in it."""
+    data = unmarked(data)
     try:
+        ensure_shallow(data)
         raw_fields(data)
     except UNDECODABLE:
         return False

@@ -165,7 +165,7 @@ def test_a_version_that_is_not_text_is_never_read_as_this_one(version: Any, docu
         (b"{]", "malformed"),
         (b"[]", "object"),
         (b"null", "object"),
-        (b"\xef\xbb\xbf{}", "malformed"),
+        (b"\xef\xbb\xbf{}", "schema_version"),
         (b"{}", "schema_version"),
         (b'{"lens":"10x"}', "schema_version"),
         (b'{"schema_version":"1.0"}', "lens"),
@@ -220,6 +220,17 @@ def test_a_writer_never_lowers_a_newer_minor(memory: Store, version: str) -> Non
     memory.atomic_write("a.json", msgspec.json.encode({"schema_version": version, "lens": "10x"}))
     CALIBRATION.update(memory / "a.json", lambda _: Calibration(lens="20x"))
     assert json.loads(memory.read_snapshot("a.json").data)["schema_version"] == version
+
+
+@pytest.mark.parametrize("says", ["1.0", "1.2", "1.7"])
+def test_a_first_write_stores_the_minor_of_the_program_whatever_the_document_says(memory: Store, says: str) -> None:
+    CALIBRATION.update(memory / "a.json", lambda _: Calibration(schema_version=says, lens="10x"))
+    assert CALIBRATION.read(memory / "a.json").schema_version == "1.2"
+
+
+def test_a_first_write_stores_the_minor_of_the_kind_and_not_the_default_of_its_struct() -> None:
+    newer = DocumentKind(Calibration, "1.3")
+    assert newer.decode(newer.encode(Calibration(lens="10x"))).schema_version == "1.3"
 
 
 def test_an_update_returns_the_document_as_it_is_stored(memory: Store) -> None:
