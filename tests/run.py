@@ -58,7 +58,9 @@ def environment(path: Path, interpreter: str = sys.executable) -> Path:
             venv.create(path, with_pip=True, clear=True)
         else:
             call(interpreter, "-m", "venv", "--clear", path)
-    call(scripts(path) / "python", "-m", "pip", "install", "--quiet", "--editable", f"{ROOT}[all]", *tools())
+    # The bindings for Kerberos are compiled for minutes, and what they do does not depend on Python: once.
+    extras = "all,kerberos" if path == ENVIRONMENT and all(map(shutil.which, ("krb5-config", "gcc"))) else "all"
+    call(scripts(path) / "python", "-m", "pip", "install", "--quiet", "--editable", f"{ROOT}[{extras}]", *tools())
     return scripts(path)
 
 

@@ -7,10 +7,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from smbprotocol import exceptions as smb
-from smbprotocol.session import Session
 from smbprotocol.tree import TreeConnect
 
 from exlab_store import AccessDenied, BackendUnavailable, LocationError, NotSupported, StoreError
+from exlab_store_smb.authentication import authenticate
 from exlab_store_smb.connection import SmbConnection
 from exlab_store_smb.link import Link
 from exlab_store_smb.statuses import BUSY_SERVER
@@ -63,24 +63,21 @@ def _connect(options: SmbOptions, share: str, client: uuid.UUID, previous_sessio
         previous_session=previous_session,
     )
     connection.deadline = limit
+    account = ""
     try:
         timeout: Any = max(0.001, limit.remaining())  # it takes parts of a second too
         connection.connect(timeout=timeout)
-        session: Any = Session(
-            connection,
-            username=options.account,
-            password=options.password,
-            require_encryption=options.encrypt is True,
-            auth_protocol=options.auth_protocol,
-        )
-        session.connect()
+        session, account = authenticate(connection, options, limit)
         _ensure_protected(session, options)
         tree = TreeConnect(session, rf"\\{options.host}\{share}")
         tree.connect(require_secure_negotiate=session.signing_key is not None)
         connection.ask_for_credits(session.session_id, limit)
     except Exception as error:
         connection.end()
-        raise _explained(error, options, share, limit) from error
+        explained = _explained(error, options, account, share, limit)
+        if explained is error:
+            raise
+        raise explained from error
     except BaseException:
         connection.end()
         raise
@@ -95,35 +92,15 @@ def _ensure_protected(session: Any, options: SmbOptions) -> None:
         raise NotSupported("the server does not sign the session", hint="Use an account of its own, not a guest's.")
 
 
-def _explained(error: Exception, options: SmbOptions, share: str, limit: Deadline) -> StoreError:
+def _explained(error: Exception, options: SmbOptions, account: str, share: str, limit: Deadline) -> StoreError:
     if isinstance(error, StoreError):
         return error
-    account = f"the account {options.account!r}" if options.account else "an anonymous user"
-    if isinstance(error, smb.LogonFailure):
-        return AccessDenied(
-            f"the server refuses {account} or its password", hint="Check the user name, the domain and the password."
-        )
-    if isinstance(error, smb.SMBAuthenticationError):
-        return AccessDenied(
-            f"there is nothing to log {account} on with",
-            hint="Give username and password, or get a Kerberos ticket (kinit) for auth_protocol 'kerberos'.",
-        )
-    if isinstance(error, ImportError):
-        return NotSupported(f"Kerberos cannot be used: {error}", hint="pip install 'smbprotocol[kerberos]'")
     if isinstance(error, smb.BadNetworkName):
         return LocationError(f"the server has no share {share!r}", hint="Check how the share's name is spelt.")
-    if isinstance(error, smb.SMBResponseException):
-        status = int(error.status)
-        if status == 0xC000000D and options.password == "":
-            return AccessDenied(
-                f"{account} has an empty password, with which nobody can log on", hint="Give the account a password."
-            )
-        if status in _ACCOUNT:
-            return AccessDenied(f"the server refuses {account}: {_ACCOUNT[status]}", hint="Ask the server's keeper.")
-        if isinstance(error, smb.AccessDenied):
-            return AccessDenied(
-                f"{account} may not use the share {share!r}", hint="Ask the server's keeper for the right to use it."
-            )
+    if isinstance(error, smb.AccessDenied) and account:
+        return AccessDenied(
+            f"{account} may not use the share {share!r}", hint="Ask the server's keeper for the right to use it."
+        )
     text = str(error)
     if "guest" in text and ("signing" in text or "encryption" in text):
         return NotSupported(
@@ -141,18 +118,3 @@ def _explained(error: Exception, options: SmbOptions, share: str, limit: Deadlin
         exhausted=limit.over,
         hint="Check the server's name, the port and the network.",
     )
-
-
-_ACCOUNT = {
-    0xC000006A: "the password is wrong",
-    0xC000006E: "the account is restricted",
-    0xC000006F: "not at this hour",
-    0xC0000070: "not from this host",
-    0xC0000071: "its password has expired",
-    0xC0000072: "it is disabled",
-    0xC0000193: "it has expired",
-    0xC0000224: "its password must be changed first",
-    0xC0000234: "it is locked out",
-    0xC000015B: "it may not log on over the network",
-    0xC0000064: "it does not exist",
-}

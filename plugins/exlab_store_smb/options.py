@@ -50,15 +50,22 @@ class SmbOptions(msgspec.Struct, frozen=True, kw_only=True):
                 raise ValueError(f"`{name}` must be a positive number of seconds")
 
     @property
-    def account(self) -> str | None:
-        """The user name as NTLM and Kerberos want it."""
+    def domain_and_user(self) -> tuple[str | None, str | None]:
+        """The account's domain or workgroup, if any is given, and the user name; ``user@realm`` is left as it is."""
         if self.username is None:
-            return None
+            return None, None
         workgroup, semicolon, user = self.username.rpartition(";")
         domain = workgroup if semicolon else self.domain
-        if domain and "\\" not in user and "@" not in user:
-            return f"{domain}\\{user}"
-        return user
+        if "@" in user:
+            return None, user
+        before, backslash, name = user.partition("\\")
+        return (before, name) if backslash else (domain or None, user)
+
+    @property
+    def account(self) -> str | None:
+        """The user name as NTLM wants it."""
+        domain, user = self.domain_and_user
+        return f"{domain}\\{user}" if domain else user
 
     def __repr__(self) -> str:
         return f"SmbOptions(host={self.host!r}, port={self.port}, username={self.username!r})"

@@ -419,7 +419,7 @@ def test_nothing_that_can_be_shown_shows_the_password(samba: SambaServer) -> Non
     with open_store(samba.url(), password=samba.password) as store:
         shown = [repr(store), str(store)]
         for each in gc.get_objects():
-            if type(each).__module__.startswith("exlab_store"):
+            if str(type(each).__module__).startswith("exlab_store"):
                 shown += [repr(each), str(each)]
     assert not any(samba.password in text for text in shown), "a password is shown"
 
