@@ -207,6 +207,10 @@ class AsyncStore:
         else:
             await self._called(key, delete, changes=True)
 
+    async def keep_copy(self, key: str, copy: str, data: bytes) -> bool:
+        """As `Store.keep_copy`."""
+        return await self._called(copy, lambda: self._store.keep_copy(key, copy, data), changes=True)
+
     async def list_leftovers(self, prefix: str = "") -> list[Leftover]:
         """As `Store.list_leftovers`."""
         return await self._called(prefix or None, lambda: self._store.list_leftovers(prefix))

@@ -91,10 +91,12 @@ class BackendHooks:
         self._lock = _call(hook.lock)
         self._list_keys = _call(hook.list_keys)
         self._delete = _call(hook.delete)
+        self._keep_copy = _call(hook.keep_copy)
         self._list_leftovers = _call(hook.list_leftovers)
         self._remove_leftover = _call(hook.remove_leftover)
         self._lock_and_read = _call(hook.lock_and_read)
         self._write_and_release = _call(hook.write_and_release)
+        self.keeps_copies = _implemented(hook.keep_copy)
         self.shows_leftovers = _implemented(hook.list_leftovers) and _implemented(hook.remove_leftover)
         self.combines = all(_implemented(getattr(hook, name)) and _all_see(hook, name) for name in _COMBINED)
         """Whether ``lock_and_read`` and ``write_and_release`` may be called."""
@@ -204,6 +206,16 @@ class BackendHooks:
             self._delete(key=key, expect=expect, lock=lock)
         except Exception as error:
             self._escaped("delete", error)
+
+    def keep_copy(self, key: str, copy: str, data: bytes) -> bool:
+        """Calls the hook of this name; see `exlab_store.hookspecs`."""
+        try:
+            kept = self._keep_copy(key=key, copy=copy, data=data)
+        except Exception as error:
+            self._escaped("keep_copy", error)
+        if type(kept) is not bool:
+            self._wrong_result("keep_copy", "True or False", kept)
+        return kept
 
     def list_leftovers(self, prefix: str) -> list[Leftover]:
         """Calls the hook of this name; see `exlab_store.hookspecs`."""

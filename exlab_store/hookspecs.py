@@ -32,6 +32,7 @@ __all__ = [
     "delete",
     "hookimpl",
     "hookspec",
+    "keep_copy",
     "list_keys",
     "list_leftovers",
     "lock",
@@ -43,7 +44,15 @@ __all__ = [
 
 PROJECT = "exlab_store"
 REQUIRED_HOOKS = ("atomic_write", "lock", "read_snapshot")
-OPTIONAL_HOOKS = ("list_keys", "delete", "list_leftovers", "remove_leftover", "lock_and_read", "write_and_release")
+OPTIONAL_HOOKS = (
+    "list_keys",
+    "delete",
+    "keep_copy",
+    "list_leftovers",
+    "remove_leftover",
+    "lock_and_read",
+    "write_and_release",
+)
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
@@ -158,6 +167,33 @@ def delete(key: str, expect: Expectation, lock: HeldLock | None) -> None:
         AccessDenied: The storage system refuses the deletion.
         BackendUnavailable: Nothing was deleted, and a repetition may succeed.
         WriteOutcomeUnknown: The deletion may have happened, or may not be durable.
+    """
+    raise NotImplementedError
+
+
+@hookspec(firstresult=True)
+def keep_copy(key: str, copy: str, data: bytes) -> bool:
+    """Keeps the bytes of a document under a second key. Stops at the first non-None result.
+
+    Optional: for a storage system whose documents have permissions of their own, so that a copy is not open to those
+    who may not read the document. Without it, the core writes a copy as any document. What stands at the second key is
+    replaced, and the copy is as durable as a document.
+
+    Args:
+        key: A valid key, the document's.
+        copy: A valid key, the copy's.
+        data: The bytes that the document had when it was read.
+
+    Returns:
+        Whether there is a copy. None is made of a document that is a link: the file that it points to keeps its bytes,
+        and may be anybody's.
+
+    Raises:
+        VersionConflict: The document has other bytes by now, or is gone; there is no copy.
+        AccessDenied: The storage system refuses the copy.
+        StorageFull: There is no room.
+        BackendUnavailable: No copy was made, and a repetition may succeed.
+        WriteOutcomeUnknown: The copy may have been made, or may not be durable.
     """
     raise NotImplementedError
 

@@ -119,6 +119,12 @@ class Observer(ABC):
         return (yield from self._watched("delete", key, None))
 
     @hookimpl(wrapper=True)
+    def keep_copy(self, key: str, copy: str, data: bytes) -> Generator[None, Any, Any]:
+        """Watches the copying of a document."""
+        del key
+        return (yield from self._watched("keep_copy", copy, lambda kept: len(data) if kept else 0))
+
+    @hookimpl(wrapper=True)
     def list_leftovers(self, prefix: str) -> Generator[None, Any, Any]:
         """Watches a listing of lock files and temporary files."""
         return (yield from self._watched("list_leftovers", prefix, len, list))

@@ -158,6 +158,13 @@ class RetryingHooks:
         except BackendUnavailable as error:
             self._again(error, lambda: self._hooks.delete(key, expect, lock))
 
+    def keep_copy(self, key: str, copy: str, data: bytes) -> bool:
+        """Copies; repeated only when the backend says that no copy was made."""
+        try:
+            return self._hooks.keep_copy(key, copy, data)
+        except BackendUnavailable as error:
+            return self._again(error, lambda: self._hooks.keep_copy(key, copy, data))
+
     def list_leftovers(self, prefix: str) -> list[Leftover]:
         """Lists; always safe to repeat."""
         try:

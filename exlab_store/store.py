@@ -374,7 +374,8 @@ class Store:
                 returns the very object it was given, nothing is written. Its exceptions pass through. It may be
                 called more than once: again where the lock was lost before anything was written and the document
                 has changed since, and where somebody has written without the lock meanwhile, with ``expect=``, and
-                the backend's ``conditional_write`` is ``native``.
+                the backend's ``conditional_write`` is ``native``. If it has a method ``undo``, that is called, under
+                the lock, where the write was refused.
             timeout: Seconds to wait for the lock. A lock that was lost before anything was written is taken again
                 until then, and calls of ``change`` are repeated for as long again.
             purpose: What for, shown to others who wait.
@@ -448,6 +449,34 @@ class Store:
             self._calls.delete(key, expect, self._backend_lock(key, lock))
         except StoreError as error:
             raise placed(error, key, self._location) from error.__cause__
+
+    def keep_copy(self, key: str, copy: str, data: bytes) -> bool:
+        """Keeps the bytes of a document under a second key, open to nobody who may not read the document.
+
+        Take the document's lock first: what stands at the second key is replaced.
+
+        Args:
+            key: The document's key.
+            copy: The copy's key.
+            data: The document as it was read.
+
+        Returns:
+            Whether there is a copy. None is made of a document that is a link: the file that it points to keeps its
+            bytes.
+
+        Raises:
+            VersionConflict: The document has other bytes by now, where the backend can tell.
+            StoreError: As `atomic_write` does.
+        """
+        try:
+            check_key(key)
+            check_key(copy)
+            if self._hooks.keeps_copies:
+                return self._calls.keep_copy(key, copy, data)
+            self._calls.atomic_write(copy, data, ANY, None)
+        except StoreError as error:
+            raise placed(error, copy, self._location) from error.__cause__
+        return True
 
     def list_leftovers(self, prefix: str = "") -> list[Leftover]:
         """Lists the lock files and temporary files below a folder, in order: for those who look after a store.

@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, TypeVar
 
 from exlab_store.addresses import placed, url_of
-from exlab_store.errors import DocumentExists, LockLost, StoreError, VersionConflict
+from exlab_store.errors import DocumentExists, LockLost, PluginError, StoreError, VersionConflict, WriteOutcomeUnknown
 from exlab_store.model import ABSENT, ANY
 
 if TYPE_CHECKING:
@@ -164,10 +164,19 @@ class Update:
                 return write(self._key, new, expect)
             except VersionConflict as error:
                 if time.monotonic() >= self._deadline:
+                    self._undo()
                     raise placed(error, self._key, self._location) from error.__cause__
             except StoreError as error:
+                if not isinstance(error, (WriteOutcomeUnknown, PluginError)):
+                    self._undo()
                 raise placed(error, self._key, self._location) from error.__cause__
             snapshot = read()
+
+    def _undo(self) -> None:
+        """Lets the change take back what else it has done, such as a copy of what is not replaced after all."""
+        undo = getattr(self._change, "undo", None)
+        if undo is not None:
+            undo()
 
 
 def update(

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import msgspec
 
 from exlab_store.addresses import placed
+from exlab_store.documents.corrupt import Repair
 from exlab_store.documents.times import Timestamp, UnsetOrTimestamp, now, timestamp
-from exlab_store.documents.versioned import DocumentKind, VersionedDocument, is_json_object, keep_corrupt
+from exlab_store.documents.versioned import DocumentKind, VersionedDocument, is_json_object
 from exlab_store.errors import DocumentInvalid, StoreError
 
 if TYPE_CHECKING:
+    from exlab_store.paths import StorePath
     from exlab_store.resolving import DocumentLocation
 
 __all__ = [
@@ -195,17 +197,34 @@ class EquipmentCacheWriter:
         except StoreError as error:
             raise placed(error, path.key, path.store.location) from error.__cause__
 
-        def once(current: bytes | None) -> bytes:
-            # Any JSON object counts as the marker that somebody wrote. What is none, such as the empty file that a
-            # power cut leaves of a write without fsync, would stop every reader for good.
-            if current is None:
-                return data
-            if is_json_object(current):
-                return current
-            keep_corrupt(path, current, "it is not a JSON object")
-            return data
+        once = _Once(data, path)
+        try:
+            await path.aio.update(once, timeout=self._lock_timeout, purpose=_PURPOSE)
+        finally:
+            once.repair.warn()
 
-        await path.aio.update(once, timeout=self._lock_timeout, purpose=_PURPOSE)
+
+class _Once:
+    """The change that writes a marker where there is none."""
+
+    def __init__(self, data: bytes, path: StorePath) -> None:
+        self._data = data
+        self.repair = Repair(path)
+
+    def __call__(self, current: bytes | None) -> bytes:
+        # Any JSON object counts as the marker that somebody wrote. What is none, such as the empty file that a power
+        # cut leaves of a write without fsync, would stop every reader for good.
+        self.undo()
+        if current is None:
+            return self._data
+        if is_json_object(current):
+            return current
+        self.repair.keep(current, "it is not a JSON object")
+        return self._data
+
+    def undo(self) -> None:
+        """Takes the copy of a corrupt marker back, as that was not replaced after all."""
+        self.repair.undo()
 
 
 def _normalised(payload: M, kind: DocumentKind[M]) -> bytes:

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import msgspec
 
 from exlab_store.addresses import placed
+from exlab_store.documents.corrupt import Repair
 from exlab_store.documents.merging import merged, raw_fields
 from exlab_store.documents.stored_bytes import UNDECODABLE, ensure_mergeable, ensure_shallow, invalid, unmarked
-from exlab_store.documents.times import now
-from exlab_store.errors import DocumentInvalid, DocumentNotFound, SchemaMajorMismatchError
-from exlab_store.keys import MAX_KEY_BYTES, MAX_SEGMENT_BYTES, shortened
+from exlab_store.errors import DocumentInvalid, SchemaMajorMismatchError
 from exlab_store.locks import DEFAULT_LOCK_TIMEOUT
 from exlab_store.resolving import as_document
 
@@ -217,7 +216,10 @@ class DocumentKind(Generic[D]):
             StoreError: As `encode` and `Store.update` do.
         """
         rewriting = _Rewriting(self, change, as_document(location))
-        rewriting.path.update(rewriting, timeout=timeout, purpose=purpose)
+        try:
+            rewriting.path.update(rewriting, timeout=timeout, purpose=purpose)
+        finally:
+            rewriting.repair.warn()
         return self.decode(rewriting.written)
 
     async def aupdate(
@@ -237,35 +239,44 @@ class DocumentKind(Generic[D]):
             purpose: As for `update`.
         """
         rewriting = _Rewriting(self, change, await _opened(location))
-        await rewriting.path.aio.update(rewriting, timeout=timeout, purpose=purpose)
+        try:
+            await rewriting.path.aio.update(rewriting, timeout=timeout, purpose=purpose)
+        finally:
+            rewriting.repair.warn()
         return self.decode(rewriting.written)
 
-    def rewritten(self, current: bytes | None, change: Callable[[D | None], D], path: StorePath) -> bytes:
+    def rewritten(self, current: bytes | None, change: Callable[[D | None], D], repair: Repair) -> bytes:
         """What `update` writes; to be called under the document's lock.
 
-        A corrupt document is first copied to ``<name>.corrupt-<UTC timestamp>`` beside it.
+        A corrupt document is last of all copied to ``<name>.corrupt-<UTC timestamp>`` beside it.
 
         Args:
             current: The stored bytes, or None.
             change: As for `update`.
-            path: The document.
+            repair: Of the document.
+
+        Raises:
+            DocumentInvalid: A newer program wrote the document, or the new one does not fit; it is left as it is.
+            SchemaMajorMismatchError: It has another major version; it is left as it is.
+            StoreError: There is no copy of the corrupt document.
         """
         found: D | None = None
         stored: bytes | None = None
-        try:
-            if current is not None:
-                data = unmarked(current)
-                try:
-                    found, stored = self._decoded(data), data
-                except DocumentInvalid as error:
-                    # Its stack is the reader's own: another thread may well read the document.
-                    if error.newer_minor is not None or isinstance(error.__cause__, RecursionError):
-                        raise
-                    keep_corrupt(path, current, error)
-            version = self._version if found is None else found.schema_version
-            return self._encoded(change(found), stored, version)
-        except (DocumentInvalid, SchemaMajorMismatchError) as error:
-            raise placed(error, path.key, path.store.location) from error.__cause__
+        corrupt: DocumentInvalid | None = None
+        if current is not None:
+            data = unmarked(current)
+            try:
+                found, stored = self._decoded(data), data
+            except DocumentInvalid as error:
+                # Its stack is the reader's own: another thread may well read the document.
+                if error.newer_minor is not None or isinstance(error.__cause__, RecursionError):
+                    raise
+                corrupt = error
+        version = self._version if found is None else found.schema_version
+        new = self._encoded(change(found), stored, version)
+        if corrupt is not None and current is not None:
+            repair.keep(current, corrupt)
+        return new
 
 
 class _Rewriting(Generic[D]):
@@ -275,11 +286,20 @@ class _Rewriting(Generic[D]):
         self._kind = kind
         self._change = change
         self.path = path
+        self.repair = Repair(path)
         self.written = b""
 
     def __call__(self, current: bytes | None) -> bytes:
-        self.written = self._kind.rewritten(current, self._change, self.path)
+        self.undo()
+        try:
+            self.written = self._kind.rewritten(current, self._change, self.repair)
+        except (DocumentInvalid, SchemaMajorMismatchError) as error:
+            raise placed(error, self.path.key, self.path.store.location) from error.__cause__
         return self.written
+
+    def undo(self) -> None:
+        """Takes the copy of a corrupt document back, as that was not replaced after all."""
+        self.repair.undo()
 
 
 async def _opened(location: DocumentLocation) -> StorePath:
@@ -309,44 +329,3 @@ def is_json_object(data: bytes) -> bool:
     except UNDECODABLE:
         return False
     return True
-
-
-def keep_corrupt(path: StorePath, data: bytes, reason: object) -> StorePath:
-    """Keeps the bytes of a corrupt document beside it and logs a warning [§11.9]; call it under the lock.
-
-    Args:
-        path: The corrupt document.
-        data: Its bytes.
-        reason: What is wrong with it, for the log.
-
-    Returns:
-        The copy.
-    """
-    import logging  # 10 ms to import, and hardly any program meets a corrupt document
-
-    # No colons: they are not allowed in keys.
-    suffix = ".corrupt-" + now().replace("-", "").replace(":", "")
-    copy = _beside(path, suffix)
-    number = 1
-    while _exists_otherwise(copy, data):
-        number += 1
-        copy = _beside(path, f"{suffix}-{number}")
-    copy.atomic_write(data)
-    logging.getLogger("exlab_store").warning("kept the corrupt document %s as %s: %s", path, copy.name, reason)
-    return copy
-
-
-def _beside(path: StorePath, suffix: str) -> StorePath:
-    folder = path.key.rpartition("/")[0]
-    # A key is at most 1,024 bytes long: at the end of a very deep folder there is room only further up.
-    while (room := MAX_KEY_BYTES - len(folder.encode()) - 1) < len(suffix) + 24:
-        folder = folder.rpartition("/")[0]
-    name = shortened(path.name, suffix, min(room, MAX_SEGMENT_BYTES))
-    return path.store / (f"{folder}/{name}" if folder else name)
-
-
-def _exists_otherwise(path: StorePath, data: bytes) -> bool:
-    try:
-        return path.read_snapshot().data != data
-    except DocumentNotFound:
-        return False

@@ -34,6 +34,7 @@ from exlab_store import (
     temporary_name,
     version_of,
 )
+from exlab_store_posix.copying import copy_file
 from exlab_store_posix.directories import Directories
 from exlab_store_posix.faults import did_not_happen, translated
 from exlab_store_posix.leftovers import Finder, remove_temporary
@@ -264,6 +265,16 @@ class PosixBackend:
             if deleted:
                 raise _unknown("the directory could not be synchronised", error, None) from error
             raise translated(error, "delete the document") from error
+
+    @hookimpl
+    def keep_copy(self, key: str, copy: str, data: bytes) -> bool:
+        """Copies a file; of a link, none."""
+        try:
+            return copy_file(self._base + key, self._base + copy, data, self._directories)
+        except StoreError:
+            raise
+        except OSError as error:
+            raise translated(error, "copy the document") from error
 
     @hookimpl
     def list_leftovers(self, prefix: str) -> list[Leftover]:

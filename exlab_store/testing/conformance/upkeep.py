@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exlab_store.errors import DocumentNotFound, InvalidKey, NotSupported
+from exlab_store.errors import DocumentNotFound, InvalidKey, NotSupported, VersionConflict
 from exlab_store.keys import is_key, lock_key
 from exlab_store.model import Leftover
 from exlab_store.testing.conformance.clientele import KEY, Clientele, as_claimed
@@ -27,7 +27,7 @@ _PLANTED = "folder/b.json.tmp.4711.0123456789abcdef"
 
 
 class Upkeep(Clientele):
-    """``list_leftovers`` and ``remove_leftover``."""
+    """``list_leftovers``, ``remove_leftover`` and ``keep_copy``."""
 
     @pytest.fixture
     def shows(self, open_hooks: Callable[[], BackendHooks]) -> bool:
@@ -122,6 +122,27 @@ class Upkeep(Clientele):
         assert oracle.read(KEY) == b"1"
         with pytest.raises(DocumentNotFound):
             store.remove_leftover(found)
+
+    def test_a_copy_has_the_bytes_of_the_document_and_replaces_what_stood_there(
+        self, store: Store, other: Store, oracle: Oracle
+    ) -> None:
+        store.atomic_write(KEY, b"1")
+        store.atomic_write("folder/copy.json", b"before")
+        assert store.keep_copy(KEY, "folder/copy.json", b"1")
+        assert other.read_snapshot("folder/copy.json").data == oracle.read(KEY) == b"1"
+        store.atomic_write(KEY, b"2")
+        assert other.read_snapshot("folder/copy.json").data == b"1"
+
+    def test_what_a_backend_copies_by_itself_is_what_was_read(
+        self, store: Store, open_hooks: Callable[[], BackendHooks], oracle: Oracle
+    ) -> None:
+        hooks = open_hooks()
+        if not hooks.keeps_copies:
+            return
+        store.atomic_write(KEY, b"2")
+        with pytest.raises(VersionConflict):
+            hooks.keep_copy(KEY, "folder/copy.json", b"1")
+        assert "folder/copy.json" not in oracle.names()
 
     def test_nothing_but_a_temporary_file_is_removed(
         self,

@@ -1,0 +1,128 @@
+"""The bytes of a corrupt document, kept beside it before it is replaced [§11.9]."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from exlab_store.documents.times import now
+from exlab_store.errors import DocumentNotFound, StoreError
+from exlab_store.keys import MAX_KEY_BYTES, MAX_SEGMENT_BYTES, shortened
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from exlab_store.paths import StorePath
+
+__all__ = ["Repair"]
+
+_MARK = ".corrupt-"
+
+
+class Repair:
+    """The repair of one document. Its methods are called under the document's lock.
+
+    Args:
+        path: The document.
+    """
+
+    def __init__(self, path: StorePath) -> None:
+        self._path = path
+        self._made: StorePath | None = None
+        self._warning: tuple[str, object] | None = None
+
+    def keep(self, data: bytes, reason: object) -> None:
+        """Sees to it that there is a copy of the bytes, once; to be called right before the replacement is written.
+
+        Args:
+            data: The corrupt bytes.
+            reason: What is wrong with them, for the log.
+
+        Raises:
+            StoreError: There is no copy, and the document must not be replaced.
+        """
+        self.undo()
+        kept = next(self._copies_of(data), None)
+        if kept is None:
+            kept = self._new()
+            if not self._path.store.keep_copy(self._path.key, kept.key, data):
+                # A link is replaced, and never what it points to.
+                self._warning = "no copy: it is a link, and the file that it points to was left as it is", reason
+                return
+            self._made = kept
+        self._warning = f"a copy: {kept.name}", reason
+
+    def undo(self) -> None:
+        """Takes the copy back, as the document was not replaced after all."""
+        made, self._made, self._warning = self._made, None, None
+        if made is None:
+            return
+        try:
+            made.delete()
+        except StoreError:
+            pass  # a copy more does no harm, and the next repair will find it
+
+    def warn(self) -> None:
+        """Logs what was done, when all is over."""
+        if self._warning is None:
+            return
+        import logging  # 10 ms to import, and hardly any program meets a corrupt document
+
+        kept, reason = self._warning
+        logging.getLogger("exlab_store").warning("replaced the corrupt document %s (%s): %s", self._path, kept, reason)
+
+    def _copies_of(self, data: bytes) -> Iterator[StorePath]:
+        """The copies that hold these bytes, the newest first."""
+        store = self._path.store
+        first = _beside(self._path, _suffix())
+        folder, _, name = first.key.rpartition("/")
+        # A long name is cut, by two bytes more for the second copy of a second; its digest stays.
+        stem = name[: -len(_suffix())]
+        digest = stem[-17:] if stem != self._path.name else None
+        if not store.guarantees.lists:
+            return
+        try:
+            keys = store.list_keys(folder)
+        except StoreError:
+            return  # a folder below may be closed to this account: then there is one copy more
+        for key in reversed(keys):
+            above, _, other = key.rpartition("/")
+            beginning, mark, _ = other.rpartition(_MARK)
+            if above == folder and mark and (beginning == stem or (digest and beginning.endswith(digest))):
+                try:
+                    if (store / key).read_snapshot().data == data:
+                        yield store / key
+                except StoreError:
+                    continue  # it cannot be read, so it cannot be told
+
+    def _new(self) -> StorePath:
+        suffix = _suffix()
+        copy = _beside(self._path, suffix)
+        number = 1
+        while _exists(copy):
+            number += 1
+            copy = _beside(self._path, f"{suffix}-{number}")
+        return copy
+
+
+def _suffix() -> str:
+    # No colons: they are not allowed in keys.
+    return _MARK + now().replace("-", "").replace(":", "")
+
+
+def _beside(path: StorePath, suffix: str) -> StorePath:
+    folder = path.key.rpartition("/")[0]
+    # A key is at most 1,024 bytes long: at the end of a very deep folder there is room only further up.
+    while (room := MAX_KEY_BYTES - len(folder.encode()) - 1) < len(suffix) + 24:
+        folder = folder.rpartition("/")[0]
+    name = shortened(path.name, suffix, min(room, MAX_SEGMENT_BYTES))
+    return path.store / (f"{folder}/{name}" if folder else name)
+
+
+def _exists(path: StorePath) -> bool:
+    try:
+        path.read_snapshot()
+    except DocumentNotFound:
+        return False
+    except StoreError:
+        return True  # whatever it is, it stays
+    return True
