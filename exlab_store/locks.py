@@ -63,7 +63,7 @@ class StoreLock:
         return self._store is store and self._inner.key == key
 
     def ensure_held(self) -> None:
-        """Checks that the lock is still held.
+        """Checks that the lock is still held; it may take a question to the server, and as long as an operation.
 
         Raises:
             LockLost: It was released or lost.

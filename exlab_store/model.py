@@ -169,7 +169,7 @@ class HeldLock(Protocol):
         ...
 
     def ensure_held(self) -> None:
-        """Checks that the lock is still held.
+        """Checks that the lock is still held; it may take a question to the server, and as long as an operation.
 
         Raises:
             LockLost: It was released or lost.

@@ -48,9 +48,10 @@ from exlab_store_smb.locking import Asker, SmbLock, Wish
 from exlab_store_smb.outcome import Attempt, bears_mark, fresh_mark, untouched_since
 from exlab_store_smb.place import Place
 from exlab_store_smb.reading import Reader
+from exlab_store_smb.refusals import marked_read_only
 from exlab_store_smb.replacing import Replacer
 from exlab_store_smb.room import Room
-from exlab_store_smb.statuses import MISSING, NOT_A_DIRECTORY, PATH_MISSING, REFUSED_REQUEST, translated
+from exlab_store_smb.statuses import CANNOT_DELETE, MISSING, NOT_A_DIRECTORY, PATH_MISSING, REFUSED_REQUEST, translated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping
@@ -167,6 +168,8 @@ class SmbBackend:
             if opened.status in MISSING:
                 self._ensure_root(link, opened, deadline)
                 raise DocumentNotFound("there is no such document")
+            if opened.status == CANNOT_DELETE:
+                raise marked_read_only("delete the document")
             if not opened.ok:
                 raise translated(opened.status, "delete the document")
 
@@ -286,7 +289,7 @@ class SmbBackend:
         deadline: Deadline,
     ) -> None:
         while True:
-            attempt = Attempt(mark=0 if held is None else fresh_mark())
+            attempt = Attempt(mark=0 if held is None else fresh_mark(), held=held)
             if held is not None:
                 held.ensure_held()
             with self._last_chance(deadline):

@@ -2,7 +2,8 @@
 
 It is the byte that filelock locks on Windows, that a Linux cifs mount locks with the rest of the file, and that the
 posix backend locks on the file server itself. Waiting happens on the server. The lock belongs to the handle, and the
-handle to the connection: it is lost with that, and only with that.
+handle to the connection: it is lost with that, or when an administrator closes the handle alone (Close-SmbOpenFile),
+which the server tells nobody.
 """
 
 from __future__ import annotations
@@ -22,10 +23,13 @@ from exlab_store import AccessDenied, BackendUnavailable, LockLost, LockOwner, L
 from exlab_store_smb import messages
 from exlab_store_smb.deadline import Deadline
 from exlab_store_smb.link import LinkLost
+from exlab_store_smb.refusals import lock_refused
 from exlab_store_smb.statuses import (
+    ACCESS_DENIED,
     CANCELLED,
     DELETE_PENDING,
     FILE_IS_A_DIRECTORY,
+    HANDLE_GONE,
     LOCKED,
     PATH_MISSING,
     SHARING_VIOLATION,
@@ -41,7 +45,7 @@ if TYPE_CHECKING:
     from exlab_store_smb.link import Link
     from exlab_store_smb.place import Place
 
-__all__ = ["Asker", "SmbLock", "Wish"]
+__all__ = ["Asker", "SmbLock", "Wish", "lock_file_closed"]
 
 # The record begins behind byte 0: who does not hold the lock can neither read nor write that byte.
 _RECORD_AT = 1
@@ -49,6 +53,9 @@ _RECORD_SIZE = 4096
 _VOID = b"-"
 _REMOVE = "Remove what stands at the name of the document with .lock behind it, and find out who put it there."
 _GRACE = 5.0  # seconds that a server may take to answer CANCEL; Samba takes 1 ms
+# Seconds for which an answer about the lock's handle is taken to be true. A lock that is used at once, as by `update`,
+# costs no question; one that somebody thought about for long costs one round trip.
+_FRESH = 0.1
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(LockOwner).decode
@@ -66,7 +73,7 @@ class SmbLock:
         end_session: Called when the server could not be told of the release.
     """
 
-    __slots__ = ("_changing", "_end_session", "_file_id", "_released", "_timeout", "key", "link", "owner")
+    __slots__ = ("_answered", "_changing", "_end_session", "_file_id", "_released", "_timeout", "key", "link", "owner")
 
     def __init__(
         self,
@@ -85,6 +92,7 @@ class SmbLock:
         self._end_session = end_session
         self._released = False
         self._changing = threading.Lock()
+        self._answered = time.monotonic()
 
     @contextmanager
     def in_use(self, deadline: Deadline) -> Generator[None]:
@@ -108,10 +116,13 @@ class SmbLock:
             self._changing.release()
 
     def ensure_held(self) -> None:
-        """Checks that the lock was not released and that its connection stands, as far as is known on this side.
+        """Checks that the lock is held.
+
+        The server is asked whether the handle still stands, in one round trip, unless it has said so within the last
+        0.1 s.
 
         Raises:
-            LockLost: It was released, or its connection has ended, and with that the server has freed it.
+            LockLost: It was released, its connection has ended, or the server has closed its handle.
         """
         if self._released:
             raise LockLost("the lock was released")
@@ -119,6 +130,32 @@ class SmbLock:
             raise LockLost("the lock belongs to the process that this one was forked from")
         if not self.link.alive:
             raise LockLost("the connection that held the lock has ended")
+        if time.monotonic() - self._answered <= _FRESH:
+            return
+        try:
+            (answered,) = self.link.run([self.question()], Deadline(self._timeout / 2))
+        except LinkLost as lost:
+            raise LockLost("the connection that held the lock has ended") from lost
+        if not self.stands(answered):
+            raise lock_file_closed()
+
+    def question(self) -> messages.Message:
+        """A request whose answer tells whether the handle stands; see `stands`."""
+        return messages.query_links(self._file_id)
+
+    def stands(self, answered: messages.Reply) -> bool:
+        """Whether the handle stood when the server answered, as far as the answer tells.
+
+        Args:
+            answered: The answer to `question`.
+        """
+        if answered.ok:
+            self.note_answer()
+        return answered.status not in HANDLE_GONE
+
+    def note_answer(self) -> None:
+        """Remembers that the server has just carried out something on the handle."""
+        self._answered = time.monotonic()
 
     def release(self) -> None:
         """Releases the lock and waits until it is free; a second call does nothing.
@@ -252,6 +289,8 @@ class Asker:
             return None
         if opened.status == FILE_IS_A_DIRECTORY:
             raise AccessDenied("what stands at the lock's name is not a file", hint=_REMOVE)
+        if opened.status == ACCESS_DENIED:
+            raise lock_refused(link, wish.place, self._soon(wish))
         if not opened.ok:
             raise not_created(opened.status, "lock the document")
         file_id = messages.file_id_of(opened)
@@ -263,6 +302,7 @@ class Asker:
                 lock.release()
                 return None
         if status == 0:
+            lock.note_answer()
             return lock
         link.run([messages.close(file_id)], self._soon(wish))
         if status not in LOCKED and status != CANCELLED:
@@ -324,6 +364,14 @@ class Asker:
 
     def _soon(self, wish: Wish) -> Deadline:
         return wish.deadline.within(self._timeout).half()
+
+
+def lock_file_closed() -> LockLost:
+    """The error for a lock whose handle is gone while its connection stands."""
+    return LockLost(
+        "the server has closed the lock's file, and with that the lock is free; nothing was written",
+        hint="Somebody has closed it there (Close-SmbOpenFile): take the lock again, and begin again by reading.",
+    )
 
 
 def _may_be_alive(owner: LockOwner) -> bool:

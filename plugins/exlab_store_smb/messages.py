@@ -25,6 +25,7 @@ __all__ = [
     "file_id_of",
     "flush",
     "is_directory",
+    "is_read_only",
     "links_of",
     "lock_byte_0",
     "make_directory",
@@ -311,14 +312,14 @@ def query_room() -> Message:
     return _query_information(InfoType.SMB2_0_INFO_FILESYSTEM, 7, 32)
 
 
-def query_links() -> Message:
+def query_links(file_id: bytes = RELATED) -> Message:
     """QUERY_INFO FileStandardInformation [MS-FSCC 2.4.47]: whether a file that is open still has a name."""
-    return _query_information(InfoType.SMB2_0_INFO_FILE, FileInformationClass.FILE_STANDARD_INFORMATION, 24)
+    return _query_information(InfoType.SMB2_0_INFO_FILE, FileInformationClass.FILE_STANDARD_INFORMATION, 24, file_id)
 
 
-def _query_information(kind: int, what: int, most: int) -> Message:
+def _query_information(kind: int, what: int, most: int, file_id: bytes = RELATED) -> Message:
     # [MS-SMB2 2.2.37]
-    return Message(Commands.SMB2_QUERY_INFO, struct.pack("<HBBI16x", 41, kind, what, most), RELATED)
+    return Message(Commands.SMB2_QUERY_INFO, struct.pack("<HBBI16x", 41, kind, what, most), file_id)
 
 
 def file_id_of(created: Reply) -> bytes:
@@ -344,6 +345,11 @@ def changed_at(created: Reply) -> int:
 def is_directory(created: Reply) -> bool:
     """Whether the answer to a CREATE is about a directory [MS-SMB2 2.2.14 FileAttributes]."""
     return bool(struct.unpack_from("<I", created.body, 56)[0] & 0x10)
+
+
+def is_read_only(created: Reply) -> bool:
+    """Whether the answer to a CREATE is about a file that is marked so [MS-SMB2 2.2.14 FileAttributes]."""
+    return bool(struct.unpack_from("<I", created.body, 56)[0] & 0x1)
 
 
 def links_of(answered: Reply) -> int:

@@ -19,6 +19,7 @@ from exlab_store_smb.statuses import MISSING
 if TYPE_CHECKING:
     from exlab_store_smb.deadline import Deadline
     from exlab_store_smb.link import Link
+    from exlab_store_smb.locking import SmbLock
     from exlab_store_smb.messages import Reply
     from exlab_store_smb.place import Place
 
@@ -41,6 +42,8 @@ class Attempt:
         stored: The server has said that the temporary file is there.
         asked: The server may have been asked for the change itself: the rename, or the deletion.
         mark: The creation time that the document is given, by which it is known again; 0 for none.
+        held: The lock under which the change is made, if any.
+        unguarded: The change was made, and the lock's handle was gone after it.
     """
 
     begun: float = field(default_factory=time.monotonic)
@@ -48,6 +51,8 @@ class Attempt:
     stored: bool = False
     asked: bool = False
     mark: int = 0
+    held: SmbLock | None = None
+    unguarded: bool = False
 
 
 def fresh_mark() -> int:

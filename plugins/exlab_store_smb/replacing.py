@@ -11,10 +11,12 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from exlab_store import BackendUnavailable, StoreError, WriteOutcomeUnknown, temporary_name, version_of
+from exlab_store import BackendUnavailable, LockLost, StoreError, WriteOutcomeUnknown, temporary_name, version_of
 from exlab_store_smb import messages
 from exlab_store_smb.link import LinkLost
+from exlab_store_smb.locking import lock_file_closed
 from exlab_store_smb.reading import LOOKS
+from exlab_store_smb.refusals import marked_read_only
 from exlab_store_smb.statuses import (
     ACCESS_DENIED,
     BUSY_TARGET,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from exlab_store_smb.deadline import Deadline
     from exlab_store_smb.directories import Directories
     from exlab_store_smb.link import Link
+    from exlab_store_smb.locking import SmbLock
     from exlab_store_smb.messages import Reply
     from exlab_store_smb.outcome import Attempt
     from exlab_store_smb.place import Place
@@ -43,6 +46,7 @@ _AT_ONCE = 1 << 20
 _CHUNK = 1 << 20
 _IN_FLIGHT = 8
 _WRITE = "write the document"
+_DOUBT = 0.5  # seconds; readers of this package have a document open for milliseconds
 
 
 class Replacer:
@@ -156,7 +160,7 @@ class Replacer:
             LinkLost: The connection has ended.
         """
         compound = [messages.open_to_delete(place.path), messages.close(), *self._settled(place)]
-        opened, closed, *settled = self._run_change(link, compound, deadline, attempt)
+        opened, closed, *settled = self._run_change(link, compound, deadline, attempt, change=0)
         patience = deadline.half()
         while not opened.ok:
             attempt.asked = False  # and refused
@@ -165,11 +169,12 @@ class Replacer:
                 time.sleep(random.uniform(0.002, 0.02))  # noqa: S311  # no secret
             elif opened.status != NAME_MISSING or not self._is_there(link, place, deadline):
                 break
-            opened, closed, *settled = self._run_change(link, compound, deadline, attempt)
+            opened, closed, *settled = self._run_change(link, compound, deadline, attempt, change=0)
         if opened.ok and not closed.ok:
             raise WriteOutcomeUnknown(translated(closed.status, "delete the document").message, intended=None)
         if opened.ok:
             self._finish(link, place, None, settled, deadline)
+            _ensure_guarded(attempt, None)
         return opened
 
     def _is_there(self, link: Link, place: Place, deadline: Deadline) -> bool:
@@ -181,15 +186,53 @@ class Replacer:
         )
         return any(opened.ok for opened, _ in looks)
 
-    def _run_change(self, link: Link, compound: list[Any], deadline: Deadline, attempt: Attempt) -> list[Reply]:
-        """Sends what changes the document, and keeps the attempt true when it cannot be sent."""
+    def _run_change(
+        self, link: Link, compound: list[Any], deadline: Deadline, attempt: Attempt, *, change: int
+    ) -> list[Reply]:
+        """Sends what changes the document, and keeps the attempt true when it cannot be sent.
+
+        Under a lock the compound ends with a question about the lock's handle: if that stands then, the lock was held
+        all the time. (The question cannot come first: Samba 4.17 panics when a CREATE follows a request on another
+        file that is still open.)
+
+        Args:
+            link: The connection.
+            compound: The requests.
+            deadline: Until when.
+            attempt: Kept up to date.
+            change: Which of the requests is the change itself.
+
+        Raises:
+            LockLost: The lock is gone, and the change was not made.
+            LinkLost: The connection has ended.
+        """
+        held = attempt.held
+        if held is not None:
+            self._ensure_held(link, held, deadline, attempt)
+            compound = [*compound, held.question()]
         before, attempt.asked = attempt.asked, True
         if not before:
             attempt.begun = time.monotonic()
         try:
-            return link.run(compound, deadline.half())
+            replies = link.run(compound, deadline.half())
         except LinkLost as lost:
             attempt.asked = before or lost.sent
+            raise
+        if held is not None and not held.stands(replies.pop()):
+            attempt.unguarded = replies[change].ok
+            if not attempt.unguarded:
+                attempt.asked = False  # and refused
+                if attempt.temporary:
+                    self._discard_quietly(link, attempt, deadline)
+                raise lock_file_closed()
+        return replies
+
+    def _ensure_held(self, link: Link, held: SmbLock, deadline: Deadline, attempt: Attempt) -> None:
+        try:
+            held.ensure_held()
+        except LockLost:
+            if attempt.stored:
+                self._discard_quietly(link, attempt, deadline)
             raise
 
     def _settled(self, place: Place) -> list[Any]:
@@ -216,8 +259,9 @@ class Replacer:
             messages.rename(place.path),
             messages.close(),
         ]
-        replies = self._run_change(link, [*compound, *self._settled(place)], deadline, attempt)
-        created, renamed = replies[0], replies[len(compound) - 2]
+        rename = len(compound) - 2
+        replies = self._run_change(link, [*compound, *self._settled(place)], deadline, attempt, change=rename)
+        created, renamed = replies[0], replies[rename]
         stored, settled = replies[1 : 2 + len(writing)], replies[len(compound) :]
         if not created.ok:
             attempt.temporary, attempt.asked = "", False
@@ -270,7 +314,7 @@ class Replacer:
             self._discard_quietly(link, attempt, deadline)
             raise translated(failed.status, _WRITE)
         compound = [messages.rename(place.path, file_id), messages.close(), *self._settled(place)]
-        renamed, _, *settled = self._run_change(link, compound, deadline, attempt)
+        renamed, _, *settled = self._run_change(link, compound, deadline, attempt, change=0)
         self._complete(link, place, data, renamed, settled, deadline, attempt)
         return created
 
@@ -297,23 +341,36 @@ class Replacer:
     ) -> None:
         """Repeats a rename that was refused because somebody had the document open, and sees to the folder."""
         pause, patience = 0.001, deadline.half()  # the other half is for clearing up
+        doubt = deadline.within(_DOUBT)
         while not renamed.ok:
             if renamed.status in BUSY_TARGET:
                 attempt.asked = False  # and refused
             if renamed.status not in BUSY_TARGET or patience.over:
                 raise self._not_renamed(link, data, renamed, deadline, attempt)
-            self._ensure_permitted(link, place, deadline, attempt)
+            self._ensure_permitted(link, place, deadline, attempt, doubt)
             time.sleep(min(patience.remaining(), random.uniform(0.5, 1.5) * pause))  # noqa: S311  # no secret
             pause = min(0.05, pause * 2)
             compound = [messages.open_for_rename(attempt.temporary), messages.rename(place.path), messages.close()]
-            _, renamed, _, *settled = self._run_change(link, [*compound, *self._settled(place)], deadline, attempt)
+            compound += self._settled(place)
+            _, renamed, _, *settled = self._run_change(link, compound, deadline, attempt, change=1)
         attempt.temporary = ""
         self._finish(link, place, data, settled, deadline)
+        _ensure_guarded(attempt, data)
 
-    def _ensure_permitted(self, link: Link, place: Place, deadline: Deadline, attempt: Attempt) -> None:
+    def _ensure_permitted(
+        self, link: Link, place: Place, deadline: Deadline, attempt: Attempt, doubt: Deadline
+    ) -> None:
         """Tells a document that somebody has open from one that this user may not replace.
 
         The same status stands for both; opening the document with the right to delete it is refused for the latter.
+
+        Args:
+            link: The connection.
+            place: Where the document is.
+            deadline: Until when.
+            attempt: Kept up to date.
+            doubt: Until when a document that is marked read-only may be one that somebody has open. A Windows server
+                never replaces what is marked; Samba does, unless somebody has it open.
         """
         asked, _ = link.run([messages.open_for_deletion(place.path), messages.close()], deadline.half())
         refusal = (
@@ -326,6 +383,9 @@ class Replacer:
         if refusal is not None:
             self._discard_quietly(link, attempt, deadline)
             raise translated(refusal, _WRITE)
+        if asked.ok and messages.is_read_only(asked) and doubt.over:
+            self._discard_quietly(link, attempt, deadline)
+            raise marked_read_only(_WRITE)
 
     def _finish(self, link: Link, place: Place, data: bytes | None, settled: list[Reply], deadline: Deadline) -> None:
         if not self._flush:
@@ -368,6 +428,16 @@ def _not_durable(failed: Reply, data: bytes | None) -> WriteOutcomeUnknown:
         f"the change is visible, and may not survive a power cut: {cause.message}",
         intended=None if data is None else version_of(data),
     )
+
+
+def _ensure_guarded(attempt: Attempt, data: bytes | None) -> None:
+    """Raises for a change that was made when the lock was perhaps free already."""
+    if attempt.unguarded:
+        raise WriteOutcomeUnknown(
+            "the change was made, and at about the same time the server has closed the lock's file: somebody else may "
+            "have had the lock already",
+            intended=None if data is None else version_of(data),
+        ) from lock_file_closed()
 
 
 def _failure(replies: list[Reply], length: int) -> Reply | None:

@@ -12,9 +12,11 @@ __all__ = [
     "BUSY_SERVER",
     "BUSY_TARGET",
     "CANCELLED",
+    "CANNOT_DELETE",
     "DELETE_PENDING",
     "END_OF_FILE",
     "FILE_IS_A_DIRECTORY",
+    "HANDLE_GONE",
     "LOCKED",
     "MISSING",
     "NAME_COLLISION",
@@ -37,6 +39,7 @@ DELETE_PENDING: Final = 0xC0000056
 FILE_IS_A_DIRECTORY: Final = 0xC00000BA
 NOT_A_DIRECTORY: Final = 0xC0000103
 CANCELLED: Final = 0xC0000120
+CANNOT_DELETE: Final = 0xC0000121
 
 _PATH_NOT_FOUND: Final = 0xC000003A
 _NO_SUCH_FILE: Final = 0xC000000F
@@ -54,6 +57,9 @@ LOCKED: Final = frozenset({0xC0000054, 0xC0000055})
 
 BUSY_TARGET: Final = frozenset({ACCESS_DENIED, SHARING_VIOLATION, DELETE_PENDING})
 """What a rename may be answered with while somebody has the target open [MS-FSA 2.1.5.15.11]."""
+
+HANDLE_GONE: Final = frozenset({0xC0000128, 0xC0000008})
+"""FILE_CLOSED (Samba and Windows), INVALID_HANDLE: the server knows the file's handle no more."""
 
 SESSION_GONE: Final = frozenset({0xC0000203, 0xC000035C, 0xC00000C9})
 """USER_SESSION_DELETED, NETWORK_SESSION_EXPIRED, NETWORK_NAME_DELETED: a new session is needed."""
@@ -88,8 +94,9 @@ _NAMES: Final = {
     0xC00000BB: "NOT_SUPPORTED",
     NOT_A_DIRECTORY: "NOT_A_DIRECTORY",
     CANCELLED: "CANCELLED",
-    0xC0000121: "CANNOT_DELETE",
+    CANNOT_DELETE: "CANNOT_DELETE",
     0xC0000185: "IO_DEVICE_ERROR",
+    0xC0000128: "FILE_CLOSED",
     0xC0000257: "PATH_NOT_COVERED",
     _STOPPED_ON_SYMLINK: "STOPPED_ON_SYMLINK",
 }
@@ -97,7 +104,7 @@ _NAMES: Final = {
 _DENIED: Final = {
     ACCESS_DENIED: "Ask for the right to {action} on this share, and see that the share is not read-only.",
     0xC00000A2: "The share or its disk is read-only.",
-    0xC0000121: "The document is marked read-only.",
+    CANNOT_DELETE: "The document is marked read-only.",
     SHARING_VIOLATION: "Another program has it open and shares it with nobody: close it there.",
     NAME_COLLISION: "Something stands where the store makes its temporary file: remove it.",
     _STOPPED_ON_SYMLINK: "A symbolic link stands there that the server does not follow: remove it.",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from exlab_store_smb import locking
 
 from exlab_store import Store, open_store, version_of
 
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 
 KEY = "a.json"
 SMALL = b"x" * 2048
+
+
+@pytest.fixture(autouse=True)
+def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that is busy for 0.1 s between two calls makes a lock old, and an old one is asked about."""
+    monkeypatch.setattr(locking, "_FRESH", 3600.0)
 
 
 @pytest.fixture
