@@ -22,6 +22,7 @@ __all__ = ["GROUP", "OBSERVERS", "InstalledBackend", "installed_backends", "open
 
 GROUP = "exlab_store.backends"
 OBSERVERS = "exlab_store.observers"
+_OWN = "exlab-store"
 
 # Asking importlib.metadata takes 2.3 ms, so a scheme that was resolved is remembered.
 _openers: dict[str, Callable[[Location, Mapping[str, object]], Any]] = {}
@@ -122,7 +123,7 @@ def _entry_point(location: Location) -> EntryPoint:
         raise UnknownScheme(
             f"no installed backend serves {location.scheme!r}",
             location=str(location),
-            hint=f"Installed: {', '.join(schemes) or 'none'}. Install the distribution that offers the scheme.",
+            hint=f"Installed: {', '.join(schemes) or 'none'}. {_advice(location.scheme, schemes)}",
         )
     if len(distinct) > 1:
         names = " and ".join(sorted(distribution for distribution, _ in distinct))
@@ -132,6 +133,35 @@ def _entry_point(location: Location) -> EntryPoint:
             hint="Uninstall one of them.",
         )
     return next(iter(distinct.values()))
+
+
+# What people write for what is reached in another way.
+_MOUNTED = frozenset({"nfs", "nfs3", "nfs4", "afp", "sshfs", "gluster", "glusterfs", "ceph", "lustre", "beegfs"})
+_SMB = frozenset({"cifs", "samba", "smb2", "smb3", "unc"})
+# No name to be handed to pip: whoever registers it there would be installed.
+_EXAMPLES = {"sqlite": "the example project docs/examples/exlab-store-sqlite of this package"}
+
+
+def _advice(scheme: str, installed: Sequence[str]) -> str:
+    """What to do about a scheme that nobody serves."""
+    from difflib import get_close_matches
+    from importlib.metadata import PackageNotFoundError, metadata
+
+    if scheme in _MOUNTED:
+        return "Mount it, and give the path of the mount."
+    if scheme in _SMB and "smb" in installed:
+        return "Write smb://server/share/folder."
+    try:
+        extras = metadata(_OWN).get_all("Provides-Extra") or []
+    except PackageNotFoundError:  # frozen, or run from its sources
+        extras = []
+    wanted = "smb" if scheme in _SMB else scheme
+    if wanted in extras:
+        return f"pip install '{_OWN}[{wanted}]'"
+    if scheme in _EXAMPLES:
+        return f"It is served by {_EXAMPLES[scheme]}."
+    similar = get_close_matches(scheme, installed, n=1)
+    return f"Is it {similar[0]}?" if similar else "Install the distribution that offers the scheme."
 
 
 def _distribution(entry: EntryPoint) -> str:

@@ -10,8 +10,9 @@ from exlab_store.configuration import VARIABLE
 
 __all__ = ["named_in_option", "resolved", "use_configuration"]
 
-# As in exlab_store.location: two letters at least. "@name" is a store of a site configuration.
-_NOT_A_PATH = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:|@")
+# As in exlab_store.location: a URL's scheme has two letters at least, "@name" is a store of a site configuration, and a
+# share, a drive of Windows or a home folder is the core's to refuse: joined, it would be a folder of that name here.
+_NOT_A_PATH = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:|@|~|\\\\|[A-Za-z]:[/\\]")
 
 
 def resolved(location: str) -> str:
