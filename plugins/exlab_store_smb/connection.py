@@ -136,16 +136,16 @@ class SmbConnection(Connection):  # type: ignore[misc]
             if not session or not tree:
                 raise SMBException("the session has ended")
             key = session.signing_key if session.signing_required else None
-            flags = Smb2Flags.SMB2_FLAGS_DFS_OPERATIONS if tree.is_dfs_share else 0
-            if key:
-                flags |= Smb2Flags.SMB2_FLAGS_SIGNED
+            dfs = Smb2Flags.SMB2_FLAGS_DFS_OPERATIONS if tree.is_dfs_share else 0
+            flags = Smb2Flags.SMB2_FLAGS_SIGNED if key else 0
             packets: list[bytes] = []
             requests: list[Any] = []
             for message in messages:
                 charge = self._charge(message) if self.supports_multi_credit else 0
                 number = self._next_number(charge)
                 last = len(packets) == len(messages) - 1
-                packet = packed(message, number, charge, flags, tid, sid, last=last)
+                marked = flags if message.within_share else flags | dfs
+                packet = packed(message, number, charge, marked, tid, sid, last=last)
                 if key:
                     signature = self._generate_signature(packet, key, number, False, message.command)
                     packet = packet[: SIGNATURE.start] + signature + packet[SIGNATURE.stop :]

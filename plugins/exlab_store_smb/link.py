@@ -54,6 +54,8 @@ class Link:
     def __init__(self, connection: SmbConnection, session: Any, tree: Any) -> None:
         self.connection = connection
         self.compounds = True
+        self.keeps_names = False
+        """Whether a document that was written over it was found at its name."""
         self._session = session
         self._tree = tree
         self._pid = os.getpid()
@@ -102,6 +104,21 @@ class Link:
         if self._tree.is_dfs_share:  # [MS-SMB2 3.2.4.3]: with the server and the share
             parts = [*self._tree.share_name.strip("\\").split("\\"), *parts]
         return "\\".join(parts)
+
+    @property
+    def is_in_dfs(self) -> bool:
+        """Whether the share is part of a DFS namespace: names begin with the server and the share then."""
+        return bool(self._tree.is_dfs_share)
+
+    def within_share(self, path: str) -> str:
+        """The name of a file as a rename wants it: below the share, always.
+
+        Samba 4.22 takes the server and the share in it for folders: it refuses, or renames into them if they exist.
+
+        Args:
+            path: From `path`.
+        """
+        return path.split("\\", 2)[2] if self.is_in_dfs else path
 
     def run(self, messages: Sequence[Message], deadline: Deadline) -> list[Reply]:
         """Sends a related compound and waits for all its answers: one round trip.

@@ -84,6 +84,7 @@ class Message:
         file_id: `RELATED`, or the file that it works on; empty for a CREATE, which has none yet.
         after: What follows the FileId.
         payload: How many bytes it reads or writes, which has to be paid for with credits.
+        within_share: The names in it begin at the share, also where those of other requests begin with the server.
     """
 
     command: int
@@ -91,6 +92,7 @@ class Message:
     file_id: bytes
     after: bytes = b""
     payload: int = 0
+    within_share: bool = False
 
     def pack(self) -> bytes:
         """The bytes on the wire."""
@@ -253,10 +255,15 @@ def close(file_id: bytes = RELATED) -> Message:
 
 
 def rename(path: str, file_id: bytes = RELATED) -> Message:
-    """SET_INFO FileRenameInformation with ReplaceIfExists [MS-FSCC 2.4.42.2]."""
+    """SET_INFO FileRenameInformation with ReplaceIfExists [MS-FSCC 2.4.42.2].
+
+    Args:
+        path: The new name, below the share whatever the share is: see `Link.within_share`.
+        file_id: The file.
+    """
     name = path.encode("utf-16-le")
     information = struct.pack("<B7xQI", 1, 0, len(name)) + name
-    return _set_information(FileInformationClass.FILE_RENAME_INFORMATION, information, file_id)
+    return _set_information(FileInformationClass.FILE_RENAME_INFORMATION, information, file_id, within_share=True)
 
 
 def mark(created: int) -> Message:
@@ -269,10 +276,10 @@ def mark(created: int) -> Message:
     return _set_information(FileInformationClass.FILE_BASIC_INFORMATION, information, RELATED)
 
 
-def _set_information(what: int, information: bytes, file_id: bytes) -> Message:
+def _set_information(what: int, information: bytes, file_id: bytes, *, within_share: bool = False) -> Message:
     # [MS-SMB2 2.2.39]
     before = struct.pack("<HBBIH6x", 33, InfoType.SMB2_0_INFO_FILE, what, len(information), _INFORMATION_AT)
-    return Message(Commands.SMB2_SET_INFO, before, file_id, information)
+    return Message(Commands.SMB2_SET_INFO, before, file_id, information, within_share=within_share)
 
 
 def lock_byte_0(file_id: bytes = RELATED, *, wait: bool) -> Message:

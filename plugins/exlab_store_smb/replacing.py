@@ -15,6 +15,7 @@ from exlab_store import BackendUnavailable, LockLost, StoreError, WriteOutcomeUn
 from exlab_store_smb import messages
 from exlab_store_smb.link import LinkLost
 from exlab_store_smb.locking import lock_file_closed
+from exlab_store_smb.proving import prove
 from exlab_store_smb.reading import LOOKS
 from exlab_store_smb.refusals import marked_read_only
 from exlab_store_smb.statuses import (
@@ -92,6 +93,8 @@ class Replacer:
         failed = self._directories.settle(link, place.folder, settling, deadline)
         if failed is not None:
             raise _not_durable(failed, data)
+        if link.is_in_dfs and not link.keeps_names:
+            link.keeps_names = prove(link, place, data, attempt, deadline)
 
     def confirm(self, link: Link, place: Place, deadline: Deadline) -> bool:
         """Makes a change durable that turned out to have happened, after the connection was lost.
@@ -256,7 +259,7 @@ class Replacer:
             *writing,
             messages.flush(),
             *marking,
-            messages.rename(place.path),
+            messages.rename(link.within_share(place.path)),
             messages.close(),
         ]
         rename = len(compound) - 2
@@ -313,7 +316,7 @@ class Replacer:
             link.run([messages.close(file_id)], deadline.half())
             self._discard_quietly(link, attempt, deadline)
             raise translated(failed.status, _WRITE)
-        compound = [messages.rename(place.path, file_id), messages.close(), *self._settled(place)]
+        compound = [messages.rename(link.within_share(place.path), file_id), messages.close(), *self._settled(place)]
         renamed, _, *settled = self._run_change(link, compound, deadline, attempt, change=0)
         self._complete(link, place, data, renamed, settled, deadline, attempt)
         return created
@@ -350,8 +353,8 @@ class Replacer:
             self._ensure_permitted(link, place, deadline, attempt, doubt)
             time.sleep(min(patience.remaining(), random.uniform(0.5, 1.5) * pause))  # noqa: S311  # no secret
             pause = min(0.05, pause * 2)
-            compound = [messages.open_for_rename(attempt.temporary), messages.rename(place.path), messages.close()]
-            compound += self._settled(place)
+            renaming = messages.rename(link.within_share(place.path))
+            compound = [messages.open_for_rename(attempt.temporary), renaming, messages.close(), *self._settled(place)]
             _, renamed, _, *settled = self._run_change(link, compound, deadline, attempt, change=1)
         attempt.temporary = ""
         self._finish(link, place, data, settled, deadline)
