@@ -9,8 +9,6 @@ from collections import deque
 from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, TypeVar
 
-from smbprotocol.exceptions import SMBException, SMBOSError
-
 from exlab_store import (
     ABSENT,
     ANY,
@@ -44,6 +42,7 @@ from exlab_store_smb.file_system import SmbFileSystem
 from exlab_store_smb.leftovers import Finder, is_temporary
 from exlab_store_smb.link import LinkLost
 from exlab_store_smb.links import Links
+from exlab_store_smb.listing import Listing
 from exlab_store_smb.locking import Asker, SmbLock, Wish
 from exlab_store_smb.outcome import Attempt, bears_mark, fresh_mark, untouched_since
 from exlab_store_smb.place import Place
@@ -51,10 +50,11 @@ from exlab_store_smb.reading import Reader
 from exlab_store_smb.refusals import marked_read_only
 from exlab_store_smb.replacing import Replacer
 from exlab_store_smb.room import Room
-from exlab_store_smb.statuses import CANNOT_DELETE, MISSING, NOT_A_DIRECTORY, PATH_MISSING, REFUSED_REQUEST, translated
+from exlab_store_smb.statuses import CANNOT_DELETE, MISSING, PATH_MISSING, REFUSED_REQUEST, translated
+from exlab_store_smb.walking import walk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
     from exlab_store_smb.link import Link
     from exlab_store_smb.messages import Reply
@@ -201,13 +201,19 @@ class SmbBackend:
     def list_keys(self, prefix: str) -> list[str]:
         """Walks the folders; links are not followed, as they may form a circle."""
 
-        def walk(link: Link, deadline: Deadline) -> list[str]:
+        def keys(link: Link, deadline: Deadline) -> list[str]:
             self._file_system.link = link
-            if not prefix or self._exists(link, "", deadline):
-                return list(self._walk(link, prefix))
-            raise _root_is_gone()
+            found: list[str] = []
+            try:
+                for folder, entries in walk(link, self._root, prefix, Listing(deadline)):
+                    above = f"{folder}/" if folder else ""
+                    found += [key for entry in entries if entry.kind == "file" and is_key(key := above + entry.name)]
+            except FileNotFoundError as error:
+                if not self._create and (not prefix or not self._exists(link, "", deadline)):
+                    raise _root_is_gone() from error
+            return found
 
-        return self._repeated(walk)
+        return self._repeated(keys)
 
     @hookimpl
     def list_leftovers(self, prefix: str) -> list[Leftover]:
@@ -220,7 +226,7 @@ class SmbBackend:
             def holder(name: str, within: Deadline) -> LockOwner | None:
                 return self._asker.holder(link, self._place(link, name), within)
 
-            return list(Finder(link, self._root, self._timeout, holder).find(prefix))
+            return list(Finder(link, self._root, deadline, holder).find(prefix))
 
         return self._repeated(find)
 
@@ -401,7 +407,7 @@ class SmbBackend:
     def _clear_up(self, link: Link, deadline: Deadline) -> None:
         """Deletes the temporary files of attempts that came to nothing when the connection was lost."""
         with suppress(IndexError, LinkLost):
-            while True:
+            while not deadline.over:
                 path = self._abandoned.popleft()
                 try:
                     self._replacer.discard(link, path, deadline)
@@ -445,33 +451,6 @@ class SmbBackend:
         """Tells a missing document from a store whose folder is gone."""
         if found.status in PATH_MISSING and not self._create and not self._exists(link, "", deadline):
             raise _root_is_gone()
-
-    def _walk(self, link: Link, folder: str) -> Iterator[str]:
-        try:
-            path = "/" + "/".join(filter(None, (self._share, self._root, folder)))
-            # Each folder has a time of its own: a large store takes long, and an answer that comes too late ends the
-            # connection, with the locks of others.
-            entries = self._file_system.ls(path, deadline=Deadline(self._timeout))
-        except SMBOSError as error:
-            if error.ntstatus in MISSING or error.ntstatus == NOT_A_DIRECTORY:
-                if not folder and not self._create:
-                    raise _root_is_gone() from error
-                return
-            refused = translated(error.ntstatus, "list the folder")
-            refused.key = folder or None  # one among thousands is hard to find
-            raise refused from error
-        except (SMBException, OSError, ValueError) as error:
-            link.end()
-            raise LinkLost(str(error), sent=True) from error
-        for entry in entries:
-            name = entry["name"].rpartition("/")[2]
-            key = f"{folder}/{name}" if folder else name
-            if not is_key(key):
-                continue
-            if entry["type"] == "directory":
-                yield from self._walk(link, key)
-            elif entry["type"] == "file":
-                yield key
 
     def _probe(self) -> bool:
         """Asks the server what it can do: whether it takes compounds, and flushes directories."""

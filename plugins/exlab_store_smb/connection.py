@@ -19,7 +19,16 @@ from smbprotocol.header import Commands, NtStatus, Smb2Flags
 from smbprotocol.session import SMB2Logoff
 
 from exlab_store_smb.deadline import Deadline
-from exlab_store_smb.headers import SIGNATURE, Answer, SentHeader, answers_in, packed, received_header, sent_header
+from exlab_store_smb.headers import (
+    SIGNATURE,
+    UNHEARD,
+    Answer,
+    SentHeader,
+    answers_in,
+    packed,
+    received_header,
+    sent_header,
+)
 from exlab_store_smb.messages import Message
 from exlab_store_smb.transport import DeadlineTcp
 
@@ -27,13 +36,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
     from uuid import UUID
 
-__all__ = ["CREDIT_SIZE", "SmbConnection"]
+__all__ = ["CREDIT_SIZE", "SmbConnection", "TooFewCredits"]
 
 _SLICE = 0.05  # how soon a wait notices that its caller has given up, or that the connection has ended
 _CREDITS = 2000  # 64 threads of compounds fail with the 64 credits that a server grants at first
 CREDIT_SIZE = 65536  # bytes to read or write that a credit pays for
 # A server that knows the session no more cannot sign; all that comes of these is a new connection.
 _SESSION_IS_GONE = {NtStatus.STATUS_USER_SESSION_DELETED, 0xC000035C}
+
+
+class TooFewCredits(SMBException):  # type: ignore[misc]
+    """A request costs more credits than the server grants; nothing was sent."""
 
 
 class SmbConnection(Connection):  # type: ignore[misc]
@@ -65,6 +78,8 @@ class SmbConnection(Connection):  # type: ignore[misc]
         self._previous_session = previous_session
         self._order = threading.Lock()
         self._closing = False
+        self.most_credits = _CREDITS
+        """How many credits there are when nothing is under way: what one compound may cost."""
         super().__init__(guid, server, port, require_signing=require_signing)
         self.outstanding_requests = _Requests()
 
@@ -128,6 +143,7 @@ class SmbConnection(Connection):  # type: ignore[misc]
             deadline: Until when to wait for credits.
 
         Raises:
+            TooFewCredits: The server grants fewer than all of it costs; `most_credits` is what it grants.
             SMBException: The session or the connection has ended; nothing was sent.
         """
         with self._credits(messages, deadline or self._patience()):
@@ -225,6 +241,16 @@ class SmbConnection(Connection):  # type: ignore[misc]
             if deadline.over or (cancelled is not None and cancelled()):
                 return None
 
+    def forget(self, request: Any) -> None:
+        """Drops the answer to a request, now or when it comes.
+
+        Args:
+            request: From `send_compound`.
+        """
+        request.message["reserved"] = UNHEARD
+        if request.response_event.is_set():
+            self.outstanding_requests.pop(request.message["message_id"].get_value(), None)
+
     def _taken(self, packet: bytes) -> bool:
         """Delivers answers to `send_compound`, in the thread that receives; all else is left to smbprotocol.
 
@@ -238,12 +264,14 @@ class SmbConnection(Connection):  # type: ignore[misc]
         for answer, request in zip(answers, requests, strict=True):
             self._verify(answer, request.session_id)
             with self.sequence_lock:
-                self.sequence_window["high"] += answer.credits or (0 if self.supports_multi_credit else 1)
+                self.sequence_window["high"] += answer.credits
             with request.response_event_lock:
                 if answer.flags & Smb2Flags.SMB2_FLAGS_ASYNC_COMMAND:
                     request.async_id = answer.packet[32:40]
                 request.response = received_header(answer)
                 request.response_event.set()
+            if request.message["reserved"].get_value() and answer.status != NtStatus.STATUS_PENDING:
+                self.outstanding_requests.pop(answer.number, None)
         return True
 
     def _verify(self, answer: Answer, session_id: int) -> None:
@@ -290,6 +318,7 @@ class SmbConnection(Connection):  # type: ignore[misc]
         """Asks for enough credits for many threads; an echo is answered with as many as the server likes."""
         timeout: Any = deadline.remaining()  # it takes parts of a second too
         self.echo(sid=session_id, timeout=timeout, credit_request=_CREDITS)
+        self.most_credits = self.credits_left
 
     def say_goodbye(self, session: Any, deadline: Deadline) -> None:
         """Ends the session in peace, so that the server frees everything at once.
@@ -325,15 +354,34 @@ class SmbConnection(Connection):  # type: ignore[misc]
             self.end()
             raise SMBConnectionClosed("the connection was busy for too long")
         try:
-            needed = sum(self._charge(message) for message in messages)
+            needed = self.charge(messages)
             while self.credits_left < needed:
                 if deadline.over or not self.alive:
                     self.end()
                     raise SMBConnectionClosed("the server granted too few credits")
+                # Asked for in this order: an answer brings its credits before it counts as one.
+                if not self._more_credits_to_come() and self.credits_left < needed:
+                    self.most_credits = self.credits_left
+                    raise TooFewCredits("the server granted too few credits")
                 time.sleep(0.001)
             yield
         finally:
             self._order.release()
+
+    def _more_credits_to_come(self) -> bool:
+        """Whether an answer is to come that brings some; of a request that waits, the interim one has brought them."""
+        return any(
+            request.async_id is None and not request.response_event.is_set()
+            for request in self.outstanding_requests.values()
+        )
+
+    def charge(self, messages: Sequence[Any]) -> int:
+        """How many credits requests cost [MS-SMB2 3.2.4.1.5].
+
+        Args:
+            messages: The requests.
+        """
+        return sum(self._charge(message) for message in messages)
 
     def _charge(self, message: Any) -> int:
         if isinstance(message, Message):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+from exlab_store import BackendUnavailable
+
 __all__ = ["Deadline"]
 
 _MOMENT = 0.1
@@ -29,6 +31,22 @@ class Deadline:
     def remaining(self) -> float:
         """Seconds that are left, at least 0."""
         return max(0.0, self._at - time.monotonic())
+
+    def ensure_left(self, action: str) -> None:
+        """Ends an operation that takes many exchanges, however quickly the server answers each.
+
+        Args:
+            action: What is being done, a verb with its object: "read the document".
+
+        Raises:
+            BackendUnavailable: The moment has passed.
+        """
+        if self.over:
+            raise BackendUnavailable(
+                f"cannot {action}: it takes longer than the store's timeout",
+                exhausted=True,
+                hint="Look at the network and the server, or open the store with a longer `timeout`.",
+            )
 
     def within(self, seconds: float) -> Deadline:
         """A deadline that is at most so many seconds away, and never later than this one.

@@ -51,10 +51,7 @@ class Directories:
         requests: list[list[Any]] = []
         for parent in _parents(folder):
             compound = [messages.open_parent(link.path(self._root, parent)), messages.flush(), messages.close()]
-            if link.compounds:
-                requests.append(link.start(compound, deadline))
-            else:
-                link.run(compound, deadline)
+            requests.append(link.start(compound, deadline))
         return requests
 
     def settle(self, link: Link, folder: str, requests: list[list[Any]], deadline: Deadline) -> Reply | None:
@@ -72,8 +69,9 @@ class Directories:
             The server's answer when it cannot flush one; otherwise None.
         """
         failed: Reply | None = None
+        patience = deadline.half()
         for request in requests:
-            opened, flushed, _ = [link.wait(part, deadline.half()) for part in request]
+            opened, flushed, _ = [link.wait(part, patience) for part in request]
             # One that is missing is made later, and then flushed.
             if not flushed.ok and opened.status != ACCESS_DENIED and opened.status not in MISSING:
                 failed = flushed
@@ -100,6 +98,7 @@ class Directories:
         if not levels:
             raise _root_is_gone()
         for level in levels:
+            deadline.ensure_left("make the folder")
             made = link.run([messages.make_directory(link.path(level)), messages.close()], deadline.half())[0]
             if made.status in PATH_MISSING:
                 raise self._impossible(link, deadline)

@@ -14,7 +14,7 @@ from fsspec.implementations.smb import SMBFileSystem
 
 from exlab_store import LocationError
 from exlab_store_smb.deadline import Deadline
-from exlab_store_smb.listing import list_folder
+from exlab_store_smb.listing import Listing, list_folder
 from exlab_store_smb.options import SmbOptions
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class SmbFileSystem(SMBFileSystem):  # type: ignore[misc]
                 "size": entry.size,
                 "mtime": entry.modified,
             }
-            for entry in list_folder(self.link, self.link.path(below_share), deadline)
+            for entry in list_folder(self.link, self.link.path(below_share), Listing(deadline))
         ]
         return entries if detail else [entry["name"] for entry in entries]
 

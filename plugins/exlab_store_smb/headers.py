@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 if TYPE_CHECKING:
     from exlab_store_smb.messages import Message
 
-__all__ = ["SIGNATURE", "Answer", "SentHeader", "answers_in", "packed", "received_header", "sent_header"]
+__all__ = ["SIGNATURE", "UNHEARD", "Answer", "SentHeader", "answers_in", "packed", "received_header", "sent_header"]
 
 T = TypeVar("T")
 
@@ -28,7 +28,8 @@ def packed(
     Args:
         message: The request.
         number: Its MessageId.
-        charge: What it costs in credits, and asks for; 0 where the dialect knows no charges.
+        charge: What it costs in credits, and asks for; 0 for SMB 2.0.2, where each request costs one and says so
+            nowhere.
         flags: [MS-SMB2 2.2.1.2 Flags].
         tree_id: The share.
         session_id: The session.
@@ -38,8 +39,9 @@ def packed(
     length = _HEADER.size + len(body)
     padding = b"" if last else bytes(-length % 8)
     following = 0 if last else length + len(padding)
+    asked = max(1, charge)
     header = _HEADER.pack(
-        b"\xfeSMB", _HEADER.size, charge, message.command, charge, flags, following, number, tree_id, session_id
+        b"\xfeSMB", _HEADER.size, charge, message.command, asked, flags, following, number, tree_id, session_id
     )
     return header + body + padding
 
@@ -105,7 +107,9 @@ class _Field(Generic[T]):
         return self._value
 
 
-_NOT_AN_ECHO: Final = _Field(0)
+_HEARD: Final = _Field(0)
+UNHEARD: Final = _Field(1)
+"""How smbprotocol marks a request whose answer is dropped when it comes."""
 
 
 class SentHeader(dict[str, _Field[int]]):
@@ -128,4 +132,4 @@ def sent_header(message: Message, number: int) -> SentHeader:
         message: The request.
         number: Its MessageId.
     """
-    return SentHeader(command=_Field(message.command), message_id=_Field(number), reserved=_NOT_AN_ECHO)
+    return SentHeader(command=_Field(message.command), message_id=_Field(number), reserved=_HEARD)

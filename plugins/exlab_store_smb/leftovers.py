@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-from smbprotocol.exceptions import SMBOSError
-
 from exlab_store import Leftover, is_key, temporary_name, temporary_writer
 from exlab_store_smb import messages
-from exlab_store_smb.deadline import Deadline
-from exlab_store_smb.listing import list_folder
-from exlab_store_smb.statuses import END_OF_FILE, LOCKED, MISSING, NOT_A_DIRECTORY, translated
+from exlab_store_smb.listing import Listing
+from exlab_store_smb.statuses import END_OF_FILE, LOCKED, MISSING
+from exlab_store_smb.walking import walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from exlab_store import LockOwner
+    from exlab_store_smb.deadline import Deadline
     from exlab_store_smb.link import Link
     from exlab_store_smb.listing import Entry
     from exlab_store_smb.messages import Reply
@@ -34,16 +34,16 @@ class Finder:
     Args:
         link: The connection.
         root: The store's folder below the share, ``/``-separated.
-        timeout: Seconds that each exchange with the server may take: a large store takes many of them.
+        deadline: Until when.
         holder: Who has a lock by what its file says, asked by the file's name below the root.
     """
 
     def __init__(
-        self, link: Link, root: str, timeout: float, holder: Callable[[str, Deadline], LockOwner | None]
+        self, link: Link, root: str, deadline: Deadline, holder: Callable[[str, Deadline], LockOwner | None]
     ) -> None:
         self._link = link
         self._root = root
-        self._timeout = timeout
+        self._deadline = deadline
         self._holder = holder
         self._now = link.server_time()
 
@@ -55,32 +55,25 @@ class Finder:
 
         Raises:
             AccessDenied: A folder may not be listed.
+            BackendUnavailable: It takes too long, or does not come to an end.
             LinkLost: The connection has ended.
         """
+        with suppress(FileNotFoundError):
+            for name, entries in walk(self._link, self._root, folder, Listing(self._deadline)):
+                yield from self._found(name, [entry for entry in entries if _is_text(entry.name)])
+
+    def _found(self, folder: str, entries: list[Entry]) -> Iterator[Leftover]:
         locks: list[tuple[str, Entry]] = []
-        folders: list[str] = []
-        for entry in self._listed(folder):
+        for entry in entries:
             name = f"{folder}/{entry.name}" if folder else entry.name
-            if entry.kind == "directory" and is_key(name):
-                folders.append(name)
-            elif entry.kind == "file" and temporary_writer(entry.name) is not None:
+            if entry.kind == "file" and temporary_writer(entry.name) is not None:
                 # Whether its writer is gone, only the writer's own machine could tell; which one that is, nobody can.
                 yield self._leftover(name, entry)
             elif entry.kind == "file" and entry.name.endswith(_LOCK):
                 locks.append((name, entry))
         for start in range(0, len(locks), _IN_FLIGHT):
+            self._deadline.ensure_left("look at the locks")
             yield from self._locks(locks[start : start + _IN_FLIGHT])
-        for name in folders:
-            yield from self.find(name)
-
-    def _listed(self, folder: str) -> list[Entry]:
-        try:
-            entries = list_folder(self._link, self._link.path(self._root, folder), self._soon())
-        except SMBOSError as error:
-            if error.ntstatus in MISSING or error.ntstatus == NOT_A_DIRECTORY:
-                return []
-            raise translated(error.ntstatus, "list the folder") from error
-        return [entry for entry in entries if _is_text(entry.name)]
 
     def _locks(self, batch: list[tuple[str, Entry]]) -> Iterator[Leftover]:
         """Asks to read byte 0 of each: refused while another handle has locked it, and it disturbs nobody."""
@@ -153,7 +146,7 @@ class Finder:
         )
 
     def _soon(self) -> Deadline:
-        return Deadline(self._timeout).half()
+        return self._deadline.half()
 
 
 def is_temporary(name: str) -> bool:

@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Any
 from smbprotocol import exceptions as smb
 from smbprotocol.header import Commands
 
-from exlab_store_smb.connection import CREDIT_SIZE
+from exlab_store_smb.connection import TooFewCredits
 from exlab_store_smb.filetimes import seconds_since_1970
 from exlab_store_smb.messages import RELATED, Message, Reply, file_id_of
 from exlab_store_smb.statuses import SESSION_GONE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from exlab_store_smb.connection import SmbConnection
     from exlab_store_smb.deadline import Deadline
+    from exlab_store_smb.limits import Limits
 
 __all__ = ["Link", "LinkLost"]
 
@@ -49,23 +50,20 @@ class Link:
         connection: The connection.
         session: Of the user.
         tree: Of the share.
+        limits: What one request may carry.
     """
 
-    def __init__(self, connection: SmbConnection, session: Any, tree: Any) -> None:
+    def __init__(self, connection: SmbConnection, session: Any, tree: Any, limits: Limits) -> None:
         self.connection = connection
         self.compounds = True
         self.keeps_names = False
         """Whether a document that was written over it was found at its name."""
+        self.limits = limits
         self._session = session
         self._tree = tree
         self._pid = os.getpid()
         self._made = time.monotonic()
         self.session_id: int = session.session_id
-        # A server that grants few credits would never be sent a request that needs more of them; a quarter, so that
-        # threads do not wait for each other either.
-        most = max(1, connection.credits_left // 4) * CREDIT_SIZE
-        self.most_read: int = min(connection.max_read_size or 0, most)
-        self.most_written: int = min(connection.max_write_size or 0, most)
 
     @property
     def alive(self) -> bool:
@@ -136,8 +134,6 @@ class Link:
         Raises:
             LinkLost: The connection has ended.
         """
-        if not self.compounds:
-            return self._one_by_one(messages, deadline)
         return [self.wait(request, deadline) for request in self.start(messages, deadline)]
 
     def run_all(self, compounds: Sequence[Sequence[Message]], deadline: Deadline) -> list[list[Reply]]:
@@ -153,13 +149,14 @@ class Link:
         Raises:
             LinkLost: The connection has ended.
         """
-        if not self.compounds:
-            return [self._one_by_one(messages, deadline) for messages in compounds]
         started = [self.start(messages, deadline) for messages in compounds]
         return [[self.wait(request, deadline) for request in requests] for requests in started]
 
     def start(self, messages: Sequence[Message], deadline: Deadline) -> list[Any]:
         """Sends a related compound; `wait` waits for the answers.
+
+        Where it cannot be sent as a whole, because the server takes no compounds or grants too few credits, its parts
+        are sent one after the other, and have been answered when this returns.
 
         Args:
             messages: What to do, in order.
@@ -168,6 +165,19 @@ class Link:
         Raises:
             LinkLost: It could not be sent.
         """
+        if self._fits(messages):
+            try:
+                return self._send(messages, deadline)
+            except TooFewCredits:
+                pass  # the server grants fewer than it did
+        return self._in_parts(messages, deadline)
+
+    def _fits(self, messages: Sequence[Message]) -> bool:
+        if len(messages) == 1:
+            return True
+        return self.compounds and self.connection.charge(messages) <= self.connection.most_credits
+
+    def _send(self, messages: Sequence[Message], deadline: Deadline) -> list[Any]:
         if not self.alive:
             raise LinkLost("the connection has ended", sent=False)
         try:
@@ -175,8 +185,20 @@ class Link:
                 messages, self.session_id, self._tree.tree_connect_id, related=len(messages) > 1, deadline=deadline
             )
         except Exception as error:  # what ended the connection may be anything
+            if len(messages) > 1 and isinstance(error, TooFewCredits):
+                raise
             self.end()
             raise LinkLost(str(error), sent=False) from error
+
+    def forget(self, requests: Iterable[Any]) -> None:
+        """Leaves requests to themselves whose answers nobody needs.
+
+        Args:
+            requests: From `start`.
+        """
+        for request in requests:
+            if not isinstance(request, Reply):
+                self.connection.forget(request)
 
     def wait(self, request: Any, deadline: Deadline) -> Reply:
         """Waits for an answer.
@@ -188,7 +210,7 @@ class Link:
         Raises:
             LinkLost: The connection has ended.
         """
-        reply = self.poll(request, deadline)
+        reply = request if isinstance(request, Reply) else self.poll(request, deadline)
         if reply is None:
             self.end()
             raise LinkLost("the server did not answer in time", sent=True)
@@ -255,33 +277,44 @@ class Link:
             self.connection.disconnect(False)  # waits for the thread that receives
         self.end()
 
-    def _one_by_one(self, messages: Sequence[Message], deadline: Deadline) -> list[Reply]:
-        """What `run` does, for a server that refuses compounds: a failure skips all that depends on it."""
+    def _in_parts(self, messages: Sequence[Message], deadline: Deadline) -> list[Reply]:
+        """What `run` does, in as few compounds as there are credits for; a failure skips all later parts of it."""
         replies: list[Reply] = []
         file_id, failed = b"", False
-        for message in messages:
-            opens, closes = message.command == Commands.SMB2_CREATE, message.command == Commands.SMB2_CLOSE
-            own = message
-            if opens:
-                if failed:
-                    replies.append(_SKIPPED)
-                    continue
-            elif message.file_id != RELATED:
-                file_id = message.file_id
-            else:
-                if not file_id or (failed and not closes):
-                    replies.append(_SKIPPED)
-                    continue
-                own = replace(message, file_id=file_id)
+        while len(replies) < len(messages):
+            rest = messages[len(replies) :]
+            first = _detached(rest[0], file_id, failed=failed)
+            if first is None:
+                replies.append(_SKIPPED)
+                continue
+            part = [first]
+            while len(part) < len(rest) and self._fits([*part, rest[len(part)]]):
+                part.append(rest[len(part)])
             try:
-                (request,) = self.start([own], deadline)
+                requests = self._send(part, deadline)
+            except TooFewCredits:
+                continue  # with a shorter part
             except LinkLost as lost:
                 raise LinkLost(str(lost), sent=lost.sent or bool(replies)) from lost
-            reply = self.wait(request, deadline)
-            failed = failed or not reply.ok
-            if opens:
-                file_id = file_id_of(reply) if reply.ok else b""
-            elif closes:
-                file_id = b""
-            replies.append(reply)
+            for message, request in zip(part, requests, strict=True):
+                reply = self.wait(request, deadline)
+                replies.append(reply)
+                failed = failed or not reply.ok
+                if message.command == Commands.SMB2_CREATE:
+                    file_id = file_id_of(reply) if reply.ok else b""
+                elif message.command == Commands.SMB2_CLOSE:
+                    file_id = b""
+                elif message.file_id != RELATED:
+                    file_id = message.file_id
         return replies
+
+
+def _detached(message: Message, file_id: bytes, *, failed: bool) -> Message | None:
+    """A request of a compound, sent behind the answers to those before it; None if it depends on what has failed."""
+    if message.command == Commands.SMB2_CREATE:
+        return None if failed else message
+    if message.file_id != RELATED:
+        return message
+    if not file_id or (failed and message.command != Commands.SMB2_CLOSE):
+        return None
+    return replace(message, file_id=file_id)

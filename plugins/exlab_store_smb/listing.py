@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import struct
+from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from smbprotocol.exceptions import SMBOSError
 
+from exlab_store import BackendUnavailable
 from exlab_store_smb import messages
 from exlab_store_smb.filetimes import seconds_since_1970
 from exlab_store_smb.link import LinkLost
@@ -20,7 +21,15 @@ if TYPE_CHECKING:
     from exlab_store_smb.link import Link
     from exlab_store_smb.messages import Reply
 
-__all__ = ["Entry", "list_folder"]
+__all__ = ["Entry", "Listing", "OpenFolder", "list_folder"]
+
+# Of 10,000 names (1 MB), Samba lists 64 KiB in 5 ms. Parsing what has come, while the server looks up the next, takes
+# the client's part out of the time.
+_AT_A_TIME: Final = 256 << 10
+_IN_FLIGHT: Final = 4
+# Two million documents, or 20 s of Samba's work. Without a bound, a server that makes names up fills the memory.
+_MOST: Final = 256 << 20
+_LIST: Final = "list the folder"
 
 _END: Final = frozenset({0x80000006, 0xC000000F})  # NO_MORE_FILES, NO_SUCH_FILE
 # FileFullDirectoryInformation [MS-FSCC 2.4.17]: next entry, last write, end of file, attributes, length of the name,
@@ -32,96 +41,168 @@ _REPARSE_POINT: Final = 0x400
 _LINKS: Final = frozenset({0xA000000C, 0xA0000003})
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """What stands in a folder.
 
     Attributes:
         name: As the server has it.
         kind: ``file``, ``directory`` or ``link``.
         size: Bytes.
-        modified: When it was last written, in seconds since 1970 by the server's clock.
+        written: When it was last written, in units of 100 ns since 1601 by the server's clock.
     """
 
     name: str
     kind: str
     size: int
-    modified: float
+    written: int
+
+    @property
+    def modified(self) -> float:
+        """When it was last written, in seconds since 1970 by the server's clock."""
+        return seconds_since_1970(self.written)
 
 
-def list_folder(link: Link, path: str, deadline: Deadline) -> list[Entry]:
+class Listing:
+    """What one listing may take: of time, and of memory.
+
+    Args:
+        deadline: Until when.
+        most: Bytes of answers, and of the keys made of them.
+    """
+
+    def __init__(self, deadline: Deadline, most: int = _MOST) -> None:
+        self.deadline = deadline
+        self._left = most
+
+    def take(self, size: int) -> None:
+        """Counts what a server has sent.
+
+        Args:
+            size: In bytes.
+
+        Raises:
+            BackendUnavailable: It was too much, or took too long.
+        """
+        self._left -= size
+        if self._left < 0:
+            raise BackendUnavailable(
+                "the server's list of documents does not come to an end",
+                exhausted=True,
+                hint="List one folder at a time; look for a program that makes files without end.",
+            )
+        self.deadline.ensure_left(_LIST)
+
+
+def list_folder(link: Link, path: str, listing: Listing) -> list[Entry]:
     """Lists one folder.
 
     Args:
         link: The connection.
         path: The folder's name on the share.
-        deadline: Until when.
+        listing: What it may take.
 
     Returns:
         Its entries without ``.`` and ``..``, in the server's order.
 
     Raises:
         SMBOSError: There is no such folder, or it may not be listed; its ``ntstatus`` says which.
+        BackendUnavailable: It takes too long, or does not come to an end.
         LinkLost: The connection has ended, or the server's answer makes no sense.
     """
-    opened, first, second, closed = link.run(
-        [messages.open_to_list(path), messages.query_directory(), messages.query_directory(), messages.close()],
-        deadline.half(),
-    )
-    if not opened.ok:
-        raise SMBOSError(opened.status, path)
-    if not closed.ok:  # a server may give a compound up after an answer that is no success
-        link.run([messages.close(messages.file_id_of(opened))], deadline.half())
-    if first.status in _END:
-        return []  # not even the folder itself, as at the root of some servers
-    entries = _entries(link, first, path)
-    if second.status in _END:
-        return entries
-    return _in_rounds(link, path, deadline)
+    return list(OpenFolder(link, path, listing).entries())
 
 
-def _in_rounds(link: Link, path: str, deadline: Deadline) -> list[Entry]:
-    """A large folder: from its beginning once more, on a handle that stays open."""
-    (opened,) = link.run([messages.open_to_list(path)], deadline.half())
-    if not opened.ok:
-        raise SMBOSError(opened.status, path)
-    file_id = messages.file_id_of(opened)
-    entries: list[Entry] = []
-    try:
-        while True:
-            first, second = link.run([messages.query_directory(file_id), messages.query_directory()], deadline.half())
-            for answered in (first, second) if second.ok else (first,):
+class OpenFolder:
+    """A folder that the server has been asked to open and to list; `entries` waits for the answers.
+
+    Args:
+        link: The connection.
+        path: The folder's name on the share.
+        listing: What it may take.
+
+    Raises:
+        LinkLost: It could not be asked.
+    """
+
+    def __init__(self, link: Link, path: str, listing: Listing) -> None:
+        self._link = link
+        self._path = path
+        self._listing = listing
+        self._length = min(_AT_A_TIME, link.limits.listed)
+        query = messages.query_directory(self._length)
+        self._requests = link.start([messages.open_to_list(path), query, query], listing.deadline)
+
+    def entries(self) -> Iterator[Entry]:
+        """Its entries; see `list_folder`, also for what is raised."""
+        link, patience = self._link, self._listing.deadline.half()
+        opened, first, second = [link.wait(request, patience) for request in self._requests]
+        if not opened.ok:
+            raise SMBOSError(opened.status, self._path)
+        file_id = messages.file_id_of(opened)
+        under_way: deque[Any] = deque()
+        try:
+            # A server may give a compound up after an answer that is no success.
+            if first.status in _END:
+                return
+            if second.status in _END:
+                yield from self._parsed(first)
+                return
+            under_way += [first, second] if second.ok else [first]
+            while True:
+                while len(under_way) < _IN_FLIGHT:
+                    query = messages.query_directory(self._length, file_id)
+                    under_way += link.start([query], self._listing.deadline)
+                answered = link.wait(under_way.popleft(), self._listing.deadline.half())
                 if answered.status in _END:
-                    return entries
-                entries += _entries(link, answered, path)
-    finally:
+                    return
+                yield from self._parsed(answered)
+        finally:
+            link.forget(under_way)
+            self._close(file_id)
+
+    def abandon(self) -> None:
+        """Closes the folder without a look at what is in it."""
         with suppress(LinkLost):
-            link.run([messages.close(file_id)], deadline.half())
+            opened, *_ = [self._link.wait(request, self._listing.deadline.half()) for request in self._requests]
+            if opened.ok:
+                self._close(messages.file_id_of(opened))
+
+    def _close(self, file_id: bytes) -> None:
+        if self._link.alive:  # nobody need wait for this
+            self._link.forget(self._link.start([messages.close(file_id)], self._listing.deadline))
+
+    def _parsed(self, answered: Reply) -> Iterator[Entry]:
+        if not answered.ok:
+            raise SMBOSError(answered.status, self._path)
+        data = messages.output_of(answered)
+        try:
+            entries = list(_entries_in(data, self._length))
+        except (struct.error, ValueError) as error:
+            self._link.end()
+            raise LinkLost(f"the server's list of a folder makes no sense: {error}", sent=True) from error
+        self._listing.take(len(data))
+        return iter(entries)
 
 
-def _entries(link: Link, answered: Reply, path: str) -> list[Entry]:
-    if not answered.ok:
-        raise SMBOSError(answered.status, path)
-    try:
-        return list(_parsed(messages.output_of(answered)))
-    except (struct.error, ValueError) as error:
-        link.end()
-        raise LinkLost(f"the server's list of a folder makes no sense: {error}", sent=True) from error
-
-
-def _parsed(data: bytes) -> Iterator[Entry]:
-    offset = 0
+def _entries_in(data: bytes, asked: int) -> Iterator[Entry]:
+    offset, end = 0, len(data)
+    if end > asked:
+        raise ValueError("it is longer than what was asked for")
+    unpack, fixed = _FIXED.unpack_from, _FIXED.size
     while True:
-        following, written, size, attributes, length, tag = _FIXED.unpack_from(data, offset)
-        start = offset + _FIXED.size
-        if start + length > len(data) or (following and following < _FIXED.size):
+        following, written, size, attributes, length, tag = unpack(data, offset)
+        start = offset + fixed
+        # Entries that overlap would make more of an answer than it has bytes.
+        if start + length > (offset + following if following else end):
             raise ValueError("an entry is cut off")
         # Half a surrogate pair, which a Windows server allows, makes no valid key; it must not make an error either.
-        name = data[start : start + length].decode("utf-16-le", errors="surrogatepass")
-        if name not in {".", ".."}:
-            is_link = attributes & _REPARSE_POINT and tag in _LINKS
-            kind = "link" if is_link else "directory" if attributes & _DIRECTORY else "file"
-            yield Entry(name, kind, size, seconds_since_1970(written))
+        name = data[start : start + length].decode("utf-16-le", "surrogatepass")
+        if not attributes & (_REPARSE_POINT | _DIRECTORY):
+            yield Entry(name, "file", size, written)
+        elif attributes & _REPARSE_POINT and tag in _LINKS:
+            yield Entry(name, "link", size, written)
+        elif name not in {".", ".."}:
+            yield Entry(name, "directory" if attributes & _DIRECTORY else "file", size, written)
         if not following:
             return
         offset += following

@@ -12,6 +12,7 @@ from smbprotocol.tree import TreeConnect
 from exlab_store import AccessDenied, BackendUnavailable, LocationError, NotSupported, StoreError
 from exlab_store_smb.authentication import authenticate
 from exlab_store_smb.connection import SmbConnection
+from exlab_store_smb.limits import limits_of
 from exlab_store_smb.link import Link
 from exlab_store_smb.statuses import BUSY_SERVER
 
@@ -37,7 +38,7 @@ def connect(options: SmbOptions, share: str, client: uuid.UUID, previous_session
     Raises:
         AccessDenied: The server refuses the account or the password, or the account may not use the share.
         LocationError: The server has no such share.
-        NotSupported: What was asked for (encryption, signing) is not in force.
+        NotSupported: What was asked for (encryption, signing) is not in force, or the server's limits are too low.
         BackendUnavailable: The server cannot be reached, or does not speak SMB 2 or 3.
     """
     limit = deadline.within(options.connect_timeout)
@@ -72,6 +73,7 @@ def _connect(options: SmbOptions, share: str, client: uuid.UUID, previous_sessio
         tree = TreeConnect(session, rf"\\{options.host}\{share}")
         tree.connect(require_secure_negotiate=session.signing_key is not None)
         connection.ask_for_credits(session.session_id, limit)
+        limits = limits_of(connection)
     except Exception as error:
         connection.end()
         explained = _explained(error, options, account, share, limit)
@@ -82,7 +84,7 @@ def _connect(options: SmbOptions, share: str, client: uuid.UUID, previous_sessio
         connection.end()
         raise
     connection.deadline = None
-    return Link(connection, session, tree)
+    return Link(connection, session, tree, limits)
 
 
 def _ensure_protected(session: Any, options: SmbOptions) -> None:

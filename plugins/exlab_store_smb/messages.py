@@ -303,14 +303,20 @@ def _lock(flags: int, file_id: bytes) -> Message:
     return Message(Commands.SMB2_LOCK, struct.pack("<HH4x", 48, 1), file_id, struct.pack("<QQI4x", 0, 1, flags))
 
 
-def query_directory(file_id: bytes = RELATED) -> Message:
-    """QUERY_DIRECTORY FileFullDirectoryInformation [MS-FSCC 2.4.17]: the next names, as many as a credit pays for."""
+def query_directory(length: int, file_id: bytes = RELATED) -> Message:
+    """QUERY_DIRECTORY FileFullDirectoryInformation [MS-FSCC 2.4.17]: the next names, as many as fit.
+
+    Args:
+        length: How many bytes the answer's data may have.
+        file_id: The directory.
+    """
     pattern = "*".encode("utf-16-le")
     return Message(
         Commands.SMB2_QUERY_DIRECTORY,  # [MS-SMB2 2.2.33]
         struct.pack("<HB5x", 33, FileInformationClass.FILE_FULL_DIRECTORY_INFORMATION),
         file_id,
-        struct.pack("<HHI", _PATTERN_AT, len(pattern), 64 << 10) + pattern,
+        struct.pack("<HHI", _PATTERN_AT, len(pattern), length) + pattern,
+        length,
     )
 
 

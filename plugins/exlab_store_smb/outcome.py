@@ -112,7 +112,7 @@ def _nearest(link: Link, place: Place, deadline: Deadline) -> tuple[Reply, str]:
     found, folder = _ask(link, place.path, deadline), place.directory
     if found.status in MISSING:
         found = _ask(link, folder, deadline)
-        while found.status in MISSING and folder:
+        while found.status in MISSING and folder and not deadline.over:
             folder = folder.rpartition("\\")[0]
             found = _ask(link, folder, deadline)
     fresh = temporary_name(place.name)

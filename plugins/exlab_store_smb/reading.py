@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import time
+from collections import deque
 from contextlib import suppress
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from exlab_store import BackendUnavailable
@@ -30,6 +32,8 @@ _ONE_ANSWER = 8 << 20  # an answer has at most 16 MiB [MS-SMB2 2.1], a READ at m
 _CHUNK = 1 << 20
 _IN_FLIGHT = 8
 _REMEMBERED = 1024
+_LARGEST = 4 << 30  # what a server says of a document's size is not believed beyond this
+_READ = "read the document"
 
 
 class Reader:
@@ -56,8 +60,9 @@ class Reader:
         # A credit pays for 64 KiB whether they are used or not, and a document that has grown a little still fits.
         expected = _rounded_up(self._sizes.get(path, 0) + 1)
         patience = deadline.half()
-        most = min(_ONE_ANSWER, link.most_read)
+        most = min(_ONE_ANSWER, link.limits.read)
         while expected <= most:
+            deadline.ensure_left(_READ)
             opened, answered, _ = link.run(
                 [messages.open_to_read(path), messages.read(0, expected), messages.close()], deadline.half()
             )
@@ -69,7 +74,7 @@ class Reader:
                 continue
             if not opened.ok:
                 return _missing(opened)
-            data = _data(answered)
+            data = _data(link, answered, expected)
             size = max(messages.size_of(opened), len(data))
             self._remember(path, size)
             if len(data) < min(expected, size):  # an answer may be short [MS-SMB2 3.3.5.12]
@@ -98,29 +103,48 @@ class Reader:
             return _missing(opened)
         size, file_id = messages.size_of(opened), messages.file_id_of(opened)
         try:
-            replies = self._read_all(link, file_id, size, deadline)
+            data = self._read_all(link, file_id, size, deadline)
         finally:
             # Also after an interruption: some servers replace no document that anybody has open.
             with suppress(LinkLost):
                 link.run([messages.close(file_id)], deadline.half())
-        data = b"".join(_data(reply) for reply in replies)
-        if len(data) != size:
-            raise BackendUnavailable(
-                "the document was changed in place while it was read", hint="Find out which program does that."
-            )
         self._remember(path, size)
         return data
 
-    def _read_all(self, link: Link, file_id: bytes, size: int, deadline: Deadline) -> list[Reply]:
-        length = min(_CHUNK, link.most_read)
-        offsets = range(0, size, length)
-        requests: list[Any] = []
-        replies: list[Reply] = []
-        for offset in offsets:
-            requests += link.start([messages.read(offset, min(length, size - offset), file_id)], deadline)
-            if len(requests) - len(replies) == _IN_FLIGHT:
-                replies.append(link.wait(requests[len(replies)], deadline.half()))
-        return replies + [link.wait(request, deadline.half()) for request in requests[len(replies) :]]
+    def _read_all(self, link: Link, file_id: bytes, size: int, deadline: Deadline) -> bytes:
+        if size > _LARGEST:
+            raise BackendUnavailable(
+                f"the server says that the document has {size} bytes", hint="Look at the file on the server."
+            )
+        length = min(_CHUNK, link.limits.read)
+        under_way: deque[tuple[int, Any]] = deque()
+        # It hands out what was written into it without a copy. A list of chunks, joined, is twice the document.
+        document = BytesIO()
+        offset = 0
+        try:
+            while document.tell() < size:
+                deadline.ensure_left(_READ)
+                while offset < size and len(under_way) < _IN_FLIGHT:
+                    end = min(size, offset + length)
+                    (request,) = link.start([messages.read(offset, end - offset, file_id)], deadline)
+                    under_way.append((end, request))
+                    offset = end
+                end, request = under_way.popleft()
+                asked = end - document.tell()
+                data = _data(link, link.wait(request, deadline.half()), asked)
+                del request  # it keeps the answer
+                if not data:
+                    raise BackendUnavailable(
+                        "the document was changed in place while it was read", hint="Find out which program does that."
+                    )
+                document.write(data)
+                if len(data) < asked:  # an answer may be short [MS-SMB2 3.3.5.12]
+                    at = document.tell()
+                    (request,) = link.start([messages.read(at, end - at, file_id)], deadline)
+                    under_way.appendleft((end, request))
+        finally:
+            link.forget([request for _, request in under_way])
+        return document.getvalue()
 
     def _remember(self, path: str, size: int) -> None:
         if len(self._sizes) >= _REMEMBERED:
@@ -135,12 +159,16 @@ def _rounded_up(size: int) -> int:
 def _missing(opened: Reply) -> Reply:
     if opened.status in MISSING:
         return opened
-    raise translated(opened.status, "read the document")
+    raise translated(opened.status, _READ)
 
 
-def _data(answered: Reply) -> bytes:
+def _data(link: Link, answered: Reply, asked: int) -> bytes:
     if answered.status == END_OF_FILE:
         return b""
     if not answered.ok:
-        raise translated(answered.status, "read the document")
-    return messages.read_bytes(answered)
+        raise translated(answered.status, _READ)
+    data = messages.read_bytes(answered)
+    if len(data) > asked:
+        link.end()
+        raise LinkLost("the server's answer is longer than what it was asked for", sent=True)
+    return data

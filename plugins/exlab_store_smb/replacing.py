@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -246,7 +247,7 @@ class Replacer:
 
     def _write(self, link: Link, place: Place, data: bytes, deadline: Deadline, attempt: Attempt) -> Reply:
         attempt.temporary, attempt.stored, attempt.asked = _temporary(place), False, False
-        at_once = len(data) <= min(_AT_ONCE, link.most_written)
+        at_once = len(data) <= min(_AT_ONCE, link.limits.written)
         if at_once and self._room.suffices_for(len(data)):
             return self._at_once(link, place, data, deadline, attempt)
         return self._step_by_step(link, place, data, deadline, attempt)
@@ -299,7 +300,7 @@ class Replacer:
         ) from cause
 
     def _step_by_step(self, link: Link, place: Place, data: bytes, deadline: Deadline, attempt: Attempt) -> Reply:
-        length = min(_CHUNK, link.most_written)
+        length = min(_CHUNK, link.limits.written)
         small = len(data) <= length
         writing = [*([messages.write(0, data)] if data else []), messages.flush()] if small else []
         compound = [messages.create_document(attempt.temporary), *writing]
@@ -309,13 +310,16 @@ class Replacer:
             return created
         attempt.stored = True
         file_id = messages.file_id_of(created)
-        if not small:
-            replies = self._write_all(link, file_id, data, length, deadline)
-        failed = _failure(replies, len(data))
-        if failed is not None:
+        try:
+            if not small:
+                replies = self._write_all(link, file_id, data, length, deadline)
+            failed = _failure(replies, len(data))
+            if failed is not None:
+                raise translated(failed.status, _WRITE)
+        except StoreError:
             link.run([messages.close(file_id)], deadline.half())
             self._discard_quietly(link, attempt, deadline)
-            raise translated(failed.status, _WRITE)
+            raise
         compound = [messages.rename(link.within_share(place.path), file_id), messages.close(), *self._settled(place)]
         renamed, _, *settled = self._run_change(link, compound, deadline, attempt, change=0)
         self._complete(link, place, data, renamed, settled, deadline, attempt)
@@ -323,13 +327,19 @@ class Replacer:
 
     def _write_all(self, link: Link, file_id: bytes, data: bytes, length: int, deadline: Deadline) -> list[Reply]:
         """Writes the data in pieces, several of them under way at a time, and flushes it."""
-        requests: list[Any] = []
+        under_way: deque[Any] = deque()
         replies: list[Reply] = []
-        for offset in range(0, len(data), length):
-            requests += link.start([messages.write(offset, data[offset : offset + length], file_id)], deadline)
-            if len(requests) - len(replies) == _IN_FLIGHT:
-                replies.append(link.wait(requests[len(replies)], deadline.half()))
-        replies += [link.wait(request, deadline.half()) for request in requests[len(replies) :]]
+        try:
+            for offset in range(0, len(data), length):
+                deadline.ensure_left(_WRITE)
+                under_way += link.start([messages.write(offset, data[offset : offset + length], file_id)], deadline)
+                if len(under_way) == _IN_FLIGHT:
+                    replies.append(link.wait(under_way.popleft(), deadline.half()))
+            while under_way:
+                deadline.ensure_left(_WRITE)
+                replies.append(link.wait(under_way.popleft(), deadline.half()))
+        finally:
+            link.forget(under_way)
         return [*replies, *link.run([messages.flush(file_id)], deadline.half())]
 
     def _complete(

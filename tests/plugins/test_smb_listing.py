@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 from exlab_store_smb.deadline import Deadline
 from exlab_store_smb.file_system import SmbFileSystem
+from exlab_store_smb.limits import Limits
 from exlab_store_smb.link import Link, LinkLost
-from exlab_store_smb.listing import list_folder
+from exlab_store_smb.listing import Listing, list_folder
 from exlab_store_smb.messages import Reply
 from shared_samba import empty, running_server
 
@@ -134,33 +135,56 @@ def test_the_file_system_lists_names_kinds_sizes_and_times(samba: SambaServer, l
 class _Forged:
     """A connection to a server that answers QUERY_DIRECTORY with these bytes."""
 
+    limits = Limits(read=1 << 16, written=1 << 16, listed=1 << 16)
+
     def __init__(self, data: bytes) -> None:
-        self.ended = False
+        self.alive = True
         self._data = data
 
-    def run(self, messages: list[object], deadline: Deadline) -> list[Reply]:
+    def start(self, messages: list[object], deadline: Deadline) -> list[Reply]:
         body = b"\x09\x00" + (72).to_bytes(2, "little") + len(self._data).to_bytes(4, "little") + self._data
-        created = Reply(0, bytes(88))
-        return [created, Reply(0, body), Reply(0x80000006, b""), created]
+        return [Reply(0, bytes(88)), Reply(0, body), Reply(0x80000006, b"")][: len(messages)]
+
+    def wait(self, request: Reply, deadline: Deadline) -> Reply:
+        return request
+
+    def forget(self, requests: object) -> None:
+        """There is nothing to come."""
 
     def end(self) -> None:
-        self.ended = True
+        self.alive = False
+
+
+def entry(name: str, *, following: int = 0, length: int | None = None) -> bytes:
+    text = name.encode("utf-16-le")
+    fixed = following.to_bytes(4, "little") + bytes(56) + (length or len(text)).to_bytes(4, "little") + bytes(4)
+    return fixed + text
 
 
 @pytest.mark.parametrize(
     "data",
     [
-        b"",
-        bytes(20),
-        bytes(60) + (400).to_bytes(4, "little") + bytes(4),  # a name that is not there
-        (1).to_bytes(4, "little") + bytes(64),  # the next entry inside of this one
+        pytest.param(b"", id="nothing"),
+        pytest.param(bytes(20), id="half an entry"),
+        pytest.param(entry("", length=400), id="a name that is not there"),
+        pytest.param(entry("", following=1), id="the next entry inside of this one"),
+        pytest.param(entry("a" * 100, following=68) + entry("b"), id="a name that reaches into the next entry"),
+        pytest.param(entry("a", following=400), id="the next entry is not there"),
+        pytest.param(entry("a", following=65600).ljust(65600, b"\0") + entry("b"), id="more than was asked for"),
+        pytest.param(entry("a", length=1), id="half a character"),
     ],
 )
 def test_a_list_that_makes_no_sense_ends_the_connection(data: bytes) -> None:
     link = _Forged(data)
     with pytest.raises(LinkLost, match="makes no sense"):
-        list_folder(link, "", Deadline(1))  # type: ignore[arg-type]
-    assert link.ended
+        list_folder(link, "", Listing(Deadline(1)))  # type: ignore[arg-type]
+    assert not link.alive
+
+
+def test_a_list_of_more_than_the_memory_is_worth_is_given_up() -> None:
+    link = _Forged(entry("a" * 100))
+    with pytest.raises(BackendUnavailable, match="does not come to an end"):
+        list_folder(link, "", Listing(Deadline(1), most=200))  # type: ignore[arg-type]
 
 
 def _link_of(store: Store) -> Link:
