@@ -35,7 +35,7 @@ from exlab_store.errors import (
 )
 from exlab_store.guarantees import Guarantees, Shortfall
 from exlab_store.hookspecs import hookimpl, hookspec
-from exlab_store.keys import check_key, is_key, lock_key, shortened, temporary_name, temporary_writer
+from exlab_store.keys import check_key, is_key, is_temporary_name, lock_key, shortened, temporary_name, temporary_writer
 from exlab_store.location import Location
 from exlab_store.locks import StoreLock
 from exlab_store.model import ABSENT, ANY, Expectation, HeldLock, Leftover, LockOwner, Snapshot, Version, version_of
@@ -98,6 +98,7 @@ __all__ = [
     "hookspec",
     "installed_backends",
     "is_key",
+    "is_temporary_name",
     "lock_key",
     "open_store",
     "shortened",

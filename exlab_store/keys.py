@@ -18,6 +18,7 @@ __all__ = [
     "MAX_SEGMENT_BYTES",
     "check_key",
     "is_key",
+    "is_temporary_name",
     "lock_key",
     "shortened",
     "temporary_name",
@@ -33,6 +34,8 @@ _DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-
 # With the random part, or without, as other programs of the format write it [§11.4]. No process has a number that
 # begins with 0, as those of a series of pictures do.
 _TEMPORARY = re.compile(r".+\.tmp\.([1-9][0-9]{0,9})(?:\.[0-9a-f]{16})?", re.DOTALL)
+# Of other programs: tempfile.mkstemp(prefix=name + ".", suffix=".tmp"). Eight digits are a date.
+_FOREIGN = re.compile(r".+\.(?![0-9]{8}\.)[a-z0-9_]{8}\.tmp", re.DOTALL)
 _RESERVED = re.compile(r".*(?:\.lock|\.tmp\..*)", re.IGNORECASE | re.DOTALL)
 
 
@@ -51,6 +54,8 @@ def _flaw_of_segment(segment: str) -> str | None:
         return f"has the segment {segment!r}, a device name on Windows"
     if _RESERVED.fullmatch(segment):
         return f"has the segment {segment!r}, a name that stores keep for themselves (*.lock, *.tmp.*)"
+    if segment.endswith(".tmp") and _FOREIGN.fullmatch(segment):
+        return f"has the segment {segment!r}, a name of other programs' temporary files (X.<8 characters>.tmp)"
     if len(segment.encode()) > MAX_SEGMENT_BYTES:
         return f"has a segment of more than {MAX_SEGMENT_BYTES} bytes"
     return None
@@ -158,6 +163,17 @@ def temporary_writer(name: str) -> int | None:
     """
     found = _TEMPORARY.fullmatch(name)
     return None if found is None else int(found[1])
+
+
+def is_temporary_name(name: str) -> bool:
+    """Whether a name is one of an unfinished document, of this package's writers or of another program's.
+
+    Others are ``X.tmp.<pid>`` without the random part, and what ``tempfile.mkstemp(prefix="X.", suffix=".tmp")`` makes.
+
+    Args:
+        name: One segment.
+    """
+    return _TEMPORARY.fullmatch(name) is not None or _FOREIGN.fullmatch(name) is not None
 
 
 @lru_cache(maxsize=8192)

@@ -8,7 +8,7 @@ import stat
 import time
 from typing import TYPE_CHECKING
 
-from exlab_store import InvalidKey, Leftover, is_key, temporary_writer
+from exlab_store import InvalidKey, Leftover, is_key, is_temporary_name, temporary_writer
 from exlab_store_posix.holding import KernelLocks
 from exlab_store_posix.locking import read_owner
 from exlab_store_posix.processes import Processes
@@ -72,12 +72,11 @@ class Finder:
                     continue  # it went away meanwhile, as temporary files do
 
     def _leftover(self, name: str, entry: os.DirEntry[str]) -> Leftover | None:
-        writer = temporary_writer(entry.name)
-        if writer is not None:
-            return self._temporary(name, writer, entry)
+        if is_temporary_name(entry.name):
+            return self._temporary(name, temporary_writer(entry.name), entry)
         return self._lock(name, entry) if entry.name.endswith(_LOCK) else None
 
-    def _temporary(self, name: str, writer: int, entry: os.DirEntry[str]) -> Leftover:
+    def _temporary(self, name: str, writer: int | None, entry: os.DirEntry[str]) -> Leftover:
         status = entry.stat(follow_symlinks=False)
         kind = self._kind_of(status.st_dev, self._base + name)
         age = _age(status, kind)
@@ -87,8 +86,12 @@ class Finder:
             size=status.st_size,
             modified=status.st_mtime,
             age=age,
-            # On a network mount the writer may be a process of any other machine.
-            abandoned=age is not None and age > _PATIENCE and self._processes.are_gone(writer, entry.name),
+            # On a network mount the writer may be a process of any other machine, and some programs do not say who
+            # they are.
+            abandoned=writer is not None
+            and age is not None
+            and age > _PATIENCE
+            and self._processes.are_gone(writer, entry.name),
         )
 
     def _lock(self, name: str, entry: os.DirEntry[str]) -> Leftover:
@@ -120,7 +123,7 @@ def remove_temporary(base: str, name: str) -> None:
         OSError: From a system call.
     """
     folder, _, last = name.rpartition("/")
-    if temporary_writer(last) is None or ("/" in name and not is_key(folder)):
+    if not is_temporary_name(last) or ("/" in name and not is_key(folder)):
         raise _not_temporary()
     if os.unlink not in os.supports_dir_fd:
         _unlink(base + name, None)

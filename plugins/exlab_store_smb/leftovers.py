@@ -6,7 +6,7 @@ from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-from exlab_store import Leftover, is_key, temporary_name, temporary_writer
+from exlab_store import Leftover, is_key, is_temporary_name, temporary_name
 from exlab_store_smb import messages
 from exlab_store_smb.listing import Listing
 from exlab_store_smb.statuses import END_OF_FILE, LOCKED, MISSING
@@ -66,7 +66,7 @@ class Finder:
         locks: list[tuple[str, Entry]] = []
         for entry in entries:
             name = f"{folder}/{entry.name}" if folder else entry.name
-            if entry.kind == "file" and temporary_writer(entry.name) is not None:
+            if entry.kind == "file" and is_temporary_name(entry.name):
                 # Whether its writer is gone, only the writer's own machine could tell; which one that is, nobody can.
                 yield self._leftover(name, entry)
             elif entry.kind == "file" and entry.name.endswith(_LOCK):
@@ -137,7 +137,7 @@ class Finder:
     ) -> Leftover:
         return Leftover(
             name=name,
-            kind="temporary" if temporary_writer(entry.name) is not None else "lock",
+            kind="temporary" if is_temporary_name(entry.name) else "lock",
             size=entry.size,
             modified=entry.modified,
             age=None if self._now is None else max(0.0, self._now - entry.modified),
@@ -156,7 +156,7 @@ def is_temporary(name: str) -> bool:
         name: ``/``-separated below the store's root.
     """
     folder, slash, last = name.rpartition("/")
-    return temporary_writer(last) is not None and _is_text(last) and (not slash or is_key(folder))
+    return is_temporary_name(last) and _is_text(last) and (not slash or is_key(folder))
 
 
 def _is_text(name: str) -> bool:

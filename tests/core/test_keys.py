@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import unicodedata
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exlab_store import InvalidKey, check_key, is_key, lock_key, shortened, temporary_name, temporary_writer
+from exlab_store import (
+    InvalidKey,
+    check_key,
+    is_key,
+    is_temporary_name,
+    lock_key,
+    shortened,
+    temporary_name,
+    temporary_writer,
+)
 
 
 @pytest.mark.parametrize(
@@ -83,6 +94,23 @@ def test_a_shortened_name_always_fits_and_keeps_its_suffix(segment: str, suffix:
 
 def test_a_name_that_is_cut_is_cut_between_two_characters() -> None:
     assert shortened("é" * 127, ".lock").encode().decode().startswith("é")
+
+
+def test_what_tempfile_makes_beside_a_document_is_a_temporary_file_and_no_key(tmp_path: Path) -> None:
+    for _ in range(200):
+        descriptor, path = tempfile.mkstemp(dir=tmp_path, prefix="a.json.", suffix=".tmp")
+        os.close(descriptor)
+        name = os.path.basename(path)
+        assert is_temporary_name(name)
+        assert not is_key(name)
+        assert temporary_writer(name) is None  # it does not say who it is
+
+
+@pytest.mark.parametrize(
+    "name", ["a.tmp", "report.20251128.tmp", "a.json.k3j2h1g.tmp", "a.json.K3J2H1G0.tmp", "a.json.k3j2h1g0.tmp.json"]
+)
+def test_a_document_with_a_similar_name_is_none(name: str) -> None:
+    assert not is_temporary_name(name)
 
 
 def test_the_writer_of_a_temporary_file_is_in_its_name() -> None:

@@ -226,6 +226,16 @@ def test_a_file_from_the_future_is_not_abandoned(posix: Store, tmp_path: Path) -
     assert [(found.age, found.abandoned) for found in posix.list_leftovers()] == [(0.0, False)]
 
 
+def test_the_temporary_file_of_another_program_is_no_document_and_can_be_removed(posix: Store, tmp_path: Path) -> None:
+    posix.atomic_write("a.json", b"1")
+    (tmp_path / "a.json.k3j2h1g0.tmp").write_bytes(b"torn")
+    assert posix.list_keys() == ["a.json"]
+    (found,) = [each for each in posix.list_leftovers() if each.kind == "temporary"]
+    assert (found.name, found.abandoned) == ("a.json.k3j2h1g0.tmp", False)  # its writer did not say who it is
+    posix.remove_leftover(found)
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
 def test_a_process_counts_under_its_number_in_every_namespace(tmp_path: Path) -> None:
     def process(number: int, numbers: str) -> None:
         (tmp_path / str(number) / "fd").mkdir(parents=True)
