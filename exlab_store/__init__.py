@@ -35,6 +35,7 @@ from exlab_store.errors import (
 )
 from exlab_store.guarantees import Guarantees, Shortfall
 from exlab_store.hookspecs import hookimpl, hookspec
+from exlab_store.ignored import IGNORED
 from exlab_store.keys import check_key, is_key, is_temporary_name, lock_key, shortened, temporary_name, temporary_writer
 from exlab_store.location import Location
 from exlab_store.locks import StoreLock
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ABSENT",
     "ANY",
+    "IGNORED",
     "AccessDenied",
     "AsyncStore",
     "AsyncStorePath",

@@ -23,6 +23,7 @@ import msgspec
 
 from exlab_store.errors import ConfigError, LocationError
 from exlab_store.guarantees import ConditionalWrite, Guarantees, LockRelease, LockScope
+from exlab_store.ignored import flaw_of_pattern
 from exlab_store.location import Location, redacted
 from exlab_store.secret_sources import SecretSource
 
@@ -56,6 +57,7 @@ class StoreEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         password: Where its password is kept; or, better not, the password itself.
         require: What the store must promise; opening it fails otherwise.
         observers: Names of installed observers, outermost first.
+        ignore: Names of files and folders that lists leave out, instead of `exlab_store.IGNORED`.
         options: The backend's own options.
     """
 
@@ -64,6 +66,7 @@ class StoreEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     password: SecretSource | str | None = None
     require: Guarantees = Guarantees()
     observers: tuple[str, ...] = ()
+    ignore: tuple[str, ...] | None = None
     options: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
@@ -73,6 +76,10 @@ class StoreEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 raise ValueError(f"`{name}` is empty: leave it out, or say what it is")
             if name in self.options:
                 raise ValueError(f"`{name}` belongs beside `options`, not into it")
+        for pattern in self.ignore or ():
+            flaw = flaw_of_pattern(pattern)
+            if flaw is not None:
+                raise ValueError(f"`ignore` has a wrong name: {flaw}")
         if self.username is not None and parsed.username is not None:
             raise ValueError("the user name stands in `url` and in `username`: give it once")
         if self.password is not None and parsed.password is not None:
@@ -113,7 +120,7 @@ class StoreEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if isinstance(password, SecretSource):
             password = password.fetch(username)
         path = f"{parsed.path.rstrip('/')}/{folder}" if folder else parsed.path
-        return msgspec.structs.replace(parsed, username=username, password=password, path=path)
+        return msgspec.structs.replace(parsed, username=username, password=password, path=path, ignore=self.ignore)
 
 
 class Configuration(msgspec.Struct, frozen=True):
@@ -247,6 +254,7 @@ _TOML: Final = {
     "`str | null`": "text",
     "`str`": "text",
     "`object`": "a table",
+    "`array | null`": "a list",
     "`array`": "a list",
     "`bool`": "true or false",
     "`int`": "a number",

@@ -139,7 +139,8 @@ def list_keys(prefix: str) -> Iterable[str]:
 
     Returns:
         The keys of the documents, at any depth and in any order; no lock files, no temporary files, no names
-        that are not valid keys.
+        that are not valid keys, and nothing below the prefix that ``location.ignores``: what storage systems keep
+        beside documents, such as a recycle bin.
 
     Raises:
         AccessDenied: This user may not list a folder.

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from exlab_store.errors import LocationError
+from exlab_store.ignored import ignoring
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Location", "redacted"]
 
@@ -59,6 +63,8 @@ class Location(msgspec.Struct, frozen=True):
         password: Decoded, or None where the URL has none. It is in no ``repr`` and no ``str``.
         create: The caller accepts a place that does not exist yet: the first write makes it. Backends
             whose places cannot be missing ignore it.
+        ignore: Names of files and folders that are no documents, such as a NAS's recycle bin; None for
+            `exlab_store.IGNORED`.
     """
 
     scheme: str
@@ -68,6 +74,7 @@ class Location(msgspec.Struct, frozen=True):
     username: str | None = None
     password: str | None = None
     create: bool = False
+    ignore: tuple[str, ...] | None = None
 
     @classmethod
     def parse(cls, location: str | os.PathLike[str], *, create: bool = False) -> Location:
@@ -93,6 +100,11 @@ class Location(msgspec.Struct, frozen=True):
                 raise _url_in_a_path(other[1], other[2])
             return cls("file", path=_local_path(text), create=create)
         return _parse_url(url[1].lower(), url[2], create=create)
+
+    @property
+    def ignores(self) -> Callable[[str], bool]:
+        """Tells whether the name of a file or folder is ignored: a backend lists none, and walks into none."""
+        return ignoring() if self.ignore is None else ignoring(self.ignore)
 
     @property
     def shared(self) -> bool:

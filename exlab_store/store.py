@@ -14,6 +14,7 @@ from exlab_store import registry
 from exlab_store.addresses import address_of, place_of, placed
 from exlab_store.backend_hooks import BackendHooks
 from exlab_store.errors import DocumentNotFound, GuaranteeNotMet, LockLost, NotSupported, StoreError
+from exlab_store.ignored import flaw_of_pattern
 from exlab_store.keys import check_key
 from exlab_store.location import Location
 from exlab_store.lock_requests import LockRequest
@@ -50,6 +51,7 @@ def open_store(
     retry: Retry | None = ...,
     create: bool = ...,
     config: str | os.PathLike[str] | None = ...,
+    ignore: Sequence[str] | None = ...,
     **options: object,
 ) -> Store: ...
 @overload
@@ -70,6 +72,7 @@ def open_store(
     retry: Retry | None = _DEFAULT_RETRY,
     create: bool = False,
     config: str | os.PathLike[str] | None = None,
+    ignore: Sequence[str] | None = None,
     **options: Any,
 ) -> Store:
     """Opens a store.
@@ -84,6 +87,8 @@ def open_store(
         retry: How operations are repeated that the backend was unavailable for; None for not at all.
         create: Accept a place that does not exist yet; the first write makes it.
         config: The configuration's file, for ``@name``; otherwise it is looked for.
+        ignore: Names of files and folders that lists leave out, ``*`` at the end of one stands for anything; None for
+            those of the configuration, or for `IGNORED`.
         options: The backend's own options.
 
     Returns:
@@ -100,15 +105,15 @@ def open_store(
             not there.
     """
     if backend is not None:
-        if location is not None or options or create or config is not None:
+        if location is not None or options or create or config is not None or ignore is not None:
             raise TypeError("open_store takes a location with options, or a backend, not both")
         watching = [registry.open_observer(name, None) if isinstance(name, str) else name for name in observers]
         return _assembled(backend, None, require, watching, retry)
     if location is None:
         raise TypeError("open_store takes a location or a backend")
     if isinstance(location, str) and location.startswith("@"):
-        return _open_named(location, config, require, observers, retry, create, options)
-    parsed = Location.parse(location, create=create)
+        return _open_named(location, config, require, observers, retry, create, ignore, options)
+    parsed = msgspec.structs.replace(Location.parse(location, create=create), ignore=_ignored(ignore))
     return open_store_at(parsed, require=require, observers=observers, retry=retry, options=options)
 
 
@@ -119,6 +124,7 @@ def _open_named(
     observers: Sequence[object],
     retry: Retry | None,
     create: bool,
+    ignore: Sequence[str] | None,
     options: Mapping[str, object],
 ) -> Store:
     from exlab_store.configuration import named_store  # who gives URLs needs no configuration
@@ -126,6 +132,8 @@ def _open_named(
     try:
         entry, folder = named_store(name, config)
         location = msgspec.structs.replace(entry.location(folder, options), create=create)
+        if ignore is not None:
+            location = msgspec.structs.replace(location, ignore=_ignored(ignore))
     except StoreError as error:
         error.location = error.location or name
         raise
@@ -136,6 +144,17 @@ def _open_named(
         retry=retry,
         options={**entry.options, **options},
     )
+
+
+def _ignored(patterns: Sequence[str] | None) -> tuple[str, ...] | None:
+    if patterns is None:
+        return None
+    if isinstance(patterns, str):
+        raise TypeError("ignore is a sequence of names, not one text")
+    flaw = next((flaw for pattern in patterns if (flaw := flaw_of_pattern(pattern)) is not None), None)
+    if flaw is not None:
+        raise ValueError(f"ignore: {flaw}")
+    return tuple(patterns)
 
 
 def open_store_at(
@@ -403,6 +422,8 @@ class Store:
 
     def list_keys(self, prefix: str = "") -> list[str]:
         """Lists the documents below a folder, at any depth, in order.
+
+        What storage systems keep beside documents (`IGNORED`) is left out, unless the folder itself is such a one.
 
         Args:
             prefix: The folder's key, or empty text for the whole store. A folder that does not exist is empty.

@@ -142,6 +142,8 @@ def _settings(configuration: Configuration, name: str) -> Iterator[_Setting]:
     for guarantee, value in msgspec.structs.asdict(entry.require).items():
         yield _Setting(f"require.{guarantee}", value, source(f"require.{guarantee}"))
     yield _Setting("observers", list(entry.observers), source("observers"))
+    if entry.ignore is not None:  # the usual names fill a page
+        yield _Setting("ignore", list(entry.ignore), "file")
     for option, value in entry.options.items():
         yield _Setting(f"options.{option}", _without_text(value), "file")
 

@@ -64,7 +64,7 @@ def open_backend(location: Location, options: Mapping[str, object]) -> MemoryBac
     if location.path and not location.host:
         raise LocationError("a folder in memory needs a store's name", hint="Write memory://name/folder.")
     memory = _named.setdefault(location.host, Memory()) if location.host else Memory()
-    return MemoryBackend(memory, location.path[1:] + "/" if location.path else "")
+    return MemoryBackend(memory, location.path[1:] + "/" if location.path else "", location.ignores)
 
 
 class MemoryLock:
@@ -101,6 +101,7 @@ class MemoryBackend:
     Args:
         memory: Where the documents are.
         folder: What is put before each key: empty, or ends with ``/``.
+        ignores: Tells which names of documents and folders are not listed.
     """
 
     guarantees = Guarantees(
@@ -114,9 +115,10 @@ class MemoryBackend:
         deletes=True,
     )
 
-    def __init__(self, memory: Memory, folder: str = "") -> None:
+    def __init__(self, memory: Memory, folder: str = "", ignores: Callable[[str], bool] = lambda _: False) -> None:
         self._memory = memory
         self._folder = folder
+        self._ignores = ignores
 
     def close(self) -> None:
         """Does nothing: the documents belong to the name."""
@@ -154,7 +156,11 @@ class MemoryBackend:
     def list_keys(self, prefix: str) -> list[str]:
         """Lists what starts with the folder."""
         start = f"{self._folder}{prefix}/" if prefix else self._folder
-        return [place[len(self._folder) :] for place in list(self._memory.documents) if place.startswith(start)]
+        return [
+            place[len(self._folder) :]
+            for place in list(self._memory.documents)
+            if place.startswith(start) and not any(map(self._ignores, place[len(start) :].split("/")))
+        ]
 
     @hookimpl
     def list_leftovers(self, prefix: str) -> list[Leftover]:  # noqa: ARG002  # pluggy passes by name

@@ -94,7 +94,7 @@ def open_backend(location: Location, options: Mapping[str, object]) -> PosixBack
     else:
         if not stat.S_ISDIR(mode):
             raise LocationError("the location is not a directory", hint="Give the directory that holds the documents.")
-    return PosixBackend(root, create=location.create)
+    return PosixBackend(root, create=location.create, ignores=location.ignores)
 
 
 def _guarantees(kind: FileSystem) -> Guarantees:
@@ -115,15 +115,21 @@ def _guarantees(kind: FileSystem) -> Guarantees:
     )
 
 
+def _nothing(_: str) -> bool:
+    return False
+
+
 class PosixBackend:
     """Documents as files below a directory.
 
     Args:
         root: The directory, an absolute path.
         create: The directory may be missing; the first write makes it.
+        ignores: Tells which names are ignored.
     """
 
-    def __init__(self, root: str, *, create: bool = False) -> None:
+    def __init__(self, root: str, *, create: bool = False, ignores: Callable[[str], bool] = _nothing) -> None:
+        self._ignores = ignores
         self._create = create
         self._base = root.rstrip("/") + "/"
         existing = _existing(root)
@@ -280,7 +286,7 @@ class PosixBackend:
     def list_leftovers(self, prefix: str) -> list[Leftover]:
         """Walks the directories; what is held is asked of the kernel, without taking any lock."""
         try:
-            return list(Finder(self._base, self._kind_of).find(prefix))
+            return list(Finder(self._base, self._kind_of, self._ignores).find(prefix))
         except (FileNotFoundError, NotADirectoryError):
             self._ensure_root()
             return []
@@ -340,7 +346,7 @@ class PosixBackend:
         with entries:
             for entry in entries:
                 key = f"{folder}/{entry.name}" if folder else entry.name
-                if not is_key(key):
+                if self._ignores(entry.name) or not is_key(key):
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     yield from self._walk(key)

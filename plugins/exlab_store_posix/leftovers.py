@@ -32,9 +32,11 @@ class Finder:
     Args:
         base: The store's directory, with a slash at its end.
         kind_of: The kind of file system of a device (``st_dev``) and a path on it.
+        ignores: Tells which names are ignored.
     """
 
-    def __init__(self, base: str, kind_of: Callable[[int, str], FileSystem]) -> None:
+    def __init__(self, base: str, kind_of: Callable[[int, str], FileSystem], ignores: Callable[[str], bool]) -> None:
+        self._ignores = ignores
         self._base = base
         self._kind_of = kind_of
         self._processes = Processes()
@@ -59,6 +61,8 @@ class Finder:
     def _walk(self, folder: str) -> Iterator[Leftover]:
         with os.scandir(self._base + folder) as entries:
             for entry in entries:
+                if self._ignores(entry.name):
+                    continue
                 name = f"{folder}/{entry.name}" if folder else entry.name
                 try:
                     if entry.is_dir(follow_symlinks=False):

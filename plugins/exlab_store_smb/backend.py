@@ -94,8 +94,16 @@ def open_backend(location: Location, options: Mapping[str, object]) -> SmbBacken
             raise LocationError(f"{name} is in the URL and among the options", hint="Give it once.")
     of_location = {name: value for name, value in given.items() if value is not None}
     return SmbBackend(
-        SmbFileSystem(host=location.host, **of_location, **options), share, folder, create=location.create
+        SmbFileSystem(host=location.host, **of_location, **options),
+        share,
+        folder,
+        create=location.create,
+        ignores=location.ignores,
     )
+
+
+def _nothing(_: str) -> bool:
+    return False
 
 
 class SmbBackend:
@@ -106,9 +114,19 @@ class SmbBackend:
         share: The share's name.
         folder: ``/``-separated; empty text for the share itself.
         create: The folder may be missing; the first write makes it.
+        ignores: Tells which names are ignored.
     """
 
-    def __init__(self, file_system: SmbFileSystem, share: str, folder: str, *, create: bool = False) -> None:
+    def __init__(
+        self,
+        file_system: SmbFileSystem,
+        share: str,
+        folder: str,
+        *,
+        create: bool = False,
+        ignores: Callable[[str], bool] = _nothing,
+    ) -> None:
+        self._ignores = ignores
         self._file_system = file_system
         self._share = share
         self._root = folder.strip("/")
@@ -205,7 +223,7 @@ class SmbBackend:
             self._file_system.link = link
             found: list[str] = []
             try:
-                for folder, entries in walk(link, self._root, prefix, Listing(deadline)):
+                for folder, entries in walk(link, self._root, prefix, Listing(deadline), self._ignores):
                     above = f"{folder}/" if folder else ""
                     found += [key for entry in entries if entry.kind == "file" and is_key(key := above + entry.name)]
             except FileNotFoundError as error:
@@ -226,7 +244,7 @@ class SmbBackend:
             def holder(name: str, within: Deadline) -> LockOwner | None:
                 return self._asker.holder(link, self._place(link, name), within)
 
-            return list(Finder(link, self._root, deadline, holder).find(prefix))
+            return list(Finder(link, self._root, deadline, holder, self._ignores).find(prefix))
 
         return self._repeated(find)
 

@@ -36,11 +36,18 @@ class Finder:
         root: The store's folder below the share, ``/``-separated.
         deadline: Until when.
         holder: Who has a lock by what its file says, asked by the file's name below the root.
+        ignores: Tells which names are ignored.
     """
 
     def __init__(
-        self, link: Link, root: str, deadline: Deadline, holder: Callable[[str, Deadline], LockOwner | None]
+        self,
+        link: Link,
+        root: str,
+        deadline: Deadline,
+        holder: Callable[[str, Deadline], LockOwner | None],
+        ignores: Callable[[str], bool],
     ) -> None:
+        self._ignores = ignores
         self._link = link
         self._root = root
         self._deadline = deadline
@@ -59,7 +66,7 @@ class Finder:
             LinkLost: The connection has ended.
         """
         with suppress(FileNotFoundError):
-            for name, entries in walk(self._link, self._root, folder, Listing(self._deadline)):
+            for name, entries in walk(self._link, self._root, folder, Listing(self._deadline), self._ignores):
                 yield from self._found(name, [entry for entry in entries if _is_text(entry.name)])
 
     def _found(self, folder: str, entries: list[Entry]) -> Iterator[Leftover]:

@@ -12,7 +12,7 @@ from exlab_store_smb.listing import OpenFolder
 from exlab_store_smb.statuses import MISSING, NOT_A_DIRECTORY, translated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from exlab_store_smb.link import Link
     from exlab_store_smb.listing import Entry, Listing
@@ -23,7 +23,9 @@ __all__ = ["walk"]
 _AT_A_TIME: Final = 16
 
 
-def walk(link: Link, root: str, folder: str, listing: Listing) -> Iterator[tuple[str, list[Entry]]]:
+def walk(
+    link: Link, root: str, folder: str, listing: Listing, ignores: Callable[[str], bool]
+) -> Iterator[tuple[str, list[Entry]]]:
     """Lists a folder and those below it, at any depth. Links are not followed, as they may form a circle.
 
     Args:
@@ -31,6 +33,7 @@ def walk(link: Link, root: str, folder: str, listing: Listing) -> Iterator[tuple
         root: The store's folder below the share, ``/``-separated.
         folder: The folder's key, or empty text for the root.
         listing: What all of it may take.
+        ignores: Tells which names are left out; such folders are not entered.
 
     Returns:
         Keys of folders, with what is in each; a folder that goes meanwhile is left out.
@@ -49,7 +52,7 @@ def walk(link: Link, root: str, folder: str, listing: Listing) -> Iterator[tuple
                 under_way.append((name, OpenFolder(link, link.path(root, name), listing)))
             name, opened = under_way.popleft()
             try:
-                entries = list(opened.entries())
+                entries = [entry for entry in opened.entries() if not ignores(entry.name)]
             except SMBOSError as error:
                 if error.ntstatus not in MISSING and error.ntstatus != NOT_A_DIRECTORY:
                     refused = translated(error.ntstatus, "list the folder")

@@ -145,7 +145,11 @@ _URL = "url = 'memory://x'\n"
         (_URL + "username = 3", "username", "expected text, got a number"),
         (_URL + "username = ''", "", "`username` is empty"),
         (_URL + "password = ''", "", "`password` is empty"),
-        (_URL + "pasword = 's3cret'", "pasword", "Expected: url, username, password, require, observers, options."),
+        (
+            _URL + "pasword = 's3cret'",
+            "pasword",
+            "Expected: url, username, password, require, observers, ignore, options.",
+        ),
         (_URL + "password = 3", "password", "expected text, or a table with keyring, env or file, got a number"),
         (_URL + "password = {}", "password", "exactly one of `keyring`, `env` and `file`"),
         (_URL + "password = { env = 'A', file = 'b' }", "password", "exactly one of `keyring`, `env` and `file`"),
