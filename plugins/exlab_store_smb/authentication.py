@@ -133,7 +133,7 @@ def _by_ticket(connection: SmbConnection, options: SmbOptions, ticket: Ticket, l
     try:
         blocking(session.connect, limit)  # a cache that cannot be written to makes it ask the Kerberos server again
     except TimeoutError as error:
-        raise BackendUnavailable("the server did not answer in time", exhausted=True) from error
+        raise smb.SMBConnectionClosed("the server did not answer in time") from error
     except smb.SMBAuthenticationError as error:
         reason = getattr(error.__cause__, "base_error", None) or error
         raise not_taken(reason, ticket.principal, options.host) from error

@@ -44,6 +44,7 @@ from exlab_store_smb.link import LinkLost
 from exlab_store_smb.links import Links
 from exlab_store_smb.listing import Listing
 from exlab_store_smb.locking import Asker, SmbLock, Wish
+from exlab_store_smb.logon import hint_for_sleeping_disks
 from exlab_store_smb.outcome import Attempt, bears_mark, fresh_mark, untouched_since
 from exlab_store_smb.place import Place
 from exlab_store_smb.reading import Reader
@@ -472,7 +473,9 @@ class SmbBackend:
 
     def _probe(self) -> bool:
         """Asks the server what it can do: whether it takes compounds, and flushes directories."""
-        deadline = Deadline(self._timeout)
+        # The first answer about a file may have to wait for the server's disks to wake, as connecting may.
+        options = self._file_system.options
+        deadline = Deadline(max(self._timeout, options.connect_timeout))
         try:
             link = self._links.current(deadline)
             replies = self._ask_root(link, deadline)
@@ -484,9 +487,12 @@ class SmbBackend:
             opened, flushed, room, _ = replies
             if opened.status in MISSING and self._create:
                 return True
-            asked = link.run([messages.open_to_ask(link.path(self._root)), messages.close()], deadline.half())[0]
+            asked = link.run([messages.open_to_ask(link.path(self._root)), messages.close()], deadline)[0]
         except LinkLost as lost:
-            raise _unavailable(lost, exhausted=deadline.over) from lost
+            unavailable = _unavailable(lost, exhausted=deadline.over)
+            if deadline.over:
+                unavailable.hint = hint_for_sleeping_disks(max(self._timeout, options.connect_timeout))
+            raise unavailable from lost
         if asked.status in MISSING:
             raise LocationError("there is no such folder on the share", hint="Create it, or check how it is spelt.")
         if not asked.ok:
@@ -508,7 +514,7 @@ class SmbBackend:
                 messages.query_room(),
                 messages.close(),
             ],
-            deadline.half(),
+            deadline,
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from smbprotocol import exceptions as smb
@@ -11,9 +12,12 @@ from smbprotocol.tree import TreeConnect
 
 from exlab_store import AccessDenied, BackendUnavailable, LocationError, NotSupported, StoreError
 from exlab_store_smb.authentication import authenticate
+from exlab_store_smb.blocking import blocking
 from exlab_store_smb.connection import SmbConnection
 from exlab_store_smb.limits import limits_of
 from exlab_store_smb.link import Link
+from exlab_store_smb.names import NameNotResolved
+from exlab_store_smb.smb1 import speaks_only_smb1
 from exlab_store_smb.statuses import BUSY_SERVER
 
 if TYPE_CHECKING:
@@ -22,7 +26,7 @@ if TYPE_CHECKING:
     from exlab_store_smb.deadline import Deadline
     from exlab_store_smb.options import SmbOptions
 
-__all__ = ["connect"]
+__all__ = ["connect", "hint_for_sleeping_disks"]
 
 
 def connect(options: SmbOptions, share: str, client: uuid.UUID, previous_session: int, deadline: Deadline) -> Link:
@@ -38,8 +42,9 @@ def connect(options: SmbOptions, share: str, client: uuid.UUID, previous_session
     Raises:
         AccessDenied: The server refuses the account or the password, or the account may not use the share.
         LocationError: The server has no such share.
-        NotSupported: What was asked for (encryption, signing) is not in force, or the server's limits are too low.
-        BackendUnavailable: The server cannot be reached, or does not speak SMB 2 or 3.
+        NotSupported: Encryption, signing or Kerberos was asked for and is not in force, the server's limits are too
+            low, or it speaks only SMB 1.
+        BackendUnavailable: The server, a name server or a Kerberos server cannot be reached, or is too slow.
     """
     limit = deadline.within(options.connect_timeout)
     patience = limit.half()
@@ -76,10 +81,9 @@ def _connect(options: SmbOptions, share: str, client: uuid.UUID, previous_sessio
         limits = limits_of(connection)
     except Exception as error:
         connection.end()
-        explained = _explained(error, options, account, share, limit)
-        if explained is error:
+        if isinstance(error, StoreError):
             raise
-        raise explained from error
+        raise _explained(error, connection, options, account, share, limit) from error
     except BaseException:
         connection.end()
         raise
@@ -94,9 +98,9 @@ def _ensure_protected(session: Any, options: SmbOptions) -> None:
         raise NotSupported("the server does not sign the session", hint="Use an account of its own, not a guest's.")
 
 
-def _explained(error: Exception, options: SmbOptions, account: str, share: str, limit: Deadline) -> StoreError:
-    if isinstance(error, StoreError):
-        return error
+def _explained(
+    error: Exception, connection: SmbConnection, options: SmbOptions, account: str, share: str, limit: Deadline
+) -> StoreError:
     if isinstance(error, smb.BadNetworkName):
         return LocationError(f"the server has no share {share!r}", hint="Check how the share's name is spelt.")
     if isinstance(error, smb.AccessDenied) and account:
@@ -115,8 +119,43 @@ def _explained(error: Exception, options: SmbOptions, account: str, share: str, 
             hint="Allow encryption on the server (SMB 3), or leave encrypt out.",
         )
     server = f"{options.host}:{options.port}"
+    if isinstance(error, NameNotResolved):
+        return BackendUnavailable(
+            f"cannot connect to {server}: {text}",
+            exhausted=limit.over,
+            hint="Look at the name servers of this machine, or give the server's address.",
+        )
+    if isinstance(error, smb.SMBException) and limit.over:
+        return BackendUnavailable(
+            f"{server} accepts connections, and has not answered in time",
+            exhausted=True,
+            hint=hint_for_sleeping_disks(options.connect_timeout),
+        )
+    if isinstance(error, smb.SMBException) and connection.dialect is None and _is_of_the_past(options, limit):
+        return NotSupported(
+            f"{server} speaks only SMB 1, which can be forged by anybody on the network",
+            hint="Switch SMB 2 or 3 on there; a server that cannot has to be replaced.",
+        )
     return BackendUnavailable(
         f"cannot connect to {server}: {text}",
         exhausted=limit.over,
         hint="Check the server's name, the port and the network.",
     )
+
+
+def hint_for_sleeping_disks(seconds: float) -> str:
+    """What to do about a server that is there and does not answer.
+
+    Args:
+        seconds: How long it was waited for.
+    """
+    return (
+        "Disks that are asleep take up to a minute to wake: try again, or give a connect_timeout of more than"
+        f" {seconds:g} seconds."
+    )
+
+
+def _is_of_the_past(options: SmbOptions, limit: Deadline) -> bool:
+    with suppress(TimeoutError):
+        return blocking(lambda: speaks_only_smb1(options.host, options.port, limit), limit)
+    return False

@@ -23,7 +23,8 @@ class SmbOptions(msgspec.Struct, frozen=True, kw_only=True):
         require_signing: Refuse a server that does not sign, as guests' sessions cannot be signed.
         auth_protocol: ``negotiate`` takes Kerberos where there is a ticket, otherwise NTLM.
         timeout: Seconds in which an operation comes back, whatever the network does.
-        connect_timeout: Seconds in which a connection must be made.
+        connect_timeout: Seconds in which a connection must be made: the name resolved, a Kerberos server asked, the
+            account let in, the share opened. A server whose disks are asleep may need 60.
         one_round_trip: A document is replaced in one round trip where the share has room. A server goes on to the
             rename even when it could not store the data, so False (two round trips: the rename is asked for when the
             data is known to be there) belongs where a quota limits this account that the share's free space does

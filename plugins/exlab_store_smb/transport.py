@@ -16,6 +16,9 @@ import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from exlab_store_smb.deadline import Deadline
+from exlab_store_smb.names import addresses_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -69,14 +72,14 @@ class DeadlineTcp:
         Raises:
             OSError: None does, within the time, or the name is not known.
         """
-        deadline = time.monotonic() + self.timeout
+        deadline = Deadline(self.timeout)
         failure: OSError = OSError("the server's name has no address")
-        found = socket.getaddrinfo(self.server.strip("[]"), self.port, type=socket.SOCK_STREAM)
+        found = addresses_of(self.server, self.port, deadline)
         for number, (family, kind, protocol, _, address) in enumerate(found):
             candidate = socket.socket(family, kind, protocol)
             try:
                 # One that swallows everything, as IPv6 behind some firewalls, leaves time for those after it.
-                candidate.settimeout(max(0.001, (deadline - time.monotonic()) / (len(found) - number)))
+                candidate.settimeout(max(0.001, deadline.remaining() / (len(found) - number)))
                 candidate.connect(address)
                 self._configure(candidate)
             except OSError as error:
