@@ -36,7 +36,16 @@ from exlab_store.errors import (
 from exlab_store.guarantees import Guarantees, Shortfall
 from exlab_store.hookspecs import hookimpl, hookspec
 from exlab_store.ignored import IGNORED
-from exlab_store.keys import check_key, is_key, is_temporary_name, lock_key, shortened, temporary_name, temporary_writer
+from exlab_store.keys import (
+    check_key,
+    is_key,
+    is_temporary_name,
+    keys_in,
+    lock_key,
+    shortened,
+    temporary_name,
+    temporary_writer,
+)
 from exlab_store.location import Location
 from exlab_store.locks import StoreLock
 from exlab_store.model import ABSENT, ANY, Expectation, HeldLock, Leftover, LockOwner, Snapshot, Version, version_of
@@ -101,6 +110,7 @@ __all__ = [
     "installed_backends",
     "is_key",
     "is_temporary_name",
+    "keys_in",
     "lock_key",
     "open_store",
     "shortened",

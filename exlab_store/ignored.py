@@ -58,7 +58,11 @@ def ignoring(patterns: tuple[str, ...] = IGNORED) -> Callable[[str], bool]:
     names = frozenset(pattern.lower() for pattern in patterns if not pattern.endswith("*"))
     beginnings = tuple(pattern[:-1].lower() for pattern in patterns if pattern.endswith("*"))
 
+    firsts = frozenset(case for pattern in patterns for case in (pattern[0].lower(), pattern[0].upper()))
+
     def ignores(name: str) -> bool:
+        if (first := name[:1]) not in firsts and first.isascii():
+            return False  # half of the time of what follows, and nearly always so
         lower = name.lower()
         return lower in names or lower.startswith(beginnings)
 

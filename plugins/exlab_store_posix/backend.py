@@ -7,6 +7,7 @@ import os
 import stat
 import sys
 from contextlib import suppress
+from itertools import filterfalse
 from typing import TYPE_CHECKING
 
 from exlab_store import (
@@ -29,7 +30,7 @@ from exlab_store import (
     VersionConflict,
     WriteOutcomeUnknown,
     hookimpl,
-    is_key,
+    keys_in,
     lock_key,
     temporary_name,
     version_of,
@@ -43,7 +44,7 @@ from exlab_store_posix.mounts import FileSystem, file_system_of
 from exlab_store_posix.replacing import CREATE, keep_access, make_durable, write_out
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
 __all__ = ["PosixBackend", "open_backend"]
 
@@ -238,7 +239,7 @@ class PosixBackend:
     def list_keys(self, prefix: str) -> list[str]:
         """Walks the directories; links to directories are not followed, as they may form a circle."""
         try:
-            return list(self._walk(prefix))
+            return self._walked(prefix)
         except StoreError:
             raise
         except OSError as error:
@@ -337,21 +338,26 @@ class PosixBackend:
         elif found != expect:
             raise VersionConflict(expected=expect, found=found)
 
-    def _walk(self, folder: str) -> Iterator[str]:
-        try:
-            entries = os.scandir(self._base + folder)
-        except (FileNotFoundError, NotADirectoryError):
-            self._ensure_root()
-            return
-        with entries:
-            for entry in entries:
-                key = f"{folder}/{entry.name}" if folder else entry.name
-                if self._ignores(entry.name) or not is_key(key):
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    yield from self._walk(key)
-                elif entry.is_file():
-                    yield key
+    def _walked(self, prefix: str) -> list[str]:
+        keys: list[str] = []
+        waiting = [prefix]
+        while waiting:
+            folder = waiting.pop()
+            files: list[str] = []
+            folders: list[str] = []
+            try:
+                with os.scandir(self._base + folder) as entries:
+                    for entry in entries:
+                        if entry.is_file():
+                            files.append(entry.name)
+                        elif entry.is_dir(follow_symlinks=False):
+                            folders.append(entry.name)
+            except (FileNotFoundError, NotADirectoryError):
+                self._ensure_root()
+                continue
+            keys += keys_in(folder, [*filterfalse(self._ignores, files)])
+            waiting += keys_in(folder, [*filterfalse(self._ignores, folders)])
+        return keys
 
     def _unlisted(self, error: OSError) -> StoreError:
         """The error that names the folder: one among thousands is hard to find."""

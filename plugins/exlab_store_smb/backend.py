@@ -31,7 +31,7 @@ from exlab_store import (
     VersionConflict,
     WriteOutcomeUnknown,
     hookimpl,
-    is_key,
+    keys_in,
     lock_key,
     version_of,
 )
@@ -225,8 +225,7 @@ class SmbBackend:
             found: list[str] = []
             try:
                 for folder, entries in walk(link, self._root, prefix, Listing(deadline), self._ignores):
-                    above = f"{folder}/" if folder else ""
-                    found += [key for entry in entries if entry.kind == "file" and is_key(key := above + entry.name)]
+                    found += keys_in(folder, [entry.name for entry in entries if entry.kind == "file"])
             except FileNotFoundError as error:
                 if not self._create and (not prefix or not self._exists(link, "", deadline)):
                     raise _root_is_gone() from error

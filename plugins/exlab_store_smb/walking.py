@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from smbprotocol.exceptions import SMBOSError
 
-from exlab_store import is_key
+from exlab_store import keys_in
 from exlab_store_smb.listing import OpenFolder
 from exlab_store_smb.statuses import MISSING, NOT_A_DIRECTORY, translated
 
@@ -62,10 +62,7 @@ def walk(
                     raise FileNotFoundError(name) from error
                 continue
             listing.take(len(name) * len(entries))
-            for entry in entries:
-                below = f"{name}/{entry.name}" if name else entry.name
-                if entry.kind == "directory" and is_key(below):
-                    waiting.append(below)
+            waiting += keys_in(name, [entry.name for entry in entries if entry.kind == "directory"])
             yield name, entries
     finally:
         for _, opened in under_way:

@@ -16,6 +16,7 @@ from exlab_store import (
     check_key,
     is_key,
     is_temporary_name,
+    keys_in,
     lock_key,
     shortened,
     temporary_name,
@@ -119,3 +120,46 @@ def test_the_writer_of_a_temporary_file_is_in_its_name() -> None:
     # Numbered files of other programs are none, or they would be swept.
     for name in ("a.json", "scan.tmp.001", "scan.tmp.0", "scan.tmp.12345678901", "report.tmp.docx", "a.tmp.1.json"):
         assert temporary_writer(name) is None
+
+
+# Many names at a time
+
+
+_PIECES = st.sampled_from(
+    [
+        *"aBé\N{ANGSTROM SIGN}0. /\\:\n\t\x7f\ud800",
+        "con",
+        "NUL",
+        "com1",
+        ".lock",
+        ".LOCK",
+        ".tmp.",
+        ".tmp",
+        "x" * 120,
+        ".json",
+    ]
+)
+_NAMES = st.lists(_PIECES, max_size=4).map("".join)
+
+
+@given(
+    folder=st.sampled_from(["", "a", "2026/11", "ü", "/".join(["x" * 200] * 4)]),
+    names=st.lists(_NAMES | st.sampled_from(["a.json", "b.json"]), max_size=5),
+)
+def test_the_keys_of_a_folder_are_the_names_that_make_keys(folder: str, names: list[str]) -> None:
+    above = f"{folder}/" if folder else ""
+    assert keys_in(folder, names) == [above + name for name in names if is_key(above + name)]
+
+
+@pytest.mark.parametrize(
+    "odd", ["a\nb", "", "é", "CON.json", "a.LOCK", "b.tmp.1", "b.abcdefgh.tmp", "c.", "d ", "x" * 256, "a/b", "\x1f"]
+)
+@pytest.mark.parametrize("place", [0, 1500, 2999])
+def test_one_odd_name_among_thousands_is_judged_as_alone(odd: str, place: int) -> None:
+    names = [f"{number:04d}.json" for number in range(3000)]
+    names[place] = odd
+    assert keys_in("runs", names) == [f"runs/{name}" for name in names if is_key(f"runs/{name}")]
+
+
+def test_nothing_below_a_folder_that_is_no_key_is_a_key() -> None:
+    assert keys_in("a.lock", ["b.json"]) == []
