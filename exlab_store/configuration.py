@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import logging
 import os
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
@@ -26,6 +25,7 @@ from exlab_store.guarantees import ConditionalWrite, Guarantees, LockRelease, Lo
 from exlab_store.ignored import flaw_of_pattern
 from exlab_store.location import Location, redacted
 from exlab_store.secret_sources import SecretSource
+from exlab_store.small_files import read_small_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -44,6 +44,9 @@ __all__ = [
 FILE_NAME: Final = "exlab-store.toml"
 VARIABLE: Final = "EXLAB_STORE_CONFIG"
 _FOLDER: Final = "exlab-store"
+
+# A site of a thousand stores has a tenth of it.
+_LARGEST: Final = 1 << 20
 
 _log = logging.getLogger("exlab_store")
 
@@ -154,7 +157,7 @@ class Configuration(msgspec.Struct, frozen=True):
         text = os.fspath(path)
         try:
             # With or without the mark that some editors put at the beginning.
-            content = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
+            content = tomllib.loads(read_small_file(text, _LARGEST).decode("utf-8-sig"))
         except OSError as error:
             raise ConfigError(
                 f"the configuration cannot be read: {error.strerror}",
@@ -165,8 +168,17 @@ class Configuration(msgspec.Struct, frozen=True):
             raise ConfigError(
                 f"the configuration is not TOML: {error}", location=text, hint="Mend the file at that place."
             ) from None  # the decoder's frames hold the whole text
+        except RecursionError:
+            raise ConfigError(
+                "the configuration is nested too deeply", location=text, hint="Is this the right file?"
+            ) from None
         except ValueError as error:
-            raise ConfigError(f"this cannot be the name of a file: {error}", location=repr(text)) from None
+            if "\0" in text or not _is_encodable(text):
+                raise ConfigError(f"this cannot be the name of a file: {error}", location=repr(text)) from None
+            # Of a number of thousands of digits, the reader of TOML says no more.
+            raise ConfigError(
+                f"the configuration has a value that cannot be read: {error}", location=text, hint="Mend that value."
+            ) from None
         tables = _tables(text, content)
         return cls(
             text,
@@ -189,6 +201,14 @@ class Configuration(msgspec.Struct, frozen=True):
             known = ", ".join(f"@{known}" for known in sorted(self.stores)) or "none"
             raise LocationError(f"{self.path} names no store {name!r}", hint=f"It names {known}.")
         return found
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _tables(path: str, content: Mapping[str, object]) -> dict[str, object]:

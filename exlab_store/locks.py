@@ -106,7 +106,12 @@ def this_process(pid: int) -> tuple[str, str, int]:
         user = getpass.getuser()
     except (OSError, KeyError):
         user = str(os.getuid()) if hasattr(os, "getuid") else "unknown"
-    return platform.node() or "unknown", user, pid
+    return _encodable(platform.node() or "unknown"), _encodable(user), pid
+
+
+def _encodable(text: str) -> str:
+    """A text of the system's as one that can be stored: a login name need not be UTF-8."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 @lru_cache(maxsize=2)
@@ -144,4 +149,6 @@ def new_owner(purpose: str) -> LockOwner:
         first = int.from_bytes(os.urandom(8)) >> 1
         asking = _asking = _Asking(*this_process(os.getpid()), itertools.count(first))
     host, user, pid, numbers = asking
+    if not purpose.isascii():
+        purpose = _encodable(purpose)
     return LockOwner(f"{next(numbers):016x}", host, user, pid, _timestamp(time.time_ns() // 1_000_000_000), purpose)

@@ -102,6 +102,13 @@ class Snapshot:
         return f"Snapshot({len(self._data)} bytes, version={self.version[:12]!r}...)"
 
 
+def _shown(text: str) -> str:
+    # Whoever may write to a lock file chooses what stands in it: it must not be able to drive a terminal.
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+
+
 class LockOwner(msgspec.Struct, frozen=True):
     """Who holds a lock: written into the lock where the backend can, so that a waiter can say whom it waits for.
 
@@ -123,7 +130,8 @@ class LockOwner(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         purpose = f" for {self.purpose!r}" if self.purpose else ""
-        return f"{self.user} on {self.host} (process {self.pid}) since {self.since}{purpose}"
+        user, host, since = _shown(self.user), _shown(self.host), _shown(self.since)
+        return f"{user} on {host} (process {self.pid}) since {since}{purpose}"
 
 
 class Leftover(msgspec.Struct, frozen=True, kw_only=True):

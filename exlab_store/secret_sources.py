@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from exlab_store.errors import ConfigError
+from exlab_store.small_files import read_small_file
 
 __all__ = ["SecretSource"]
 
@@ -87,8 +88,7 @@ def _from_environment(name: str) -> str:
 
 def _from_file(path: str) -> str:
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            text = file.read(_LONGEST + 1)
+        text = read_small_file(path, 4 * _LONGEST).decode("utf-8-sig")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise ConfigError(
