@@ -11,6 +11,7 @@ from smbprotocol.exceptions import SMBOSError
 
 from exlab_store import BackendUnavailable
 from exlab_store_smb import messages
+from exlab_store_smb.backoff import Backoff
 from exlab_store_smb.filetimes import seconds_since_1970
 from exlab_store_smb.link import LinkLost
 
@@ -136,6 +137,10 @@ class OpenFolder:
         """Its entries; see `list_folder`, also for what is raised."""
         link, patience = self._link, self._listing.deadline.half()
         opened, first, second = [link.wait(request, patience) for request in self._requests]
+        backoff = Backoff(patience)
+        while not opened.ok and backoff.asks_again(opened.status):
+            query = messages.query_directory(self._length)
+            opened, first, second = link.run([messages.open_to_list(self._path), query, query], patience)
         if not opened.ok:
             raise SMBOSError(opened.status, self._path)
         file_id = messages.file_id_of(opened)

@@ -21,6 +21,7 @@ import msgspec
 
 from exlab_store import AccessDenied, BackendUnavailable, LockLost, LockOwner, LockTimeout, StoreError
 from exlab_store_smb import messages
+from exlab_store_smb.backoff import Backoff
 from exlab_store_smb.deadline import Deadline
 from exlab_store_smb.link import LinkLost
 from exlab_store_smb.refusals import lock_refused
@@ -274,14 +275,15 @@ class Asker:
     def _attempt(self, link: Link, wish: Wish) -> SmbLock | None:
         """Asks once, and waits on the server; leaves no handle behind where the answer is no."""
         # The record covers byte 0, so that it is refused, like the lock, while somebody else holds that.
-        opened, locked, _ = link.run(
-            [
-                messages.open_lock_file(wish.place.path),
-                messages.lock_byte_0(wait=False),
-                messages.write(0, wish.record),
-            ],
-            self._soon(wish),
-        )
+        compound = [
+            messages.open_lock_file(wish.place.path),
+            messages.lock_byte_0(wait=False),
+            messages.write(0, wish.record),
+        ]
+        opened, locked, _ = link.run(compound, self._soon(wish))
+        backoff = Backoff(wish.deadline)
+        while opened.status == ACCESS_DENIED and backoff.asks_again(opened.status):
+            opened, locked, _ = link.run(compound, self._soon(wish))
         if opened.status in PATH_MISSING:
             self._directories.make(link, wish.place.folder, wish.deadline)
             return self._attempt(link, wish)

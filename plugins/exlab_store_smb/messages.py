@@ -185,8 +185,12 @@ def open_for_deletion(path: str) -> Message:
 
 
 def open_to_delete(path: str) -> Message:
-    """CREATE of a file that goes when it is closed."""
-    return _create(path, _DELETE, CreateDisposition.FILE_OPEN, _FILE | CreateOptions.FILE_DELETE_ON_CLOSE)
+    """CREATE of a file that goes when it is closed; refused while anybody has it open.
+
+    With another handle on it, it would stay until that is closed, and whatever has the name by then would go.
+    """
+    options = _FILE | CreateOptions.FILE_DELETE_ON_CLOSE
+    return _create(path, _DELETE, CreateDisposition.FILE_OPEN, options, _SHARE_NOTHING)
 
 
 def open_to_discard(path: str) -> Message:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from exlab_store import temporary_name
 from exlab_store_smb import messages
+from exlab_store_smb.backoff import Backoff
 from exlab_store_smb.filetimes import filetime
 from exlab_store_smb.statuses import MISSING
 
@@ -120,5 +121,8 @@ def _nearest(link: Link, place: Place, deadline: Deadline) -> tuple[Reply, str]:
 
 
 def _ask(link: Link, name: str, deadline: Deadline) -> Reply:
-    asked, _ = link.run([messages.open_to_ask(name), messages.close()], deadline.half())
-    return asked
+    backoff = Backoff(deadline)
+    while True:
+        asked, _ = link.run([messages.open_to_ask(name), messages.close()], deadline.half())
+        if asked.ok or not backoff.asks_again(asked.status):
+            return asked

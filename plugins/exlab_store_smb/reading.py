@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import time
 from collections import deque
 from contextlib import suppress
 from io import BytesIO
@@ -11,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from exlab_store import BackendUnavailable
 from exlab_store_smb import messages
+from exlab_store_smb.backoff import Backoff
 from exlab_store_smb.link import LinkLost
-from exlab_store_smb.statuses import END_OF_FILE, MISSING, NAME_MISSING, SHARING_VIOLATION, translated
+from exlab_store_smb.statuses import END_OF_FILE, MISSING, NAME_MISSING, translated
 
 if TYPE_CHECKING:
     from exlab_store_smb.deadline import Deadline
@@ -59,7 +58,7 @@ class Reader:
         """
         # A credit pays for 64 KiB whether they are used or not, and a document that has grown a little still fits.
         expected = _rounded_up(self._sizes.get(path, 0) + 1)
-        patience = deadline.half()
+        backoff = Backoff(deadline)
         most = min(_ONE_ANSWER, link.limits.read)
         while expected <= most:
             deadline.ensure_left(_READ)
@@ -68,9 +67,7 @@ class Reader:
             )
             if opened.status == NAME_MISSING:
                 opened, answered = self._look_again(link, path, expected, deadline)
-            if opened.status == SHARING_VIOLATION and not patience.over:
-                # fsspec and smbclient share a file with nobody while they have it open.
-                time.sleep(random.uniform(0.002, 0.02))  # noqa: S311  # no secret
+            if not opened.ok and backoff.asks_again(opened.status):
                 continue
             if not opened.ok:
                 return _missing(opened)
@@ -99,6 +96,9 @@ class Reader:
         for _ in range(LOOKS):
             if opened.status == NAME_MISSING:
                 (opened,) = link.run([messages.open_to_read(path)], deadline.half())
+        backoff = Backoff(deadline)
+        while not opened.ok and backoff.asks_again(opened.status):
+            (opened,) = link.run([messages.open_to_read(path)], deadline.half())
         if not opened.ok:
             return _missing(opened)
         size, file_id = messages.size_of(opened), messages.file_id_of(opened)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from exlab_store import BackendUnavailable, LockLost, StoreError, WriteOutcomeUnknown, temporary_name, version_of
 from exlab_store_smb import messages
+from exlab_store_smb.backoff import Backoff
 from exlab_store_smb.link import LinkLost
 from exlab_store_smb.locking import lock_file_closed
 from exlab_store_smb.proving import prove
@@ -22,6 +23,7 @@ from exlab_store_smb.refusals import marked_read_only
 from exlab_store_smb.statuses import (
     ACCESS_DENIED,
     BUSY_TARGET,
+    DELETE_PENDING,
     FILE_IS_A_DIRECTORY,
     MISSING,
     NAME_COLLISION,
@@ -85,6 +87,9 @@ class Replacer:
             if created.status in PATH_MISSING:
                 self._directories.make(link, place.folder, deadline)
                 created = self._write(link, place, data, deadline, attempt)
+            backoff = Backoff(deadline)
+            while not created.ok and backoff.asks_again(created.status):
+                created = self._write(link, place, data, deadline, attempt)
             if not created.ok:
                 raise not_created(created.status, _WRITE)
         except StoreError:
@@ -110,7 +115,7 @@ class Replacer:
         """
         compound = [messages.open_for_flush(place.path), messages.flush(), messages.close()]
         opened, flushed, _ = link.run(compound, deadline.half())
-        if not flushed.ok and opened.status not in MISSING:
+        if not flushed.ok and (opened.status not in MISSING or opened.status == DELETE_PENDING):
             return False
         return not self._flush or link.run(self._settled(place), deadline.half())[1].ok
 
@@ -161,25 +166,42 @@ class Replacer:
 
         Raises:
             WriteOutcomeUnknown: It is deleted, and the folder could not be flushed.
+            BackendUnavailable: Somebody has it open; nothing is deleted.
             LinkLost: The connection has ended.
         """
-        compound = [messages.open_to_delete(place.path), messages.close(), *self._settled(place)]
-        opened, closed, *settled = self._run_change(link, compound, deadline, attempt, change=0)
-        patience = deadline.half()
-        while not opened.ok:
-            attempt.asked = False  # and refused
-            if opened.status == SHARING_VIOLATION and not patience.over:
-                # fsspec and smbclient share a file with nobody while they have it open.
-                time.sleep(random.uniform(0.002, 0.02))  # noqa: S311  # no secret
-            elif opened.status != NAME_MISSING or not self._is_there(link, place, deadline):
+        backoff = Backoff(deadline)
+        while True:
+            # Its name is free at once, whoever has it open in whatever way, and also if the server is killed next.
+            moving = messages.rename(link.within_share(_temporary(place)))
+            compound = [messages.open_to_delete(place.path), moving, messages.close(), *self._settled(place)]
+            opened, moved, closed, *settled = self._run_change(link, compound, deadline, attempt, change=0)
+            if opened.ok:
                 break
-            opened, closed, *settled = self._run_change(link, compound, deadline, attempt, change=0)
-        if opened.ok and not closed.ok:
+            attempt.asked = False  # and refused
+            if backoff.asks_again(opened.status):
+                continue
+            if opened.status == SHARING_VIOLATION:
+                raise _open_for_too_long()
+            if opened.status != NAME_MISSING or not self._is_there(link, place, deadline):
+                return opened
+        if not closed.ok:
             raise WriteOutcomeUnknown(translated(closed.status, "delete the document").message, intended=None)
-        if opened.ok:
-            self._finish(link, place, None, settled, deadline)
-            _ensure_guarded(attempt, None)
+        if not moved.ok and self._lingers(link, place, deadline):
+            raise WriteOutcomeUnknown(
+                "the document goes when another program that has it open closes it", intended=None
+            )
+        self._finish(link, place, None, settled, deadline)
+        _ensure_guarded(attempt, None)
         return opened
+
+    def _lingers(self, link: Link, place: Place, deadline: Deadline) -> bool:
+        """Whether a deleted document is not gone until the deadline."""
+        patience = deadline.half()
+        while True:
+            asked, _ = link.run([messages.open_to_ask(place.path), messages.close()], deadline.half())
+            if asked.status != DELETE_PENDING or patience.over:
+                return asked.status == DELETE_PENDING
+            time.sleep(min(patience.remaining(), random.uniform(0.002, 0.02)))  # noqa: S311  # no secret
 
     def _is_there(self, link: Link, place: Place, deadline: Deadline) -> bool:
         """Whether a document that was not found is there after all: being replaced, it is overlooked now and then."""
@@ -385,7 +407,11 @@ class Replacer:
             doubt: Until when a document that is marked read-only may be one that somebody has open. A Windows server
                 never replaces what is marked; Samba does, unless somebody has it open.
         """
-        asked, _ = link.run([messages.open_for_deletion(place.path), messages.close()], deadline.half())
+        backoff = Backoff(deadline)
+        while True:
+            asked, _ = link.run([messages.open_for_deletion(place.path), messages.close()], deadline.half())
+            if asked.status != ACCESS_DENIED or not backoff.asks_again(asked.status):
+                break
         refusal = (
             ACCESS_DENIED
             if asked.status == ACCESS_DENIED
@@ -422,12 +448,16 @@ class Replacer:
         if renamed.status == NAME_COLLISION:  # Samba's answer when a folder has the name
             return translated(FILE_IS_A_DIRECTORY, _WRITE)
         if renamed.status in BUSY_TARGET:
-            return BackendUnavailable(
-                "somebody has had the document open for too long",
-                exhausted=True,
-                hint="Find the program that keeps it open; readers of this package hold it for an instant only.",
-            )
+            return _open_for_too_long()
         return not_created(renamed.status, _WRITE)
+
+
+def _open_for_too_long() -> BackendUnavailable:
+    return BackendUnavailable(
+        "somebody has had the document open for too long",
+        exhausted=True,
+        hint="Find the program that keeps it open; readers of this package hold it for an instant only.",
+    )
 
 
 def _temporary(place: Place) -> str:

@@ -208,7 +208,7 @@ def _create(access: int, disposition: int, options: int, share: int, path: str) 
         (messages.open_for_flush("d"), _create(0x100082, 1, 0x40, 7, "d")),
         (messages.open_for_rename("d"), _create(0x110080, 1, 0x40, 7, "d")),
         (messages.open_for_deletion("d"), _create(0x110080, 1, 0, 7, "d")),
-        (messages.open_to_delete("d"), _create(0x110080, 1, 0x1040, 7, "d")),
+        (messages.open_to_delete("d"), _create(0x110080, 1, 0x1040, 0, "d")),
         (messages.open_to_ask("d"), _create(0x100080, 1, 0, 7, "d")),
         (messages.open_directory("d"), _create(0x100082, 1, 1, 7, "d")),
         (messages.open_parent("d"), _create(0x100084, 1, 1, 7, "d")),
