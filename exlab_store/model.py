@@ -147,6 +147,8 @@ class Leftover(msgspec.Struct, frozen=True, kw_only=True):
         held: Of a lock file: whether somebody holds the lock; None if nobody can tell.
         owner: Who holds the lock, where its file says so; with ``held`` None, who may.
         abandoned: Of a temporary file: its writer is gone for certain.
+        excludes: Of a lock file: the accounts and groups that may put documents beside it and cannot lock them, as the
+            file is closed to them; for a person to read, such as ``group users``.
     """
 
     name: str
@@ -157,6 +159,7 @@ class Leftover(msgspec.Struct, frozen=True, kw_only=True):
     held: bool | None = None
     owner: LockOwner | None = None
     abandoned: bool = False
+    excludes: tuple[str, ...] = ()
 
 
 @runtime_checkable

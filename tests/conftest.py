@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,14 @@ def lacking(what: str) -> None:
 def needs_root() -> None:
     if sys.platform == "win32" or os.geteuid() != 0:
         lacking("run the tests as root (sudo) to mount file systems and to change accounts")
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every account may enter; tmp_path is closed to others, and made so again by each test run."""
+    with tempfile.TemporaryDirectory(prefix="exlab-store-open-") as directory:
+        Path(directory).chmod(0o755)
+        yield Path(directory)
 
 
 @pytest.fixture

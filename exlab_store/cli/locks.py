@@ -34,6 +34,7 @@ class _Lock(msgspec.Struct, frozen=True):
     owner: LockOwner | None
     size: int
     modified: float | None
+    excludes: tuple[str, ...] = ()
 
 
 def show_locks(location: str, *, held_only: bool, as_json: bool) -> None:
@@ -52,7 +53,7 @@ def show_locks(location: str, *, held_only: bool, as_json: bool) -> None:
         place = str(store.location)
     shown = [lock for lock in found if lock.held is not False] if held_only else found
     if as_json:
-        locks = [_Lock(lock.name, lock.held, lock.owner, lock.size, lock.modified) for lock in shown]
+        locks = [_Lock(lock.name, lock.held, lock.owner, lock.size, lock.modified, lock.excludes) for lock in shown]
         print_json({"location": place, "locks": locks})
     elif shown:
         show(_table(shown), _summary(found))
@@ -80,7 +81,8 @@ def _table(shown: Sequence[Leftover]) -> Table:
     table.add_column("Held by", overflow="fold")
     for lock in shown:
         state = Text(_STATES[lock.held], style=_STYLES[lock.held])
-        table.add_row(state, Text(one_line(lock.name)), Text(_holder(lock)))
+        closed = f"closed to {', '.join(lock.excludes)}" if lock.excludes else ""
+        table.add_row(state, Text(one_line(lock.name)), Text("\n".join(filter(None, [_holder(lock), closed]))))
     return table
 
 

@@ -115,6 +115,22 @@ def _flaw_of_listing(found: list[Leftover], held: str | None) -> str:
     return ""
 
 
+def _closed_to(locks: list[Leftover]) -> str:
+    """What to do about lock files that keep somebody from locking who may write the documents."""
+    if not locks:
+        return ""
+    who = ", ".join(dict.fromkeys(name for lock in locks for name in lock.excludes))
+    return (
+        f"Give {_named(locks)} the owner, the group and the read and write rights of the folder: {who} may put "
+        "documents there and cannot lock them."
+    )
+
+
+def _named(locks: list[Leftover]) -> str:
+    first = locks[0].name
+    return first if len(locks) == 1 else f"{first} and {len(locks) - 1} more lock files"
+
+
 def _is_old(modified: float | None) -> bool:
     return modified is not None and modified < time.time() - _DAY
 
@@ -125,10 +141,12 @@ def _judged(found: list[Leftover], keys: list[str]) -> Observation:
     corrupt = [key for key in keys if ".corrupt-" in key.rpartition("/")[2]]
     doctors = {key.split("/")[0] for key in keys if key.startswith(FOLDER)}
     held = sum(each.held is True for each in locks)
+    closed = [each for each in locks if each.excludes]
     advice = [
         text
         for text, wanted in (
             ("`exlab-store sweep` removes temporary files of writers that are gone.", old),
+            (_closed_to(closed), closed),
             ("See what is in the corrupt copies, and delete them when nobody needs them.", corrupt),
             (f"Delete {', '.join(sorted(doctors))}, unless another doctor is at work there now.", doctors),
         )

@@ -21,6 +21,7 @@ from exlab_store import (
     LockLost,
     LockOwner,
     LockTimeout,
+    NotSupported,
     Snapshot,
     Version,
     VersionConflict,
@@ -55,8 +56,11 @@ def open_backend(location: Location, options: Mapping[str, object]) -> MemoryBac
         options: None are known.
 
     Raises:
-        LocationError: There is an option, a user or a port, or a folder without a name.
+        NotSupported: A mode is asked for.
+        LocationError: There is another option, a user or a port, or a folder without a name.
     """
+    if "mode" in options:
+        raise NotSupported("documents in memory have no permissions, and mode was given", hint="Leave mode out.")
     if options:
         raise LocationError(f"memory: has no option {', '.join(map(repr, options))}")
     if location.username is not None or location.port is not None:

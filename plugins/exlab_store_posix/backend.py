@@ -24,6 +24,7 @@ from exlab_store import (
     Location,
     LocationError,
     LockOwner,
+    NotSupported,
     Snapshot,
     StoreError,
     Version,
@@ -35,13 +36,14 @@ from exlab_store import (
     temporary_name,
     version_of,
 )
+from exlab_store_posix.access import PRIVATE, give_mode, keep_access, replaced_by
 from exlab_store_posix.copying import copy_file
 from exlab_store_posix.directories import Directories
 from exlab_store_posix.faults import did_not_happen, translated
 from exlab_store_posix.leftovers import Finder, remove_temporary
 from exlab_store_posix.locking import take_lock
 from exlab_store_posix.mounts import FileSystem, file_system_of
-from exlab_store_posix.replacing import CREATE, keep_access, make_durable, write_out
+from exlab_store_posix.replacing import CREATE, make_durable, write_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -63,17 +65,20 @@ def open_backend(location: Location, options: Mapping[str, object]) -> PosixBack
     Args:
         location: Scheme ``file``, no server but ``localhost``. The directory must exist, unless
             ``location.create`` is set.
-        options: None are known.
+        options: ``mode``, the permission bits of every document that is written, such as ``0o600``.
 
     Raises:
-        LocationError: There is an option or a server, or the directory is missing or is none.
+        LocationError: There is another option or a server, or the directory is missing or is none.
+        NotSupported: A mode is asked for on a system that has no permission bits.
         AccessDenied: The directory may not be entered.
     """
-    if options:
+    unknown = [name for name in options if name != "mode"]
+    if unknown:
         raise LocationError(
-            f"a local directory has no option {', '.join(map(repr, options))}",
+            f"a local directory has no option {', '.join(map(repr, unknown))}",
             hint="Options such as user and password are for network protocols.",
         )
+    documents_mode = _checked_mode(options.get("mode"))
     if location.host not in {"", "localhost"} or location.username is not None or location.port is not None:
         raise LocationError("a file: URL names no server", hint="Write file:///path; for a share use its own scheme.")
     root = location.path[1:] if os.name == "nt" else location.path
@@ -95,7 +100,20 @@ def open_backend(location: Location, options: Mapping[str, object]) -> PosixBack
     else:
         if not stat.S_ISDIR(mode):
             raise LocationError("the location is not a directory", hint="Give the directory that holds the documents.")
-    return PosixBackend(root, create=location.create, ignores=location.ignores)
+    return PosixBackend(root, create=location.create, ignores=location.ignores, mode=documents_mode)
+
+
+def _checked_mode(mode: object) -> int | None:
+    if mode is None:
+        return None
+    if os.name == "nt":
+        raise NotSupported("this system has no permission bits, and mode was given", hint="Leave mode out.")
+    if type(mode) is not int or mode & ~0o777 or mode & PRIVATE != PRIVATE:
+        raise LocationError(
+            "`mode` must be permission bits that let the owner read and write",
+            hint="Write it as an octal number: 0o600 for the owner alone, 0o640 for a group that reads.",
+        )
+    return mode
 
 
 def _guarantees(kind: FileSystem) -> Guarantees:
@@ -127,11 +145,21 @@ class PosixBackend:
         root: The directory, an absolute path.
         create: The directory may be missing; the first write makes it.
         ignores: Tells which names are ignored.
+        mode: Permission bits of every document that is written; None for those of the document that is replaced, and
+            0666 without the umask for a new one.
     """
 
-    def __init__(self, root: str, *, create: bool = False, ignores: Callable[[str], bool] = _nothing) -> None:
+    def __init__(
+        self,
+        root: str,
+        *,
+        create: bool = False,
+        ignores: Callable[[str], bool] = _nothing,
+        mode: int | None = None,
+    ) -> None:
         self._ignores = ignores
         self._create = create
+        self._mode = mode
         self._base = root.rstrip("/") + "/"
         existing = _existing(root)
         kind = file_system_of(existing)
@@ -178,15 +206,20 @@ class PosixBackend:
         parent = -1
         replaced = False
         try:
-            # 0666, not mkstemp's 0600: other accounts of the share must be able to read the document.
+            old = replaced_by(target)
+            # 0666, not mkstemp's 0600: other accounts of the share must be able to read a new document.
+            born = 0o666 if old is None and self._mode is None else PRIVATE
             try:
-                file = os.open(temporary, CREATE, 0o666)
+                file = os.open(temporary, CREATE, born)
             except FileNotFoundError:
                 self._directories.make(directory)
-                file = os.open(temporary, CREATE, 0o666)
+                file = os.open(temporary, CREATE, born)
             try:
                 try:
-                    keep_access(file, target)
+                    if self._mode is not None:
+                        give_mode(file, old, self._mode)
+                    elif old is not None:
+                        keep_access(file, target, old)
                     write_out(file, data)
                     # The rest is done while the disk works. A directory that cannot be opened refuses the write here,
                     # before anything has happened.

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from exlab_store import VersionConflict, WriteOutcomeUnknown, temporary_name, version_of
+from exlab_store_posix.access import PRIVATE, keep_access
 from exlab_store_posix.replacing import CREATE, make_durable, write_out
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ _READ = (
     | getattr(os, "O_NONBLOCK", 0)  # a FIFO in the document's place must not hold up the writer
     | getattr(os, "O_BINARY", 0)
 )
-_ACL = "system.posix_acl_access"
 
 
 def copy_file(document: str, copy: str, data: bytes, directories: Directories) -> bool:
@@ -58,17 +58,22 @@ def copy_file(document: str, copy: str, data: bytes, directories: Directories) -
         status = os.fstat(source)
         if not stat.S_ISREG(status.st_mode) or status.st_size != len(data) or _content(source, len(data)) != data:
             raise VersionConflict(expected=version_of(data))
-        mode = _mode_of(source, status)
+        _write(copy, source, status, data, directories)
     finally:
         os.close(source)
+    return True
+
+
+def _write(copy: str, source: int, status: os.stat_result, data: bytes, directories: Directories) -> None:
     folder, _, name = copy.rpartition("/")
     temporary = f"{folder}/{temporary_name(name)}"
     parent = directories.open(folder)
     renamed = False
     try:
-        file = os.open(temporary, CREATE, 0o600)
+        file = os.open(temporary, CREATE, PRIVATE)
         try:
-            _give_access(file, status, mode)
+            if os.name != "nt":
+                keep_access(file, source, status)
             write_out(file, data)
             make_durable(file)
         finally:
@@ -88,7 +93,6 @@ def copy_file(document: str, copy: str, data: bytes, directories: Directories) -
                 os.unlink(temporary)
         if parent >= 0:
             os.close(parent)
-    return True
 
 
 def _content(descriptor: int, size: int) -> bytes:
@@ -97,43 +101,3 @@ def _content(descriptor: int, size: int) -> bytes:
         parts.append(part)
         size -= len(part)
     return b"".join(parts)
-
-
-def _mode_of(descriptor: int, status: os.stat_result) -> int:
-    """The document's mode; of one with an access control list, what its owner may do.
-
-    The group bits of such a file are the list's mask: they would give the group what the list may deny it.
-    """
-    mode = status.st_mode & 0o777
-    return mode & 0o700 if _has_list(descriptor) else mode
-
-
-def _has_list(descriptor: int) -> bool:
-    if not hasattr(os, "getxattr"):
-        return False
-    try:
-        os.getxattr(descriptor, _ACL)
-    except OSError as error:
-        return error.errno not in {errno.ENODATA, errno.ENOTSUP}
-    return True
-
-
-def _give_access(descriptor: int, old: os.stat_result, mode: int) -> None:
-    """Gives a new file of mode 0600 the document's owner, group and mode, as far as that grants nobody more."""
-    if os.name == "nt":
-        return
-    if hasattr(os, "removexattr"):
-        with suppress(OSError):  # from the folder's default list: whom that names, the document's mode may not
-            os.removexattr(descriptor, _ACL)
-    new = os.fstat(descriptor)
-    if old.st_gid != new.st_gid:
-        try:
-            os.fchown(descriptor, -1, old.st_gid)
-        except OSError:
-            # Another group and the others: whoever is in either gets what both had.
-            common = mode >> 3 & mode & 0o7
-            mode = mode & 0o700 | common << 3 | common
-    if old.st_uid != new.st_uid:
-        with suppress(OSError):  # only root may give files away; this account has read the document
-            os.fchown(descriptor, old.st_uid, -1)
-    os.fchmod(descriptor, mode)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from exlab_store import AccessDenied, BackendUnavailable, InvalidKey, StorageFull, StoreError
+from exlab_store import AccessDenied, BackendUnavailable, InvalidKey, NotSupported, StorageFull, StoreError
 
 __all__ = ["did_not_happen", "translated"]
 
@@ -15,6 +15,9 @@ _DENIED = {
     errno.ELOOP: "A symbolic link stands where the store keeps its own file, and it is not followed: remove it.",
     errno.EEXIST: "Something stands where the store makes its temporary file, and it is not overwritten: remove it.",
     errno.ETXTBSY: "The file is in use as a program.",
+    errno.EBUSY: "The file is mounted or in use by the system, as a single file that is mounted into a container: "
+    "mount its folder instead.",
+    errno.EOVERFLOW: "This account has no number on that file system, as in a user namespace: run it under another.",
 }
 _FULL = {
     errno.ENOSPC: "Free some space; the stored document is as it was.",
@@ -30,8 +33,11 @@ _NAME = {
     errno.ENXIO: "The key names a pipe or a socket; choose another for the document.",
 }
 
+# The system call makes no sense to this file system, today and tomorrow.
+_NOT_SUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENODEV}
+
 # After one of these from rename(2) or unlink(2), the operation did certainly not happen.
-_DEFINITE = {*_DENIED, *_FULL, *_NAME, errno.ENOENT, errno.EXDEV, errno.EBUSY, errno.EINVAL, errno.ENOMEM}
+_DEFINITE = {*_DENIED, *_FULL, *_NAME, *_NOT_SUPPORTED, errno.ENOENT, errno.EXDEV, errno.ENOMEM}
 
 
 def did_not_happen(error: OSError) -> bool:
@@ -51,7 +57,8 @@ def translated(error: OSError, action: str) -> StoreError:
         action: What was tried, a verb with its object: "write the document".
 
     Returns:
-        `AccessDenied`, `StorageFull`, `InvalidKey`, or for everything else `BackendUnavailable`.
+        `AccessDenied`, `StorageFull`, `InvalidKey`, `NotSupported`, or for everything else `BackendUnavailable`, which
+        is temporary and repeated.
     """
     number = error.errno
     message = f"cannot {action}: {error.strerror or error}"
@@ -61,6 +68,10 @@ def translated(error: OSError, action: str) -> StoreError:
         return StorageFull(message, errno=number, hint=_FULL[number])
     if number in _NAME:
         return InvalidKey(message, hint=_NAME[number])
+    if number in _NOT_SUPPORTED:
+        return NotSupported(
+            message, hint="The file system or the kernel does not offer this: keep the store elsewhere."
+        )
     return BackendUnavailable(
         message, errno=number, hint="Look at the file system and its server; trying again may succeed."
     )

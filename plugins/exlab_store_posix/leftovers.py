@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from exlab_store import InvalidKey, Leftover, is_key, is_temporary_name, temporary_writer
 from exlab_store_posix.holding import KernelLocks
+from exlab_store_posix.lock_file import excluded_from
 from exlab_store_posix.locking import read_owner
 from exlab_store_posix.processes import Processes
 
@@ -111,6 +112,7 @@ class Finder:
             age=_age(status, kind),
             held=held,
             owner=None if held is False else read_owner(path),
+            excludes=tuple(excluded_from(path)),
         )
 
 

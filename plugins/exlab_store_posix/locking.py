@@ -15,13 +15,14 @@ import stat
 import struct
 import sys
 import time
-from contextlib import suppress
+from enum import Enum
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import msgspec
 from filelock import lock_descriptor, unlock_descriptor
 
 from exlab_store import AccessDenied, BackendUnavailable, LockLost, LockOwner, LockTimeout
+from exlab_store_posix.lock_file import OPEN, REMOVE, SMALLEST_PAGE, is_database, open_lock_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,15 +31,6 @@ if TYPE_CHECKING:
     from exlab_store_posix.mounts import FileSystem
 
 __all__ = ["FileLock", "read_owner", "take_lock"]
-
-_OPEN = (
-    os.O_RDWR
-    | getattr(os, "O_NOFOLLOW", 0)
-    | getattr(os, "O_CLOEXEC", 0)
-    # Neither a FIFO nor a lease that somebody planted may hold up the open.
-    | getattr(os, "O_NONBLOCK", 0)
-    | getattr(os, "O_BINARY", 0)
-)
 
 # Waiting: at first between 0.2 and 0.02 ms from one attempt (5 us) to the next, and the 0.05 ms that Linux adds to any
 # sleep; then more slowly. Whoever has waited longer asks more often, so that the lock is rarely free and nobody is
@@ -56,8 +48,6 @@ _NETWORK_POLL = 0.02
 _RECORD_AT = 1
 _RECORD_SIZE = 4096
 _VOID = b"-"
-
-_REMOVE = "Remove what stands at the name of the document with .lock behind it, and find out who put it there."
 
 if sys.platform == "linux":
     import fcntl
@@ -103,6 +93,17 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_abandon_in_child)
 
 
+class Record(Enum):
+    """What becomes of the owner's record when the lock is released."""
+
+    NONE = 0
+    """There is none: the file is a database of another program."""
+    KEPT = 1
+    """It is voided in place."""
+    TEMPORARY = 2
+    """It goes: the file was empty, and to programs that keep a database under this name only an empty one is one."""
+
+
 class FileLock:
     """A held lock. `take_lock` makes one.
 
@@ -113,12 +114,20 @@ class FileLock:
         descriptor: Of the lock file; closed by `release`.
         status: Of the lock file.
         byte_0: Whether the open file description lock was taken too.
+        record: What becomes of the owner's record.
     """
 
-    __slots__ = ("_byte_0", "_descriptor", "_path", "_status", "key", "owner")
+    __slots__ = ("_byte_0", "_descriptor", "_path", "_record", "_status", "key", "owner")
 
     def __init__(
-        self, key: str, owner: LockOwner, path: str, descriptor: int, status: os.stat_result, byte_0: bool
+        self,
+        key: str,
+        owner: LockOwner,
+        path: str,
+        descriptor: int,
+        status: os.stat_result,
+        byte_0: bool,
+        record: Record,
     ) -> None:
         self.key = key
         self.owner = owner
@@ -126,6 +135,7 @@ class FileLock:
         self._descriptor = descriptor
         self._status = status
         self._byte_0 = byte_0
+        self._record = record
         _held.add(self)
 
     def ensure_held(self) -> None:
@@ -156,7 +166,10 @@ class FileLock:
         _held.discard(self)
         try:
             # Closing alone would leave the locks to whoever has inherited the descriptor.
-            _pwrite(descriptor, _VOID, _RECORD_AT)
+            if self._record is Record.KEPT:
+                _pwrite(descriptor, _VOID, _RECORD_AT)
+            elif self._record is Record.TEMPORARY:
+                os.ftruncate(descriptor, 0)
             if self._byte_0:
                 _record_lock(descriptor, _SET, _FREE_BYTE_0)
             unlock_descriptor(descriptor)
@@ -207,9 +220,9 @@ def take_lock(
     patience: _Patience | None = None
     while True:
         try:
-            descriptor = os.open(path, _OPEN)
+            descriptor, made = os.open(path, OPEN), False
         except OSError:
-            descriptor = _open(path)
+            descriptor, made = open_lock_file(path)
         try:
             status = os.fstat(descriptor)
             if status.st_nlink > 1 or not stat.S_ISREG(status.st_mode):
@@ -220,15 +233,22 @@ def take_lock(
                 patience = patience or _Patience(path, timeout, cancelled, network=kind.is_remote)
                 patience.pause()
             if patience is None or _stands_at(path, status if byte_0 else os.fstat(descriptor)):
-                try:
-                    _pwrite(descriptor, b"\n%b\n" % _encode(owner), 0)
-                except OSError:
-                    pass  # a hint for those who wait; a full disk must not keep anybody from locking
-                return FileLock(key, owner, path, descriptor, status, byte_0)
+                record = _write_record(descriptor, owner, status.st_size, made=made)
+                return FileLock(key, owner, path, descriptor, status, byte_0, record)
         except BaseException:
             os.close(descriptor)
             raise
         os.close(descriptor)  # the file was taken away while we waited: it guards nothing any more
+
+
+def _write_record(descriptor: int, owner: LockOwner, size: int, *, made: bool) -> Record:
+    if not made and (size == 0 or size >= SMALLEST_PAGE) and is_database(descriptor, size):
+        return Record.NONE
+    try:
+        _pwrite(descriptor, b"\n%b\n" % _encode(owner), 0)
+    except OSError:
+        pass  # a hint for those who wait; a full disk must not keep anybody from locking
+    return Record.KEPT if made or size else Record.TEMPORARY
 
 
 def _stands_at(path: str, status: os.stat_result) -> bool:
@@ -243,8 +263,8 @@ def _stands_at(path: str, status: os.stat_result) -> bool:
 def _refuse_what_is_no_lock_file(status: os.stat_result) -> NoReturn:
     # The owner record would be written into a document that somebody has linked here, or into a device.
     if stat.S_ISREG(status.st_mode):
-        raise AccessDenied("the lock file is a file of another name too (a hard link)", hint=_REMOVE)
-    raise AccessDenied("what stands at the lock's name is not a file", hint=_REMOVE)
+        raise AccessDenied("the lock file is a file of another name too (a hard link)", hint=REMOVE)
+    raise AccessDenied("what stands at the lock's name is not a file", hint=REMOVE)
 
 
 class _Patience:
@@ -277,36 +297,6 @@ def _poll_after(waited: float) -> float:
     return _CALM_POLL if waited < _PATIENT_AFTER else _PATIENT_POLL
 
 
-def _open(path: str) -> int:
-    # The file is there but for the first time. Asking for O_CREAT at once would be refused in a sticky directory
-    # when the file is another account's (sysctl fs.protected_regular).
-    for _ in range(100):
-        try:
-            return os.open(path, _OPEN)
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            if error.errno in (errno.EISDIR, errno.ENXIO):
-                raise AccessDenied(
-                    "what stands at the lock's name is not a file", errno=error.errno, hint=_REMOVE
-                ) from error
-            raise
-        try:
-            descriptor = os.open(path, _OPEN | os.O_CREAT | os.O_EXCL, 0o666)
-        except FileExistsError:
-            continue
-        _open_to_all_who_may_write(descriptor, path)
-        return descriptor
-    raise BackendUnavailable("the lock file appears and vanishes", hint="Find out what deletes lock files.")
-
-
-def _open_to_all_who_may_write(descriptor: int, path: str) -> None:
-    # Who may put documents into the directory has to be able to lock them, whatever the maker's umask is.
-    if os.name != "nt":
-        with suppress(OSError):
-            os.fchmod(descriptor, os.stat(os.path.dirname(path)).st_mode & 0o666)
-
-
 def _locked(descriptor: int) -> bool:
     """Takes both locks or none."""
     if not lock_descriptor(descriptor, blocking=False):
@@ -328,7 +318,7 @@ def read_owner(path: str) -> LockOwner | None:
         path: The lock file.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | (_OPEN & ~os.O_RDWR))
+        descriptor = os.open(path, os.O_RDONLY | (OPEN & ~os.O_RDWR))
     except OSError:
         return None
     try:

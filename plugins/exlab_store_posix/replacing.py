@@ -7,15 +7,13 @@ the directory, about two of three cuts lose the last acknowledged write; writing
 from __future__ import annotations
 
 import os
-import stat
 import sys
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["CREATE", "keep_access", "make_durable", "write_out"]
+__all__ = ["CREATE", "make_durable", "write_out"]
 
 CREATE = (
     os.O_WRONLY
@@ -41,33 +39,6 @@ _ADVISES = hasattr(os, "posix_fadvise")
 
 # After every wait for the disk, the processor's caches are cold, and then a Python function costs 3 us: so there are
 # few of them on this path.
-
-
-def keep_access(descriptor: int, target: str) -> None:
-    """Gives a new file the mode, owner and group of the document that it will replace, as far as is allowed.
-
-    Args:
-        descriptor: Of the new file, which is empty yet: nobody is to read what the document's mode hides.
-        target: The document; if there is none, or no file, nothing is done.
-
-    Raises:
-        OSError: From fstat, fchown or fchmod.
-    """
-    try:
-        old = os.lstat(target)
-    except OSError:  # there is none, or the rename will say what is wrong with it
-        return
-    if not stat.S_ISREG(old.st_mode) or os.name == "nt":
-        return
-    new = os.fstat(descriptor)
-    if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
-        # Only root may give files away, and others only to a group of theirs: as much as is allowed.
-        with suppress(PermissionError):
-            os.fchown(descriptor, -1, old.st_gid)
-        with suppress(PermissionError):
-            os.fchown(descriptor, old.st_uid, -1)
-    if stat.S_IMODE(old.st_mode) != stat.S_IMODE(new.st_mode):
-        os.fchmod(descriptor, old.st_mode & 0o777)
 
 
 def write_out(descriptor: int, data: bytes) -> None:

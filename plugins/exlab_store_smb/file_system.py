@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from fsspec.implementations.smb import SMBFileSystem
 
-from exlab_store import LocationError
+from exlab_store import LocationError, NotSupported
 from exlab_store_smb.deadline import Deadline
 from exlab_store_smb.listing import Listing, list_folder
 from exlab_store_smb.options import SmbOptions
@@ -50,6 +50,11 @@ class SmbFileSystem(SMBFileSystem):  # type: ignore[misc]
     cachable = False  # fsspec would keep it, with its password, for the life of the process
 
     def __init__(self, host: str = "", **kwargs: Any) -> None:
+        if "mode" in kwargs:
+            raise NotSupported(
+                "the server chooses the permissions of documents, and mode was given",
+                hint="Leave mode out, and have the share set them: Samba's 'create mask', say.",
+            )
         unknown = sorted(set(kwargs) - _OWN - _OF_FSSPEC)
         if unknown:
             raise LocationError(
