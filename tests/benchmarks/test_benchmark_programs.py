@@ -67,6 +67,13 @@ def test_the_comparison_runs_and_says_who_is_left_out_and_whose_writes_survive(t
     assert _run("peers.py", "--load", tmp_path / "r.json") == said
 
 
+def test_lists_and_many_reads_are_measured_beside_the_bare_exchanges() -> None:
+    rows = [line for line in _run("many.py", "--quick").splitlines() if line.startswith("| list") or " read " in line]
+    assert "| list a local folder of 2,000 |" in rows[0]
+    if shutil.which("smbd", path=f"{os.environ['PATH']}:/usr/sbin") is not None:
+        assert [row.split("|")[1].split()[0] for row in rows] == ["list", "list", "read"]
+
+
 def test_a_short_run_judges_nothing_and_a_strict_one_says_so(tmp_path: Path) -> None:
     result = _ran("run.py", *BRIEFLY, "--strict", ".", cwd=tmp_path)
     assert result.returncode == 1
