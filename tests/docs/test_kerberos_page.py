@@ -38,7 +38,7 @@ def site(running: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 
 def test_the_program_of_the_section_runs_with_a_ticket(site: Site) -> None:
-    (program,) = re.findall(r"^```\{code-block\} python\n:caption: [^\n]*\n(.*?)\n```$", SECTION, re.DOTALL | re.M)
+    (program,) = re.findall(r"\n```\{code-block\} python\n:caption: [^\n]*\n(.*?)\n```\n", SECTION, re.DOTALL)
     site.realm.log_in()
     exec(program.replace("smb://nas01/lab", site.url()), {})
     assert (site.server.root / "exlab" / "a.json").read_bytes() == b"{}"
