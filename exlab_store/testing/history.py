@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ABSENT_VALUE", "Entry", "Kind", "Operation", "Recorder", "Violation", "check"]
 
-Kind: TypeAlias = Literal["read", "write", "cas"]
+Kind: TypeAlias = Literal["read", "write", "cas", "delete"]
+
+_WRITERS = frozenset({"write", "cas"})
 
 ABSENT_VALUE = None
 """The state of a document that does not exist."""
@@ -38,14 +40,14 @@ class Operation(msgspec.Struct, frozen=True):
     Attributes:
         client: Who; a client does one thing at a time.
         kind: ``read`` gives ``found``; ``write`` sets ``new`` whatever is there; ``cas`` sets ``new`` where
-            ``expected`` is there, and has failed otherwise. An update under a lock is a ``cas`` from what it read to
-            what it wrote.
+            ``expected`` is there, and has failed otherwise; ``delete`` takes away what is there, and has failed where
+            there was nothing. An update under a lock is a ``cas`` from what it read to what it wrote.
         called: When it began.
         returned: When it ended; None if its outcome is unknown.
         found: What a read gave.
         expected: What a ``cas`` was to replace.
         new: What a ``write`` or a ``cas`` wrote.
-        succeeded: False for a ``cas`` that was refused.
+        succeeded: False for a ``cas`` that was refused, and for a ``delete`` that found nothing.
     """
 
     client: str
@@ -114,8 +116,9 @@ class Recorder:
             new: See `Operation`; may be set in the block.
 
         Yields:
-            The entry: set ``found`` of a read, ``succeeded = False`` of a refused ``cas``, and ``known = False``
-            where the outcome is unknown. A block that raises records nothing: say in it what is known.
+            The entry: set ``found`` of a read, ``succeeded = False`` of a refused ``cas`` or ``delete``, and
+            ``known = False`` where the outcome is unknown. A block that raises records nothing: say in it what is
+            known.
         """
         entry = Entry(expected, new)
         called = time.monotonic_ns()
@@ -162,8 +165,9 @@ def check(operations: Iterable[Operation], *, initial: str | None = ABSENT_VALUE
         return _Search(history, initial).run()
     if _Search(history, initial).run() is None:
         return None
-    # A write that nobody saw can only be why a cas was refused. Granting every such excuse accepts too much, so what
-    # it does not save is a violation; only the rare rest needs the search that tries each at every moment.
+    # A write that nobody saw can only be why a cas was refused, or what a delete took away. Granting every such excuse
+    # accepts too much, so what it does not save is a violation; only the rare rest needs the search that tries each at
+    # every moment.
     violation = _Search(history, initial, excuse_after=min(phantom.called for phantom in phantoms)).run()
     return violation or _Search(history + phantoms, initial).run()
 
@@ -172,18 +176,20 @@ def _bounded(operations: list[Operation]) -> tuple[list[Operation], list[Operati
     """The history with as few unknown outcomes as can be, and apart from it the writes that nobody saw.
 
     Each unknown outcome doubles the work in the worst case. A read without an outcome says nothing. A value that one
-    operation alone writes and that somebody saw was written, and before the one who saw it returned.
+    operation alone writes and that somebody saw was written, and before the one who saw it returned. A deletion writes
+    what several may write: nothing.
     """
-    writers = Counter(operation.new for operation in operations if operation.kind != "read")
+    writers = Counter(operation.new for operation in operations if operation.kind in _WRITERS)
     seen: dict[str | None, int] = {}
     for operation in operations:
-        if operation.returned is not None and operation.succeeded and operation.kind != "write":
+        if operation.returned is not None and operation.succeeded and operation.kind in {"read", "cas"}:
             value = operation.found if operation.kind == "read" else operation.expected
             seen[value] = min(seen.get(value, operation.returned), operation.returned)
     history: list[Operation] = []
     phantoms: list[Operation] = []
     for operation in operations:
-        if operation.returned is not None or (operation.kind != "read" and writers[operation.new] > 1):
+        ambiguous = operation.kind == "delete" or (operation.kind != "read" and writers[operation.new] > 1)
+        if operation.returned is not None or ambiguous:
             history.append(operation)
         elif operation.kind != "read" and operation.new in seen:
             history.append(msgspec.structs.replace(operation, returned=seen[operation.new]))
@@ -240,9 +246,14 @@ class _Search:
             return state, operation.found == state
         if operation.kind == "write":
             return operation.new, True
+        excused = self._excuse_after is not None and (operation.returned or 0) >= self._excuse_after
+        if operation.kind == "delete":
+            if operation.returned is None or operation.succeeded:
+                there = state is not ABSENT_VALUE or operation.returned is None
+                return ABSENT_VALUE, there or excused
+            return state, state is ABSENT_VALUE
         if operation.succeeded:
             return operation.new, operation.expected == state
-        excused = self._excuse_after is not None and (operation.returned or 0) >= self._excuse_after
         return state, operation.expected != state or excused
 
     def _violation(self) -> Violation:

@@ -107,18 +107,62 @@ def _honest(count: int, seed: int) -> list[Operation]:
     for number, (_, called, ended, client) in enumerate(sorted(effects)):
         begin, end = int(called * 1e6), int(ended * 1e6)
         returned = None if chance.random() < 0.01 else end
-        kind = chance.choice(["read", "write", "swap", "refused"])
+        kind = chance.choice(["read", "write", "swap", "refused", "delete"])
         if kind == "read":
             operations.append(_read(begin, end, state, client))
         elif kind == "write":
             operations.append(_write(begin, returned, f"v{number}", client))
             state = f"v{number}"
+        elif kind == "delete":
+            operations.append(Operation(client, "delete", begin, end, succeeded=state is not None))
+            state = None
         elif kind == "swap":
             operations.append(Operation(client, "cas", begin, returned, expected=state, new=f"v{number}"))
             state = f"v{number}"
         else:
             operations.append(Operation(client, "cas", begin, end, expected="other", new=f"v{number}", succeeded=False))
     return operations
+
+
+def _delete(called: int, returned: int | None, *, done: bool = True) -> Operation:
+    return Operation("d", "delete", called, returned, succeeded=done)
+
+
+def test_a_deletion_takes_away_what_was_there() -> None:
+    assert check([_write(0, 1, "a"), _delete(2, 3), _read(4, 5, None), _delete(6, 7, done=False)]) is None
+
+
+def test_a_deletion_of_what_is_not_there_is_found() -> None:
+    assert check([_write(0, 1, "a"), _delete(2, 3), _delete(4, 5)]) is not None
+
+
+def test_a_deletion_that_overlooks_a_document_is_found() -> None:
+    assert check([_write(0, 1, "a"), _delete(2, 3, done=False)]) is not None
+
+
+def test_a_deleted_document_that_is_back_is_found() -> None:
+    assert check([_write(0, 1, "a"), _delete(2, 3), _read(4, 5, "a")]) is not None
+
+
+def test_a_write_that_goes_with_the_document_before_it_is_found() -> None:
+    """The pending deletion of one document takes the next one."""
+    assert check([_write(0, 1, "a"), _delete(2, 3), _write(4, 5, "b"), _read(6, 7, None)]) is not None
+
+
+def test_a_write_that_went_elsewhere_is_found() -> None:
+    assert check([_write(0, 1, "a"), _write(2, 3, "b"), _read(4, 5, "a")]) is not None
+    assert check([_write(0, 1, "b"), _read(2, 3, None)]) is not None
+
+
+def test_an_unknown_deletion_may_have_happened_or_not() -> None:
+    assert check([_write(0, 1, "a"), _delete(2, None), _read(3, 4, "a"), _read(5, 6, None)]) is None
+    assert check([_write(0, 1, "a"), _delete(2, None), _read(3, 4, "a")]) is None
+    assert check([_write(0, 1, "a"), _delete(2, None), _read(3, 4, None), _read(5, 6, "a")]) is not None
+
+
+def test_an_unknown_write_may_be_what_was_deleted() -> None:
+    assert check([_write(0, None, "a"), _delete(2, 3)]) is None
+    assert check([_write(0, None, "a"), _delete(2, 3), _delete(4, 5)]) is not None
 
 
 @given(st.integers(), st.integers(1, 60))
