@@ -233,7 +233,9 @@ class _Tour:
         except (NoAnswer, ClientGone) as error:
             observation = failed(str(error), "A client of this place may hang; look at the storage and the network.")
         except StoreError as error:
-            observation = failed(error.sentence, error.hint or "")
+            # The message first: a sentence does not begin with the name of a document.
+            where = f" ({error.where})" if error.where else ""
+            observation = failed(f"{error.message}{where}", error.hint or "")
         else:
             self._settled = True
         visit.allow(math.inf)

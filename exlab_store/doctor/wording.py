@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -9,6 +10,9 @@ if TYPE_CHECKING:
     from exlab_store.doctor.verdict import Judged
 
 __all__ = ["SEEN", "sentence", "summary", "value_of"]
+
+# A word of English, and no key, path, setting or version.
+_WORD = re.compile(r"[a-z]+(?![^\s,;:.!?')]|[:.]\S)")
 
 SEEN: dict[Judged, str] = {
     "held": "held",
@@ -32,12 +36,13 @@ def value_of(claimed: bool | str) -> str:
 
 
 def sentence(text: str) -> str:
-    """A clause as a sentence.
+    """A clause as a sentence. A name at its beginning stays as it is: ``equipment.json`` and ``Equipment.json`` differ.
 
     Args:
         text: Without its full stop.
     """
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+    first = text[:1].upper() if _WORD.match(text) else text[:1]
+    return first + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
 def summary(examination: Examination) -> list[str]:
