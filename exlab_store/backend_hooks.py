@@ -235,6 +235,10 @@ class BackendHooks:
     def _escaped(self, hook_name: str, error: Exception) -> NoReturn:
         if isinstance(error, StoreError):
             raise error
+        if isinstance(error, MemoryError):
+            raise StoreError(
+                "there is not enough memory for the document", hint="Documents are small: look at what is there."
+            ) from error
         what = f"{hook_name} of the backend {self._name}, or an observer of it, raised {type(error).__name__}"
         hint = "This is a fault in the plugin: report it to its author."
         raise escaped(what, error, self._secrets, hint=hint) from shown(error, self._secrets)

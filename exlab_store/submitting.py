@@ -37,8 +37,15 @@ def submitted(executor: ThreadPoolExecutor, call: Callable[[], T]) -> Future[T]:
     except RuntimeError as error:
         # It is queued before a thread is started; where another thread has begun it already, it goes on.
         if future.cancel():
+            ending = "shutdown" in str(error)
             raise BackendUnavailable(
-                f"there is no thread for the work: {error}", hint="Look at the limits of this process, and try again."
+                f"there is no thread for the work: {error}",
+                exhausted=ending,
+                hint=(
+                    "The program ends: wait for this work before its main thread returns, or use the synchronous store."
+                    if ending
+                    else "Look at the limits of this process, and try again."
+                ),
             ) from error
     return future
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
+
+from exlab_store.submitting import submitted
 
 if TYPE_CHECKING:
     import threading
@@ -27,6 +30,9 @@ def in_parallel(
         jobs: How many at once, 1 or more.
         stop: Set by anybody: nothing more is begun. It is set here too when the caller leaves early, by an
             interruption, say; what has begun is then waited for.
+
+    Raises:
+        BackendUnavailable: There is no thread for the work: the system gives none, or the interpreter is ending.
     """
     coming = iter(items)
     with ThreadPoolExecutor(jobs, thread_name_prefix="exlab-store") as pool:
@@ -35,7 +41,8 @@ def in_parallel(
             while True:
                 if not stop.is_set():
                     # As many again as can be done at once, so that no thread waits for this one.
-                    under_way |= {pool.submit(work, item) for item in islice(coming, 2 * jobs - len(under_way))}
+                    few = islice(coming, 2 * jobs - len(under_way))
+                    under_way |= {submitted(pool, partial(work, item)) for item in few}
                 if not under_way:
                     return
                 done, under_way = wait(under_way, return_when=FIRST_COMPLETED)

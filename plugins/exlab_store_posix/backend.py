@@ -39,9 +39,11 @@ from exlab_store import (
 from exlab_store_posix.access import PRIVATE, give_mode, keep_access, replaced_by
 from exlab_store_posix.copying import copy_file
 from exlab_store_posix.directories import Directories
+from exlab_store_posix.encoding import base_of, checked
 from exlab_store_posix.faults import did_not_happen, translated
 from exlab_store_posix.leftovers import Finder, remove_temporary
 from exlab_store_posix.locking import take_lock
+from exlab_store_posix.memory import ensure_fits
 from exlab_store_posix.mounts import FileSystem, file_system_of
 from exlab_store_posix.replacing import CREATE, make_durable, write_out
 
@@ -57,6 +59,9 @@ _READ = (
     | getattr(os, "O_NOCTTY", 0)
     | getattr(os, "O_BINARY", 0)
 )
+
+
+_LARGE = 1 << 28  # below, a look at the memory would cost more than it tells
 
 
 def open_backend(location: Location, options: Mapping[str, object]) -> PosixBackend:
@@ -157,10 +162,10 @@ class PosixBackend:
         ignores: Callable[[str], bool] = _nothing,
         mode: int | None = None,
     ) -> None:
-        self._ignores = ignores
+        self._ignores = checked(ignores)
         self._create = create
         self._mode = mode
-        self._base = root.rstrip("/") + "/"
+        self._base = base_of(root.rstrip("/"))
         existing = _existing(root)
         kind = file_system_of(existing)
         self._kinds = {os.stat(existing).st_dev: kind}
@@ -184,6 +189,8 @@ class PosixBackend:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise not_a_document(status.st_mode)
+            if status.st_size > _LARGE:
+                ensure_fits(status.st_size)
             # One byte more than the size, so that the usual read needs no second call to see the end.
             data = os.read(descriptor, status.st_size + 1)
             if len(data) != status.st_size:

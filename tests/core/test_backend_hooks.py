@@ -13,6 +13,7 @@ from exlab_store import (
     Guarantees,
     PluginError,
     Snapshot,
+    StoreError,
     Version,
     hookimpl,
     open_store,
@@ -208,6 +209,17 @@ def test_what_a_backend_lets_escape_becomes_a_plugin_error_with_its_cause() -> N
         open_store(backend=Leaking()).read_snapshot("a")
     assert isinstance(caught.value.__cause__, KeyError)
     assert caught.value.key == "a"
+
+
+def test_a_lack_of_memory_is_no_fault_of_the_backend() -> None:
+    class Large(Sound):
+        @hookimpl
+        def read_snapshot(self, key):
+            raise MemoryError
+
+    with pytest.raises(StoreError, match="memory") as caught:
+        open_store(backend=Large()).read_snapshot("a")
+    assert not isinstance(caught.value, PluginError)
 
 
 def test_the_core_adds_the_key_to_a_backend_s_error() -> None:

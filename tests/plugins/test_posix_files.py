@@ -12,8 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
+from conftest import lacking
 
-from exlab_store import AccessDenied, DocumentNotFound, LockLost, Store, lock_key, open_store
+from exlab_store import AccessDenied, DocumentNotFound, LockLost, PluginError, Store, StoreError, lock_key, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -260,3 +261,20 @@ def test_folders_that_an_account_may_pass_but_not_read_do_not_keep_it_from_writi
     )
     subprocess.run([sys.executable, "-c", program, str(root)], check=True)
     assert (root / "between" / "own" / "a.json").read_bytes() == b"1"
+
+
+@pytest.mark.parametrize("size", [1 << 42, (1 << 44) - 4096])
+def test_a_document_that_is_larger_than_the_memory_is_refused_and_not_read(
+    posix: Store, tmp_path: Path, size: int
+) -> None:
+    with (tmp_path / "a.json").open("wb") as file:
+        try:
+            file.truncate(size)  # all of it a hole
+        except OSError:
+            lacking("run the tests on a file system that holds files of 16 TiB with holes")
+    with pytest.raises(StoreError, match=f"{size:,} bytes") as caught:
+        posix.read_snapshot("a.json")
+    assert not isinstance(caught.value, PluginError)
+    with pytest.raises(StoreError, match="memory"):
+        posix.update("a.json", lambda stored: b"1")
+    assert (tmp_path / "a.json").stat().st_size == size
