@@ -317,7 +317,7 @@ class PosixBackend:
     def keep_copy(self, key: str, copy: str, data: bytes) -> bool:
         """Copies a file; of a link, none."""
         try:
-            return copy_file(self._base + key, self._base + copy, data, self._directories)
+            return copy_file(self._base + key, self._base + copy, data, self._directories, self._mode)
         except StoreError:
             raise
         except OSError as error:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from exlab_store import VersionConflict, WriteOutcomeUnknown, temporary_name, version_of
-from exlab_store_posix.access import PRIVATE, keep_access
+from exlab_store_posix.access import PRIVATE, give_mode, keep_access
 from exlab_store_posix.replacing import CREATE, make_durable, write_out
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _READ = (
 )
 
 
-def copy_file(document: str, copy: str, data: bytes, directories: Directories) -> bool:
+def copy_file(document: str, copy: str, data: bytes, directories: Directories, mode: int | None = None) -> bool:
     """Copies a document.
 
     The bytes and the permissions are those of one open file. With two looks at a name, somebody could have put another
@@ -37,6 +37,7 @@ def copy_file(document: str, copy: str, data: bytes, directories: Directories) -
         copy: The path of the copy; what stands there is replaced.
         data: What the document must hold.
         directories: The store's.
+        mode: Of private documents: the most that the copy may have.
 
     Returns:
         False, and nothing was done, where the document is a link.
@@ -58,13 +59,15 @@ def copy_file(document: str, copy: str, data: bytes, directories: Directories) -
         status = os.fstat(source)
         if not stat.S_ISREG(status.st_mode) or status.st_size != len(data) or _content(source, len(data)) != data:
             raise VersionConflict(expected=version_of(data))
-        _write(copy, source, status, data, directories)
+        _write(copy, source, status, data, directories, mode)
     finally:
         os.close(source)
     return True
 
 
-def _write(copy: str, source: int, status: os.stat_result, data: bytes, directories: Directories) -> None:
+def _write(
+    copy: str, source: int, status: os.stat_result, data: bytes, directories: Directories, mode: int | None
+) -> None:
     folder, _, name = copy.rpartition("/")
     temporary = f"{folder}/{temporary_name(name)}"
     parent = directories.open(folder)
@@ -72,7 +75,9 @@ def _write(copy: str, source: int, status: os.stat_result, data: bytes, director
     try:
         file = os.open(temporary, CREATE, PRIVATE)
         try:
-            if os.name != "nt":
+            if mode is not None:
+                give_mode(file, status, mode & status.st_mode)
+            elif os.name != "nt":
                 keep_access(file, source, status)
             write_out(file, data)
             make_durable(file)

@@ -133,11 +133,21 @@ def setfacl(entries: str, path: Path, *options: str) -> None:
         lacking(f"use a file system with access control lists: {done.stderr}")
 
 
-def test_the_mask_of_an_access_control_list_is_not_given_to_the_group(corrupt: Path) -> None:
+def test_the_copy_has_the_access_control_list_of_the_document(corrupt: Path) -> None:
     (corrupt / "doc.json").chmod(0o600)
     setfacl("u:12345:rw,g::---,m::rw", corrupt / "doc.json")
-    assert mode_of(corrupt / "doc.json") == 0o660
-    assert mode_of(repaired(corrupt)) == 0o600
+    before = os.getxattr(corrupt / "doc.json", "system.posix_acl_access")
+    copy = repaired(corrupt)
+    assert copy is not None
+    assert os.getxattr(copy, "system.posix_acl_access") == before  # without it, its mask would be the group's rights
+
+
+@pytest.mark.parametrize(("mode", "copied"), [(0o644, 0o600), (0o600, 0o600), (0o400, 0o400)])
+def test_the_copy_of_a_store_of_private_documents_is_private(corrupt: Path, mode: int, copied: int) -> None:
+    (corrupt / "doc.json").chmod(mode)
+    with open_store(corrupt, mode=0o600) as store:
+        store.keep_copy("doc.json", "copy.json", CORRUPT)
+    assert mode_of(corrupt / "copy.json") == copied
 
 
 def test_the_folders_default_list_opens_no_copy(corrupt: Path) -> None:
