@@ -13,7 +13,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from smbprotocol.connection import Connection, Request
+from smbprotocol.connection import Connection, Dialects, Request, SigningAlgorithms
 from smbprotocol.exceptions import SMBConnectionClosed, SMBException, SMBResponseException
 from smbprotocol.header import Commands, NtStatus, Smb2Flags
 from smbprotocol.session import SMB2Logoff
@@ -30,6 +30,7 @@ from exlab_store_smb.headers import (
     sent_header,
 )
 from exlab_store_smb.messages import Message
+from exlab_store_smb.signing import signature_of
 from exlab_store_smb.transport import DeadlineTcp
 
 if TYPE_CHECKING:
@@ -313,6 +314,17 @@ class SmbConnection(Connection):  # type: ignore[misc]
             raise SMBException("the server's answer is not encrypted, and it was agreed that it is")
         if session.signing_required and not signed:
             raise SMBException("the server's answer is not signed, and it was agreed that it is")
+
+    def _generate_signature(
+        self, b_header: bytes, signing_key: bytes, message_id: int, response: bool, command: int
+    ) -> bytes:
+        """As smbprotocol's, without copies of what is large."""
+        if len(b_header) <= CREDIT_SIZE:
+            return bytes(super()._generate_signature(b_header, signing_key, message_id, response, command))
+        chosen = self.signing_algorithm_id if self.dialect >= Dialects.SMB_3_1_1 else None
+        older = SigningAlgorithms.AES_CMAC if self.dialect >= Dialects.SMB_3_0_0 else SigningAlgorithms.HMAC_SHA256
+        nonce = message_id.to_bytes(8, "little") + (1 if response else 0).to_bytes(4, "little")
+        return signature_of(b_header, signing_key, older if chosen is None else chosen, nonce)
 
     def ask_for_credits(self, session_id: int, deadline: Deadline) -> None:
         """Asks for enough credits for many threads; an echo is answered with as many as the server likes."""

@@ -72,6 +72,7 @@ class Reader:
             if not opened.ok:
                 return _missing(opened)
             data = _data(link, answered, expected)
+            del answered  # it is as large as the data
             size = max(messages.size_of(opened), len(data))
             self._remember(path, size)
             if len(data) < min(expected, size):  # an answer may be short [MS-SMB2 3.3.5.12]
@@ -79,6 +80,7 @@ class Reader:
             if len(data) == size and (size < expected or size == messages.size_of(opened)):
                 return data
             expected = _rounded_up(size + 1)
+            del data
         return self._in_chunks(link, path, deadline)
 
     def _look_again(self, link: Link, path: str, length: int, deadline: Deadline) -> tuple[Reply, Reply]:
