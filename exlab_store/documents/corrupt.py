@@ -28,7 +28,7 @@ class Repair:
     def __init__(self, path: StorePath) -> None:
         self._path = path
         self._made: StorePath | None = None
-        self._warning: tuple[str, object] | None = None
+        self._warning: tuple[str | None, object] | None = None
 
     def keep(self, data: bytes, reason: object) -> None:
         """Sees to it that there is a copy of the bytes, once; to be called right before the replacement is written.
@@ -46,10 +46,10 @@ class Repair:
             kept = self._new()
             if not self._path.store.keep_copy(self._path.key, kept.key, data):
                 # A link is replaced, and never what it points to.
-                self._warning = "no copy: it is a link, and the file that it points to was left as it is", reason
+                self._warning = None, reason
                 return
             self._made = kept
-        self._warning = f"a copy: {kept.name}", reason
+        self._warning = kept.name, reason
 
     def undo(self) -> None:
         """Takes the copy back, as the document was not replaced after all."""
@@ -67,8 +67,13 @@ class Repair:
             return
         import logging  # 10 ms to import, and hardly any program meets a corrupt document
 
+        log = logging.getLogger("exlab_store")
         kept, reason = self._warning
-        logging.getLogger("exlab_store").warning("replaced the corrupt document %s (%s): %s", self._path, kept, reason)
+        if kept is not None:
+            log.warning("kept the corrupt document %s as %s: %s", self._path, kept, reason)
+        else:
+            message = "the corrupt document %s is replaced; it is a link, and what it points to is left as it is: %s"
+            log.warning(message, self._path, reason)
 
     def _copies_of(self, data: bytes) -> Iterator[StorePath]:
         """The copies that hold these bytes, the newest first."""
