@@ -76,7 +76,10 @@ class StoreLock:
             raise placed(error, self.key, self._store.location) from error.__cause__
 
     def release(self) -> None:
-        """Releases the lock. A second call does nothing."""
+        """Releases the lock. A second call does nothing.
+
+        It is free when the storage system has heard of that: another client may find it held until then.
+        """
         turn, self._turn = self._turn, None
         if turn is None:
             return

@@ -188,7 +188,10 @@ class HeldLock(Protocol):
         ...
 
     def release(self) -> None:
-        """Releases the lock. A second call does nothing."""
+        """Releases the lock. A second call does nothing.
+
+        It is free when the storage system has heard of that: another client may find it held until then.
+        """
         ...
 
     def __enter__(self) -> Self: ...

@@ -202,8 +202,12 @@ def _assembled(
 
 
 class _ClosedHooks:
+    @staticmethod
+    def error() -> NotSupported:
+        return NotSupported("the store is closed", hint="Open it again.")
+
     def __getattr__(self, name: str) -> NoReturn:
-        raise NotSupported("the store is closed", hint="Open it again.")
+        raise self.error()
 
 
 class Store:
@@ -335,8 +339,9 @@ class Store:
             if expect is ANY and lock is None:
                 return self._calls.atomic_write(key, data, ANY, None)
             if lock is None and self._needs_lock_for(expect):
+                calls = self._open_calls()
                 request = self._request(key, DEFAULT_LOCK_TIMEOUT, "conditional write")
-                return write_expected(self._calls, request, data, expect, self._location)
+                return write_expected(calls, request, data, expect, self._location)
             return self._calls.atomic_write(key, data, expect, self._backend_lock(key, lock))
         except StoreError as error:
             raise placed(error, key, self._location) from error.__cause__
@@ -371,8 +376,9 @@ class Store:
             BackendUnavailable: The storage cannot be reached, after the retries.
         """
         try:
+            calls = self._open_calls()
             request = self._request(key, timeout, purpose, cancelled, holder)
-            return StoreLock(self, request.ask(self._calls.lock), request.take_turn())
+            return StoreLock(self, request.ask(calls.lock), request.take_turn())
         except StoreError as error:
             raise placed(error, key, self._location) from error.__cause__
 
@@ -411,14 +417,15 @@ class Store:
         swaps = self._guarantees.conditional_write == "native"  # then the lock does not exclude who compares and swaps
         if lock is not None:
             held = self._own(key, lock)
-            work = Update(self._calls, key, change, self._location, swaps=swaps, deadline=time.monotonic() + timeout)
+            work = Update(key, change, self._location, swaps=swaps, deadline=time.monotonic() + timeout)
             return work.run(self._read(key), partial(self._read, key), partial(self._write_locked, held=held))
         try:
+            calls = self._open_calls()
             request = self._request(key, timeout, purpose)
         except StoreError as error:
             raise placed(error, key, self._location) from error.__cause__
-        work = Update(self._calls, key, change, self._location, swaps=swaps, deadline=time.monotonic() + timeout)
-        return update(self._calls, request, work, partial(self._read, key), self._location)
+        work = Update(key, change, self._location, swaps=swaps, deadline=time.monotonic() + timeout)
+        return update(calls, request, work, partial(self._read, key), self._location)
 
     def list_keys(self, prefix: str = "") -> list[str]:
         """Lists the documents below a folder, at any depth, in order.
@@ -464,8 +471,9 @@ class Store:
             if not self._guarantees.deletes:
                 raise NotSupported("the backend does not delete documents")
             if lock is None and expect is not ANY and self._needs_lock_for(expect):
+                calls = self._open_calls()
                 request = self._request(key, DEFAULT_LOCK_TIMEOUT, "conditional deletion")
-                delete_expected(self._calls, request, expect, self._location)
+                delete_expected(calls, request, expect, self._location)
                 return
             self._calls.delete(key, expect, self._backend_lock(key, lock))
         except StoreError as error:
@@ -560,6 +568,13 @@ class Store:
 
     def __repr__(self) -> str:
         return f"Store({str(self._location)!r})" if self._location is not None else "Store(backend=...)"
+
+    def _open_calls(self) -> RetryingHooks:
+        """The hooks. Once a turn is taken they must not turn out to be closed, for nobody would end it."""
+        calls = self._calls
+        if isinstance(calls, _ClosedHooks):
+            raise calls.error()
+        return calls
 
     def _request(
         self,

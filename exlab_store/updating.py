@@ -103,7 +103,6 @@ class Update:
     """An update of a document: what is stored, and what is to be.
 
     Args:
-        calls: The backend.
         key: The document's key.
         change: Gets the stored bytes or None, and returns the new ones.
         location: Of the store.
@@ -111,11 +110,10 @@ class Update:
         deadline: Until when to call ``change`` again for a document that others change, by the monotonic clock.
     """
 
-    __slots__ = ("_calls", "_change", "_changed", "_deadline", "_key", "_location", "_swaps")
+    __slots__ = ("_change", "_changed", "_deadline", "_key", "_location", "_swaps")
 
     def __init__(
         self,
-        calls: RetryingHooks,
         key: str,
         change: Callable[[bytes | None], bytes],
         location: Location | None,
@@ -123,7 +121,6 @@ class Update:
         swaps: bool,
         deadline: float,
     ) -> None:
-        self._calls = calls
         self._key = key
         self._change = change
         self._location = location

@@ -106,6 +106,11 @@ class Count:
     log: list[tuple[Direction, tuple[str, ...]]] = field(default_factory=list)
     _open: set[tuple[object, int]] = field(default_factory=set, repr=False)
 
+    @property
+    def all_answered(self) -> bool:
+        """Whether everything that was counted as sent has been answered, or its connection is gone."""
+        return not self._open
+
     def sent(self, connection: object, message: Message) -> None:
         """The client has sent a message."""
         self.log.append(("request", message.names))
@@ -135,6 +140,7 @@ class _Plan:
     when: When
     everything: bool
     reset: bool
+    lasting: bool = False
 
 
 class WireProxy:
@@ -211,6 +217,16 @@ class WireProxy:
         finally:
             self._call(lambda: self._counts.remove(count))
 
+    def all_answered(self, count: Count) -> bool:
+        """Whether nothing is on its way of what clients have sent until now, and since counting began.
+
+        Args:
+            count: From `counting`.
+        """
+        answered: list[bool] = []
+        self._call(lambda: answered.append(count.all_answered))
+        return answered[0]
+
     # Faults
 
     def cut(self, *, reset: bool = False) -> None:
@@ -234,18 +250,18 @@ class WireProxy:
         """
         self._planned(_Plan(n, "cut", when, everything, reset))
 
-    def black_hole_at(self, n: int, which: Direction, *, everything: bool = False) -> None:
+    def black_hole_at(self, n: int, which: Direction, *, everything: bool = False, lasting: bool = False) -> None:
         """Plans a connection's silence in both directions, from a message of the client on.
 
         Args:
             n: See `cut_at`.
             which: ``request``: the server never sees the message. ``reply``: the server executes it, and the client
                 never sees the reply (or that part of it which completes it).
-            everything: All present connections fall silent. New ones work in either case.
+            everything: All present connections fall silent. New ones work unless it is lasting.
+            lasting: Connections that are made until `heal` are silent too.
         """
-        self._planned(
-            _Plan(n, "black hole", "before_request" if which == "request" else "reply_lost", everything, False)
-        )
+        when: When = "before_request" if which == "request" else "reply_lost"
+        self._planned(_Plan(n, "black hole", when, everything, reset=False, lasting=lasting))
 
     def black_hole(self) -> None:
         """Silences all present connections, and all that are made until `heal`: they are accepted, no more."""
@@ -406,6 +422,7 @@ class WireProxy:
     def happens(self, plan: _Plan, connection: _Connection) -> None:
         """A planned fault happens."""
         self.fired.set()  # first, for who meets the fault may look
+        self._silent = self._silent or plan.lasting
         for each in list(self._connections) if plan.everything else [connection]:
             if plan.action == "cut":
                 each.cut(reset=plan.reset)

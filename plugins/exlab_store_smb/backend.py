@@ -7,6 +7,7 @@ import random
 import time
 from collections import deque
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from exlab_store import (
@@ -51,7 +52,7 @@ from exlab_store_smb.reading import Reader
 from exlab_store_smb.refusals import marked_read_only
 from exlab_store_smb.replacing import Replacer
 from exlab_store_smb.room import Room
-from exlab_store_smb.statuses import CANNOT_DELETE, MISSING, PATH_MISSING, REFUSED_REQUEST, translated
+from exlab_store_smb.statuses import CANNOT_DELETE, MISSING, NAME_MISSING, PATH_MISSING, REFUSED_REQUEST, translated
 from exlab_store_smb.walking import walk
 
 if TYPE_CHECKING:
@@ -197,14 +198,47 @@ class SmbBackend:
     @hookimpl
     def lock(self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]) -> HeldLock:
         """Takes byte 0 of ``<key>.lock``; the server queues those who wait. Missing folders are made."""
+        lock, _ = self._lock(key, owner, timeout, cancelled, read=False)
+        return lock
+
+    @hookimpl
+    def lock_and_read(
+        self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]
+    ) -> tuple[HeldLock, Snapshot | None]:
+        """One compound: what takes the lock, and what reads the document; the read counts if the lock was granted."""
+        lock, data = self._lock(key, owner, timeout, cancelled, read=True)
+        return lock, None if data is None else Snapshot(data)
+
+    @hookimpl
+    def write_and_release(self, key: str, data: bytes, expect: Expectation, lock: HeldLock) -> Version:
+        """One compound: what replaces the document, and what releases the lock; or the release is sent after it."""
+        held = _ours(lock)
+
+        def write(link: Link, place: Place, deadline: Deadline, attempt: Attempt) -> None:
+            if held is not None:
+                attempt.parting = held.parting()
+            try:
+                self._replacer.replace(link, place, data, deadline, attempt)
+            finally:
+                if held is not None and attempt.parted:
+                    held.note_released()
+
+        self._change(key, data, expect, held, write)
+        lock.release()
+        return version_of(data)
+
+    def _lock(
+        self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool], *, read: bool
+    ) -> tuple[SmbLock, bytes | None]:
         limit, deadline = Deadline(timeout), Deadline(timeout + self._timeout)
         again = False
         while True:
             link = self._current(deadline.within(self._timeout))
             try:
-                place = self._place(link, lock_key(key))
-                wish = Wish(key, place, owner, limit, deadline, cancelled, self._end_session)
-                return self._asker.ask(link, wish)
+                wish = Wish(key, self._place(link, lock_key(key)), owner, limit, deadline, cancelled, self._end_session)
+                if not read:
+                    return self._asker.ask(link, wish)[0], None
+                return self._lock_to_read(link, wish)
             except LinkLost as lost:
                 # The lock is free again, if we had it: the next connection ends this one's session first.
                 gives_up = cancelled()
@@ -215,6 +249,30 @@ class SmbBackend:
                     raise _unavailable(lost, exhausted=True) from lost
                 again = True
                 time.sleep(random.uniform(0.001, 0.05))  # noqa: S311  # no secret
+
+    def _lock_to_read(self, link: Link, wish: Wish) -> tuple[SmbLock, bytes | None]:
+        place = self._place(link, wish.key)
+        length = self._reader.expected_size(place.path)
+        reading = (messages.open_to_read(place.path), messages.read(0, length), messages.close())
+        fits = length <= link.limits.read
+        lock, replies = self._asker.ask(link, replace(wish, reading=reading) if fits else wish)
+        try:
+            deadline = Deadline(self._timeout)
+            if replies:
+                opened, answered, _ = replies
+                if opened.status == NAME_MISSING:  # perhaps overlooked
+                    opened, answered = self._reader.look_again(link, place.path, length, deadline)
+                    if opened.status == NAME_MISSING:
+                        return lock, None
+                data = self._reader.whole(link, place.path, length, opened, answered)
+                if data is not None:
+                    return lock, data
+            return lock, self._read(link, place, deadline)
+        except LinkLost:
+            raise
+        except BaseException:
+            lock.release()
+            raise
 
     @hookimpl
     def list_keys(self, prefix: str) -> list[str]:

@@ -140,7 +140,7 @@ class SmbConnection(Connection):  # type: ignore[misc]
             messages: The requests.
             sid: The session's identifier.
             tid: The tree's identifier.
-            related: Whether each works on the file of the one before it.
+            related: Whether each works on the file of the one before it, unless it begins a chain anew.
             deadline: Until when to wait for credits.
 
         Raises:
@@ -162,6 +162,8 @@ class SmbConnection(Connection):  # type: ignore[misc]
                 number = self._next_number(charge)
                 last = len(packets) == len(messages) - 1
                 marked = flags if message.within_share else flags | dfs
+                if related and packets and not message.anew:
+                    marked |= Smb2Flags.SMB2_FLAGS_RELATED_OPERATIONS
                 packet = packed(message, number, charge, marked, tid, sid, last=last)
                 if key:
                     signature = self._generate_signature(packet, key, number, False, message.command)
@@ -170,8 +172,6 @@ class SmbConnection(Connection):  # type: ignore[misc]
                 request = Request(sent_header(message, number), Message, self, session_id=sid)
                 self.outstanding_requests[number] = request
                 requests.append(request)
-                if related:
-                    flags |= Smb2Flags.SMB2_FLAGS_RELATED_OPERATIONS  # from the second on
             data: Any = b"".join(packets)
             if session.encrypt_data or tree.encrypt_data:
                 data = self._encrypt(data, session)

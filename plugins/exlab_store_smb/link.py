@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 from smbprotocol import exceptions as smb
 from smbprotocol.header import Commands
 
+from exlab_store_smb.chains import Chains
 from exlab_store_smb.connection import TooFewCredits
 from exlab_store_smb.filetimes import seconds_since_1970
+from exlab_store_smb.link_lost import LinkLost
 from exlab_store_smb.messages import RELATED, Message, Reply, file_id_of
 from exlab_store_smb.statuses import SESSION_GONE
+from exlab_store_smb.unanswered import Unanswered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -27,20 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["Link", "LinkLost"]
 
 _SKIPPED = Reply(0xC0000120, b"")  # STATUS_CANCELLED: not sent, as something before it has failed
+_MANY_CREDITS = 64  # for the longest compounds of several threads, and more than enough for one
 _SYSTEM_TIME = 64 + 40  # where it is in the answer to NEGOTIATE, behind the header
-
-
-class LinkLost(Exception):
-    """The connection has ended, or was ended because no answer came in time.
-
-    Args:
-        reason: Why.
-        sent: Whether the server may have carried out the request.
-    """
-
-    def __init__(self, reason: str, *, sent: bool) -> None:
-        super().__init__(reason)
-        self.sent = sent
 
 
 class Link:
@@ -59,6 +50,8 @@ class Link:
         self.keeps_names = False
         """Whether a document that was written over it was found at its name."""
         self.limits = limits
+        self.chains = Chains()
+        self.unanswered = Unanswered(self)
         self._session = session
         self._tree = tree
         self._pid = os.getpid()
@@ -152,6 +145,26 @@ class Link:
         started = [self.start(messages, deadline) for messages in compounds]
         return [[self.wait(request, deadline) for request in requests] for requests in started]
 
+    @property
+    def may_chain(self) -> bool:
+        """Whether compounds of several chains may be sent: the server takes them, and there are credits for them."""
+        return self.compounds and not self.chains.refused and self.connection.most_credits >= _MANY_CREDITS
+
+    def send_off(self, messages: Sequence[Message], deadline: Deadline, lost: Callable[[], None]) -> None:
+        """Sends a related compound that ends with a CLOSE, and does not wait for the answers.
+
+        Args:
+            messages: What to do, in order.
+            deadline: Until when the server has to answer; otherwise the connection is ended.
+            lost: Called in another thread when the connection was ended for that reason.
+
+        Raises:
+            LinkLost: It could not be sent.
+        """
+        requests = self.start(messages, deadline)
+        if not isinstance(requests[-1], Reply):  # which it is where parts had to be sent one after the other
+            self.unanswered.add(requests, deadline, lost)
+
     def start(self, messages: Sequence[Message], deadline: Deadline) -> list[Any]:
         """Sends a related compound; `wait` waits for the answers.
 
@@ -178,6 +191,7 @@ class Link:
         return self.compounds and self.connection.charge(messages) <= self.connection.most_credits
 
     def _send(self, messages: Sequence[Message], deadline: Deadline) -> list[Any]:
+        self.unanswered.check()
         if not self.alive:
             raise LinkLost("the connection has ended", sent=False)
         try:
@@ -260,6 +274,7 @@ class Link:
 
     def end(self) -> None:
         """Ends the connection at once; who waits for an answer is told."""
+        self.unanswered.stop()
         if self.is_of_this_process:
             self.connection.end()
         else:

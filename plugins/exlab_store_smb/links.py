@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import threading
 import uuid
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from exlab_store import BackendUnavailable, NotSupported
+from exlab_store import BackendUnavailable, NotSupported, StoreError
+from exlab_store_smb.chains import Chains
 from exlab_store_smb.logon import connect
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ class Links:
     def __init__(self, options: SmbOptions, share: str) -> None:
         self._options = options
         self._share = share
+        self.chains = Chains()
+        """What is known of the server's compounds; every connection is told."""
         self.compounds = True
         """Whether the server takes compound requests; every connection is told."""
         self._reset()
@@ -77,6 +81,7 @@ class Links:
                     raise NotSupported("the store is closed", hint="Open it again.")
                 self._previous_session = link.session_id
                 link.compounds = self.compounds
+                link.chains = self.chains
                 self._link = link
             return link
         finally:
@@ -98,6 +103,11 @@ class Links:
         if link is None:
             return
         if link.is_of_this_process:
+            if not link.unanswered.settle(deadline.half()):
+                # The server may not have heard that a lock was released: a new session ends this one.
+                link.end()
+                with suppress(StoreError):
+                    link = connect(self._options, self._share, self._client, self._previous_session, deadline)
             link.close(deadline)
         else:
             link.end()

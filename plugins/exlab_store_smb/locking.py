@@ -14,7 +14,7 @@ import random
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -33,6 +33,7 @@ from exlab_store_smb.statuses import (
     HANDLE_GONE,
     LOCKED,
     PATH_MISSING,
+    REFUSED_REQUEST,
     SHARING_VIOLATION,
     not_created,
     translated,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
     from exlab_store_smb.directories import Directories
     from exlab_store_smb.link import Link
+    from exlab_store_smb.messages import Message, Reply
     from exlab_store_smb.place import Place
 
 __all__ = ["Asker", "SmbLock", "Wish", "lock_file_closed"]
@@ -158,10 +160,26 @@ class SmbLock:
         """Remembers that the server has just carried out something on the handle."""
         self._answered = time.monotonic()
 
-    def release(self) -> None:
-        """Releases the lock and waits until it is free; a second call does nothing.
+    def parting(self) -> list[Message]:
+        """The requests that release the lock: a chain of their own, for the end of a compound."""
+        # CLOSE alone would free it too. But of several who wait, the last is then forgotten (measured on Samba
+        # 4.17, in a third of all cases with six of them; with an unlock before the close in none of 700).
+        return [
+            replace(messages.write(_RECORD_AT, _VOID, self._file_id), anew=True),
+            messages.unlock_byte_0(),
+            messages.close(),
+        ]
 
-        A change that another thread is making under the lock comes to its end first.
+    def note_released(self) -> None:
+        """The server has released the lock, with the last request of a compound."""
+        self._released = True
+
+    def release(self) -> None:
+        """Releases the lock, and does not wait for the server's answer; a second call does nothing.
+
+        The request is on its way in the order of the connection, and the server frees the lock when it arrives:
+        another client may find it held for as long as that takes. A change that another thread is making under the
+        lock comes to its end first.
         """
         if self._released:
             return
@@ -173,14 +191,7 @@ class SmbLock:
             idle = self._changing.acquire(timeout=self._timeout)
             if not idle:
                 self.link.end()
-            # CLOSE alone would free it too. But of several who wait, the last is then forgotten (measured on Samba
-            # 4.17, in a third of all cases with six of them; with an unlock before the close in none of 700).
-            compound = [
-                messages.write(_RECORD_AT, _VOID, self._file_id),
-                messages.unlock_byte_0(),
-                messages.close(),
-            ]
-            self.link.run(compound, Deadline(self._timeout / 2))
+            self.link.send_off(self.parting(), Deadline(self._timeout / 2), self._end_session)
         except LinkLost:
             # The server frees the locks of a connection that has ended. Of one that fell silent it does not know.
             self._end_session()
@@ -210,6 +221,7 @@ class Wish:
         deadline: Until when to come back whatever the network does.
         cancelled: Asked about every 50 ms; True ends the wait.
         end_session: For the lock; see `SmbLock`.
+        reading: What reads the document once the lock is held, in the same compound; begins with a CREATE.
     """
 
     key: str
@@ -219,6 +231,7 @@ class Wish:
     deadline: Deadline
     cancelled: Callable[[], bool]
     end_session: Callable[[], None]
+    reading: tuple[Message, ...] = ()
 
     @property
     def given_up(self) -> bool:
@@ -243,12 +256,16 @@ class Asker:
         self._directories = directories
         self._timeout = timeout
 
-    def ask(self, link: Link, wish: Wish) -> SmbLock:
+    def ask(self, link: Link, wish: Wish) -> tuple[SmbLock, list[Reply]]:
         """Waits for a lock.
 
         Args:
             link: The connection that is to hold it.
             wish: What is wanted.
+
+        Returns:
+            The lock, and the answers to what reads the document, where it certainly did so when the lock was held
+            already; otherwise nothing.
 
         Raises:
             LockTimeout: Somebody else holds it, or the wait was cancelled; nothing is left behind.
@@ -256,34 +273,44 @@ class Asker:
             LinkLost: The connection has ended; if the server had granted the lock, it is free again.
         """
         try:
-            while (lock := self._attempt(link, wish)) is None:
-                self._pause(link, wish)
+            while (found := self._attempt(link, wish)) is None:
+                if wish.given_up:
+                    found = self._last_attempt(link, wish)
+                    break
+                time.sleep(random.uniform(0.001, 0.01))  # noqa: S311  # no secret
         except (StoreError, LinkLost):
             raise
         except BaseException:
             # An interruption. The server may have granted, or grant one day, what nobody here knows of.
             link.end()
             raise
-        return lock
+        return found
 
-    def _pause(self, link: Link, wish: Wish) -> None:
-        if wish.given_up:
-            holder = self.holder(link, wish.place, self._soon(wish))
+    def _last_attempt(self, link: Link, wish: Wish) -> tuple[SmbLock, list[Reply]]:
+        holder = self.holder(link, wish.place, self._soon(wish))
+        # Nobody is named once a release has arrived, which may have been on its way when the lock was asked for.
+        found = self._attempt(link, wish) if holder is None and not wish.cancelled() else None
+        if found is None:
             raise LockTimeout("the lock is held by somebody else", holder=holder)
-        time.sleep(random.uniform(0.001, 0.01))  # noqa: S311  # no secret
+        return found
 
-    def _attempt(self, link: Link, wish: Wish) -> SmbLock | None:
+    def _attempt(self, link: Link, wish: Wish) -> tuple[SmbLock, list[Reply]] | None:
         """Asks once, and waits on the server; leaves no handle behind where the answer is no."""
         # The record covers byte 0, so that it is refused, like the lock, while somebody else holds that.
+        beside = self._beside(link, wish)
         compound = [
             messages.open_lock_file(wish.place.path),
             messages.lock_byte_0(wait=False),
             messages.write(0, wish.record),
+            *beside,
         ]
-        opened, locked, _ = link.run(compound, self._soon(wish))
+        opened, locked, _, *replies = link.run(compound, self._soon(wish))
         backoff = Backoff(wish.deadline)
         while opened.status == ACCESS_DENIED and backoff.asks_again(opened.status):
-            opened, locked, _ = link.run(compound, self._soon(wish))
+            opened, locked, _, *replies = link.run(compound, self._soon(wish))
+        if beside and opened.status in REFUSED_REQUEST:
+            link.chains.refused = True
+            return self._attempt(link, wish)
         if opened.status in PATH_MISSING:
             self._directories.make(link, wish.place.folder, wish.deadline)
             return self._attempt(link, wish)
@@ -300,12 +327,14 @@ class Asker:
         status = locked.status
         if status in LOCKED and not wish.given_up:
             status = self._wait(link, file_id, wish)
-            if status == 0 and not self._confirmed(link, file_id, wish):
-                lock.release()
-                return None
+            if status == 0:
+                confirmed, replies = self._confirm(link, file_id, wish)
+                if not confirmed:
+                    lock.release()
+                    return None
         if status == 0:
             lock.note_answer()
-            return lock
+            return lock, _read_under_lock(wish, replies)
         link.run([messages.close(file_id)], self._soon(wish))
         if status not in LOCKED and status != CANCELLED:
             raise translated(status, "lock the document")
@@ -331,11 +360,28 @@ class Asker:
             if reply.status != CANCELLED or wish.given_up:
                 return reply.status  # of success: perhaps it was granted at the last moment
 
-    def _confirmed(self, link: Link, file_id: bytes, wish: Wish) -> bool:
+    def _confirm(self, link: Link, file_id: bytes, wish: Wish) -> tuple[bool, list[Reply]]:
         """Writes the record of a lock that was waited for; whether the lock guards anything, and is still wanted."""
-        _, asked = link.run([messages.write(0, wish.record, file_id), messages.query_links()], self._soon(wish))
+        _, asked, *replies = link.run(
+            [messages.write(0, wish.record, file_id), messages.query_links(), *self._beside(link, wish)],
+            self._soon(wish),
+        )
         removed = asked.ok and messages.links_of(asked) == 0  # somebody has taken the file away while we waited
-        return not removed and not wish.cancelled()
+        return not removed and not wish.cancelled(), replies
+
+    def _beside(self, link: Link, wish: Wish) -> list[Message]:
+        """A chain behind the one that takes the lock: it reads the document.
+
+        As long as it was not shown that the server carries out chains in order, this one reads the lock's record
+        first: with that of this very lock in it, it has come after the lock.
+        """
+        if not wish.reading or not link.may_chain:
+            return []
+        first, *others = wish.reading
+        if link.chains.in_order:
+            return [replace(first, anew=True), *others]
+        opening = replace(messages.open_lock_file_to_read(wish.place.path), anew=True)
+        return [opening, messages.read(_RECORD_AT, len(wish.record)), messages.close(), *wish.reading]
 
     def holder(self, link: Link, place: Place, deadline: Deadline) -> LockOwner | None:
         """Who has, or last had, a lock, if its file says so; other programs write nothing into it.
@@ -374,6 +420,14 @@ def lock_file_closed() -> LockLost:
         "the server has closed the lock's file, and with that the lock is free; nothing was written",
         hint="Somebody has closed it there (Close-SmbOpenFile): take the lock again, and begin again by reading.",
     )
+
+
+def _read_under_lock(wish: Wish, replies: list[Reply]) -> list[Reply]:
+    if not replies or len(replies) == len(wish.reading):
+        return replies
+    _, record, _, *read = replies
+    after_the_lock = record.ok and messages.read_bytes(record).startswith(wish.record[_RECORD_AT:])
+    return read if after_the_lock else []
 
 
 def _may_be_alive(owner: LockOwner) -> bool:

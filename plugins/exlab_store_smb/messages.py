@@ -85,6 +85,7 @@ class Message:
         after: What follows the FileId.
         payload: How many bytes it reads or writes, which has to be paid for with credits.
         within_share: The names in it begin at the share, also where those of other requests begin with the server.
+        anew: Begins a chain of its own within a compound; see `exlab_store_smb.chains`.
     """
 
     command: int
@@ -93,6 +94,7 @@ class Message:
     after: bytes = b""
     payload: int = 0
     within_share: bool = False
+    anew: bool = False
 
     def pack(self) -> bytes:
         """The bytes on the wire."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from exlab_store_smb.deadline import Deadline
     from exlab_store_smb.link import Link
     from exlab_store_smb.locking import SmbLock
-    from exlab_store_smb.messages import Reply
+    from exlab_store_smb.messages import Message, Reply
     from exlab_store_smb.place import Place
 
 __all__ = ["Attempt", "bears_mark", "fresh_mark", "untouched_since"]
@@ -45,6 +45,8 @@ class Attempt:
         mark: The creation time that the document is given, by which it is known again; 0 for none.
         held: The lock under which the change is made, if any.
         unguarded: The change was made, and the lock's handle was gone after it.
+        parting: What releases the lock under which the document is changed; nothing where the lock is kept.
+        parted: The server has released the lock, whether it has changed the document or not.
     """
 
     begun: float = field(default_factory=time.monotonic)
@@ -54,6 +56,8 @@ class Attempt:
     mark: int = 0
     held: SmbLock | None = None
     unguarded: bool = False
+    parting: list[Message] = field(default_factory=list)
+    parted: bool = False
 
 
 def fresh_mark() -> int:

@@ -56,8 +56,7 @@ class Reader:
             StoreError: The server refuses.
             LinkLost: The connection has ended.
         """
-        # A credit pays for 64 KiB whether they are used or not, and a document that has grown a little still fits.
-        expected = _rounded_up(self._sizes.get(path, 0) + 1)
+        expected = self.expected_size(path)
         backoff = Backoff(deadline)
         most = min(_ONE_ANSWER, link.limits.read)
         while expected <= most:
@@ -66,7 +65,7 @@ class Reader:
                 [messages.open_to_read(path), messages.read(0, expected), messages.close()], deadline.half()
             )
             if opened.status == NAME_MISSING:
-                opened, answered = self._look_again(link, path, expected, deadline)
+                opened, answered = self.look_again(link, path, expected, deadline)
             if not opened.ok and backoff.asks_again(opened.status):
                 continue
             if not opened.ok:
@@ -77,14 +76,59 @@ class Reader:
             self._remember(path, size)
             if len(data) < min(expected, size):  # an answer may be short [MS-SMB2 3.3.5.12]
                 break
-            if len(data) == size and (size < expected or size == messages.size_of(opened)):
+            if _is_whole(data, size, opened, expected):
                 return data
             expected = _rounded_up(size + 1)
             del data
         return self._in_chunks(link, path, deadline)
 
-    def _look_again(self, link: Link, path: str, length: int, deadline: Deadline) -> tuple[Reply, Reply]:
-        """What the server says of a document that it has not found; the first answer that is another one."""
+    def expected_size(self, path: str) -> int:
+        """How many bytes to ask for, in the first round trip.
+
+        Args:
+            path: The file's name on the share.
+        """
+        # A credit pays for 64 KiB whether they are used or not, and a document that has grown a little still fits.
+        return _rounded_up(self._sizes.get(path, 0) + 1)
+
+    def whole(self, link: Link, path: str, length: int, opened: Reply, answered: Reply) -> bytes | None:
+        """The document, where the answers to one CREATE and one READ have all of it.
+
+        Args:
+            link: The connection.
+            path: The file's name on the share.
+            length: How many bytes were asked for.
+            opened: The answer to the CREATE.
+            answered: The answer to the READ.
+
+        Returns:
+            None where the answers say anything else: then `read` finds out what.
+
+        Raises:
+            LinkLost: The server has answered with more than it was asked for.
+        """
+        if not opened.ok or not (answered.ok or answered.status == END_OF_FILE):
+            return None
+        data = _data(link, answered, length)
+        size = max(messages.size_of(opened), len(data))
+        self._remember(path, size)
+        return data if _is_whole(data, size, opened, length) else None
+
+    def look_again(self, link: Link, path: str, length: int, deadline: Deadline) -> tuple[Reply, Reply]:
+        """What the server says of a document that it has not found; the first answer that is another one.
+
+        Args:
+            link: The connection.
+            path: The file's name on the share.
+            length: How many bytes to ask for.
+            deadline: Until when.
+
+        Returns:
+            The answers to CREATE and READ.
+
+        Raises:
+            LinkLost: The connection has ended.
+        """
         looks = link.run_all(
             [[messages.open_to_read(path), messages.read(0, length), messages.close()] for _ in range(LOOKS)],
             deadline.half(),
@@ -152,6 +196,10 @@ class Reader:
         if len(self._sizes) >= _REMEMBERED:
             self._sizes.clear()
         self._sizes[path] = size
+
+
+def _is_whole(data: bytes, size: int, opened: Reply, length: int) -> bool:
+    return len(data) == size and (size < length or size == messages.size_of(opened))
 
 
 def _rounded_up(size: int) -> int:

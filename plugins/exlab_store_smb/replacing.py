@@ -10,6 +10,7 @@ import random
 import time
 from collections import deque
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from exlab_store import BackendUnavailable, LockLost, StoreError, WriteOutcomeUnknown, temporary_name, version_of
@@ -29,17 +30,20 @@ from exlab_store_smb.statuses import (
     NAME_COLLISION,
     NAME_MISSING,
     PATH_MISSING,
+    REFUSED_REQUEST,
     SHARING_VIOLATION,
     not_created,
     translated,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from exlab_store_smb.deadline import Deadline
     from exlab_store_smb.directories import Directories
     from exlab_store_smb.link import Link
     from exlab_store_smb.locking import SmbLock
-    from exlab_store_smb.messages import Reply
+    from exlab_store_smb.messages import Message, Reply
     from exlab_store_smb.outcome import Attempt
     from exlab_store_smb.place import Place
     from exlab_store_smb.room import Room
@@ -213,7 +217,14 @@ class Replacer:
         return any(opened.ok for opened, _ in looks)
 
     def _run_change(
-        self, link: Link, compound: list[Any], deadline: Deadline, attempt: Attempt, *, change: int
+        self,
+        link: Link,
+        compound: list[Any],
+        deadline: Deadline,
+        attempt: Attempt,
+        *,
+        change: int,
+        last: Sequence[Message] = (),
     ) -> list[Reply]:
         """Sends what changes the document, and keeps the attempt true when it cannot be sent.
 
@@ -227,15 +238,18 @@ class Replacer:
             deadline: Until when.
             attempt: Kept up to date.
             change: Which of the requests is the change itself.
+            last: A chain of its own at the end of the compound; see `_last_chain`.
 
         Raises:
             LockLost: The lock is gone, and the change was not made.
             LinkLost: The connection has ended.
         """
-        held = attempt.held
+        held, parting = attempt.held, last is attempt.parting
+        compound = [*compound, *last]
         if held is not None:
             self._ensure_held(link, held, deadline, attempt)
-            compound = [*compound, held.question()]
+            if not parting:  # whose first request tells as well
+                compound = [*compound, held.question()]
         before, attempt.asked = attempt.asked, True
         if not before:
             attempt.begun = time.monotonic()
@@ -244,7 +258,7 @@ class Replacer:
         except LinkLost as lost:
             attempt.asked = before or lost.sent
             raise
-        if held is not None and not held.stands(replies.pop()):
+        if held is not None and not held.stands(replies[-len(last)] if parting else replies.pop()):
             attempt.unguarded = replies[change].ok
             if not attempt.unguarded:
                 attempt.asked = False  # and refused
@@ -285,16 +299,36 @@ class Replacer:
             messages.rename(link.within_share(place.path)),
             messages.close(),
         ]
+        settling = self._settled(place)
+        last = self._last_chain(link, place, attempt)
         rename = len(compound) - 2
-        replies = self._run_change(link, [*compound, *self._settled(place)], deadline, attempt, change=rename)
+        replies = self._run_change(link, [*compound, *settling], deadline, attempt, change=rename, last=last)
         created, renamed = replies[0], replies[rename]
-        stored, settled = replies[1 : 2 + len(writing)], replies[len(compound) :]
+        stored, settled = replies[1 : 2 + len(writing)], replies[len(compound) : len(compound) + len(settling)]
+        if last:
+            chained = replies[-len(last) :]
+            if last is attempt.parting:
+                attempt.parted = chained[-1].ok
+            elif created.status in REFUSED_REQUEST:
+                link.chains.refused = True
+                attempt.asked = False
+                return self._at_once(link, place, data, deadline, attempt)
+            elif renamed.ok:
+                link.chains.in_order = chained[0].ok and messages.created_at(chained[0]) == attempt.mark
         if not created.ok:
             attempt.temporary, attempt.asked = "", False
+            if attempt.parted and created.status in PATH_MISSING:
+                raise _parted("the folder was removed")
             return created
         attempt.stored = not renamed.ok
         failed = _failure(stored, len(data))
         if failed is None:
+            if attempt.parted and renamed.status in BUSY_TARGET:
+                link.chains.keep_apart()
+                attempt.asked = False  # and refused
+                self._ensure_permitted(link, place, deadline, attempt, deadline.within(_DOUBT))
+                self._discard_quietly(link, attempt, deadline)
+                raise _parted("somebody has the document open")
             self._complete(link, place, data, renamed, settled, deadline, attempt)
             return created
         self._room.distrust()
@@ -304,12 +338,26 @@ class Replacer:
         # The old document is gone, and what stands in its place may be short. Its room is free now: write it again.
         return self._again(link, place, data, deadline, attempt, failed)
 
+    def _last_chain(self, link: Link, place: Place, attempt: Attempt) -> list[Message]:
+        """What follows the change in a chain of its own: what releases the lock, if the server is known to wait.
+
+        As long as that was not shown, this looks whether the document is there already, with its mark; the flush
+        before it takes its time.
+        """
+        if not attempt.parting or not attempt.mark or not link.may_chain:
+            return []
+        if link.chains.in_order is None:
+            return [replace(messages.open_to_ask(place.path), anew=True), messages.close()]
+        return attempt.parting if link.chains.may_release else []
+
     def _again(
         self, link: Link, place: Place, data: bytes, deadline: Deadline, attempt: Attempt, failed: Reply
     ) -> Reply:
-        attempt.temporary, attempt.stored = _temporary(place), False
         cause: Exception = translated(failed.status, _WRITE)
         try:
+            if attempt.parted:  # the document is the next holder's
+                raise cause
+            attempt.temporary, attempt.stored = _temporary(place), False
             created = self._step_by_step(link, place, data, deadline, attempt)
         except (StoreError, LinkLost) as error:
             cause = error
@@ -463,6 +511,10 @@ def _open_for_too_long() -> BackendUnavailable:
 def _temporary(place: Place) -> str:
     """A name beside the document that no other writer uses: ``<name>.tmp.<pid>.<16 hex digits>``."""
     return place.beside(temporary_name(place.name))
+
+
+def _parted(why: str) -> LockLost:
+    return LockLost(f"the server has refused the write, and freed the lock all the same: {why}; nothing was written")
 
 
 def _not_durable(failed: Reply, data: bytes | None) -> WriteOutcomeUnknown:

@@ -23,6 +23,7 @@ from exlab_store import (
     LockLost,
     LockOwner,
     LockTimeout,
+    NotSupported,
     Observation,
     Observer,
     PluginError,
@@ -242,6 +243,25 @@ def test_a_lock_that_was_unavailable_is_asked_for_again(store: Store, backend: C
     backend.failing = [BackendUnavailable("not now")]
     assert store.update("a", count) == version_of(b"1")
     assert backend.asked == ["lock_and_read", "lock_and_read", "write_and_release"]
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda store: store.lock("a"),
+        lambda store: store.update("a", count),
+        lambda store: store.atomic_write("a", b"1", expect=ABSENT),
+        lambda store: store.delete("a", expect=version_of(b"1")),
+    ],
+)
+def test_a_store_that_was_closed_leaves_no_turn_behind(work: Callable[[Store], object]) -> None:
+    address = "memory://closed-without-a-turn"
+    closed = open_store(address)
+    closed.close()
+    with pytest.raises(NotSupported):
+        work(closed)
+    with open_store(address) as store:
+        store.lock("a", timeout=0, holder="another").release()
 
 
 # A lock that is lost

@@ -26,7 +26,7 @@ from smbprotocol.session import Session
 from smbprotocol.tree import TreeConnect
 from wire_proxy import WireProxy
 
-from exlab_store import AccessDenied, LockTimeout, NotSupported, Store, StoreError, open_store
+from exlab_store import AccessDenied, LockTimeout, NotSupported, Store, StoreError, open_store, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -338,6 +338,7 @@ def test_the_table_of_round_trips_is_what_the_wire_says(tmp_path: Path) -> None:
                 "lock": lambda store: held.append(store.lock("a/b.json")),
                 "release": lambda store: held[0].release(),
                 "update": lambda store: store.update("a/b.json", lambda _: b"3"),
+                "write with `expect=`": lambda store: store.atomic_write("a/b.json", b"4", expect=version_of(b"3")),
                 "read of a document that is missing": _read_missing,
                 "update of a document that is missing": lambda store: store.update("a/c.json", lambda _: b"3"),
                 "delete": lambda store: store.delete("a/b.json"),

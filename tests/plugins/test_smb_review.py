@@ -225,7 +225,7 @@ def test_an_interrupted_release_frees_the_lock(samba: SambaServer, monkeypatch: 
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr("exlab_store_smb.link.Link.run", interrupted_before_it_is_sent)
+            patch.setattr("exlab_store_smb.link.Link.send_off", interrupted_before_it_is_sent)
             with pytest.raises(KeyboardInterrupt):
                 held.release()
         other.lock("a.json", timeout=5).release()

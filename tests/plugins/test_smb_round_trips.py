@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from exlab_store_smb import locking
 
-from exlab_store import Store, open_store, version_of
+from exlab_store import Store, VersionConflict, open_store, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from samba_server import SambaServer
     from wire_proxy import WireProxy
 
-KEY = "a.json"
+KEY, OTHER = "a.json", "b.json"
 SMALL = b"x" * 2048
 
 
@@ -113,14 +114,14 @@ def test_the_first_write_into_folders_that_are_made_costs_more_once(wire: WirePr
     assert count.round_trips == 1, count.log
 
 
-def test_a_free_lock_is_taken_in_one_and_released_in_one(wire: WireProxy, store: Store) -> None:
+def test_a_free_lock_is_taken_in_one_and_released_in_one_that_nobody_waits_for(wire: WireProxy, store: Store) -> None:
     with costs(wire, 1):
         held = store.lock(KEY)
-    with wire.counting() as count:
+    wire.delay = 0.1
+    with costs(wire, 1):
+        began = time.monotonic()
         held.release()
-    assert count.round_trips <= 1, count.log
-    with costs(wire, 2), store.lock(KEY):
-        pass
+        assert time.monotonic() - began < wire.delay
 
 
 def test_a_write_under_a_lock_takes_one(wire: WireProxy, store: Store) -> None:
@@ -131,13 +132,42 @@ def test_a_write_under_a_lock_takes_one(wire: WireProxy, store: Store) -> None:
             store.atomic_write(KEY, SMALL, lock=held)
 
 
-def test_an_update_takes_four_at_most(wire: WireProxy, store: Store) -> None:
-    store.update(KEY, lambda _: b"x")  # what is missing is looked for again
-    for number in range(3):
-        with wire.counting() as count:
+def test_an_update_takes_two(wire: WireProxy, store: Store) -> None:
+    store.update(KEY, lambda _: b"x")  # shows in which order the server carries out what it is sent
+    for _ in range(3):
+        with costs(wire, 2):
             store.update(KEY, lambda current: (current or b"") + b"x")
-        assert count.round_trips <= 4, count.log
-        assert count.requests <= 4, (number, count.log)
+
+
+def test_the_first_update_of_a_store_waits_for_two_and_releases_the_lock_after_them(
+    samba: SambaServer, wire: WireProxy, store: Store
+) -> None:
+    (samba.root / KEY).write_bytes(SMALL)
+    wire.delay = 0.1
+    with wire.counting() as count:
+        began = time.monotonic()
+        store.update(KEY, lambda current: (current or b"") + b"x")
+        seconds = time.monotonic() - began
+    assert count.requests == 3, count.log
+    assert seconds < 3 * 2 * wire.delay
+
+
+def test_an_update_that_makes_a_document_takes_three(wire: WireProxy, store: Store) -> None:
+    wire.delay = 0.01  # what is sent together overlaps
+    store.update(KEY, lambda _: b"x")
+    with costs(wire, 3, requests=4):  # what is missing is looked for again, twice at a time
+        store.update(OTHER, lambda _: b"x")
+
+
+def test_the_lock_is_released_behind_the_write_and_the_flush_of_the_folder(wire: WireProxy, store: Store) -> None:
+    store.update(KEY, lambda _: b"x")
+    with wire.counting() as count:
+        store.update(KEY, lambda _: b"y")
+    first, second = (commands for direction, commands in count.log if direction == "request")
+    assert first == ("CREATE", "LOCK", "WRITE", "CREATE", "READ", "CLOSE")
+    assert second[-3:] == ("WRITE", "LOCK", "CLOSE")
+    assert second.index("SET_INFO") < second.index("LOCK")
+    assert [command for command in second if command == "FLUSH"] == ["FLUSH"] * 2
 
 
 def test_a_compare_and_swap_under_a_lock_takes_two_at_most(wire: WireProxy, store: Store) -> None:
@@ -147,11 +177,19 @@ def test_a_compare_and_swap_under_a_lock_takes_two_at_most(wire: WireProxy, stor
     assert count.round_trips <= 2, count.log
 
 
-def test_a_compare_and_swap_takes_its_lock_and_four_at_most(wire: WireProxy, store: Store) -> None:
-    store.atomic_write(KEY, SMALL)
-    with wire.counting() as count:
+def test_a_compare_and_swap_takes_two(wire: WireProxy, store: Store) -> None:
+    store.update(KEY, lambda _: SMALL)
+    with costs(wire, 2):
         store.atomic_write(KEY, b"new", expect=version_of(SMALL))
-    assert count.round_trips <= 4, count.log
+    with costs(wire, 2), pytest.raises(VersionConflict):  # of which the release is not waited for
+        store.atomic_write(KEY, b"newer", expect=version_of(SMALL))
+
+
+def test_a_conditional_deletion_waits_for_two(wire: WireProxy, store: Store) -> None:
+    store.update(KEY, lambda _: SMALL)
+    with wire.counting() as count:
+        store.delete(KEY, expect=version_of(SMALL))
+    assert count.requests == 3, count.log
 
 
 def test_a_deletion_takes_one(wire: WireProxy, store: Store) -> None:

@@ -1,0 +1,18 @@
+"""A connection that has ended, as those learn of it who use it."""
+
+from __future__ import annotations
+
+__all__ = ["LinkLost"]
+
+
+class LinkLost(Exception):
+    """The connection has ended, or was ended because no answer came in time.
+
+    Args:
+        reason: Why.
+        sent: Whether the server may have carried out the request.
+    """
+
+    def __init__(self, reason: str, *, sent: bool) -> None:
+        super().__init__(reason)
+        self.sent = sent
