@@ -321,8 +321,9 @@ class SmbConnection(Connection):  # type: ignore[misc]
         """As smbprotocol's, without copies of what is large."""
         if len(b_header) <= CREDIT_SIZE:
             return bytes(super()._generate_signature(b_header, signing_key, message_id, response, command))
-        chosen = self.signing_algorithm_id if self.dialect >= Dialects.SMB_3_1_1 else None
-        older = SigningAlgorithms.AES_CMAC if self.dialect >= Dialects.SMB_3_0_0 else SigningAlgorithms.HMAC_SHA256
+        dialect: int = self.dialect or 0
+        chosen = self.signing_algorithm_id if dialect >= Dialects.SMB_3_1_1 else None
+        older = SigningAlgorithms.AES_CMAC if dialect >= Dialects.SMB_3_0_0 else SigningAlgorithms.HMAC_SHA256
         nonce = message_id.to_bytes(8, "little") + (1 if response else 0).to_bytes(4, "little")
         return signature_of(b_header, signing_key, older if chosen is None else chosen, nonce)
 

@@ -57,7 +57,7 @@ def server(settings: dict[str, str]) -> Iterator[SambaServer]:
             yield found
 
 
-@pytest.fixture(scope="module", params=SETTINGS.values(), ids=SETTINGS.keys())
+@pytest.fixture(scope="module", params=[*SETTINGS.values()], ids=[*SETTINGS])
 def samba(request: pytest.FixtureRequest) -> Iterator[SambaServer]:
     with server(request.param) as found:
         yield found

@@ -23,7 +23,7 @@ SETTINGS = {
 }
 
 
-@pytest.fixture(scope="module", params=SETTINGS.values(), ids=SETTINGS.keys())
+@pytest.fixture(scope="module", params=[*SETTINGS.values()], ids=[*SETTINGS])
 def server(request: pytest.FixtureRequest) -> Iterator[SambaServer]:
     with running_server(global_settings=request.param) as found:
         yield found
