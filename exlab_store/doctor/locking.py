@@ -59,6 +59,8 @@ def exclusion(visit: Visit) -> Observation:
     Args:
         visit: The clients.
     """
+    if visit.of_server and visit.common.lock_scope == "none":
+        return warned("the server has no locks that exclude: none are claimed", _advice_on_exclusion(visit))
     unfit = _no_locks(visit)
     if unfit is not None:
         return unfit

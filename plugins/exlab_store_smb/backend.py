@@ -17,7 +17,6 @@ from exlab_store import (
     DocumentExists,
     DocumentNotFound,
     Expectation,
-    Guarantees,
     HeldLock,
     InvalidKey,
     Leftover,
@@ -26,6 +25,7 @@ from exlab_store import (
     LockLost,
     LockOwner,
     LockTimeout,
+    NotSupported,
     Snapshot,
     StoreError,
     Version,
@@ -46,13 +46,14 @@ from exlab_store_smb.links import Links
 from exlab_store_smb.listing import Listing
 from exlab_store_smb.locking import Asker, SmbLock, Wish
 from exlab_store_smb.logon import hint_for_sleeping_disks
+from exlab_store_smb.opening import open_root
 from exlab_store_smb.outcome import Attempt, bears_mark, fresh_mark, untouched_since
 from exlab_store_smb.place import Place
 from exlab_store_smb.reading import Reader
 from exlab_store_smb.refusals import marked_read_only
 from exlab_store_smb.replacing import Replacer
 from exlab_store_smb.room import Room
-from exlab_store_smb.statuses import CANNOT_DELETE, MISSING, NAME_MISSING, PATH_MISSING, REFUSED_REQUEST, translated
+from exlab_store_smb.statuses import CANNOT_DELETE, MISSING, NAME_MISSING, PATH_MISSING, translated
 from exlab_store_smb.walking import walk
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
 
     from exlab_store_smb.link import Link
     from exlab_store_smb.messages import Reply
+    from exlab_store_smb.opening import Opened
 
 __all__ = ["SmbBackend", "open_backend"]
 
@@ -139,23 +141,15 @@ class SmbBackend:
         self._room = Room(trusted=file_system.options.one_round_trip)
         self._abandoned: deque[str] = deque()
         try:
-            flushes = self._probe()
+            opened = self._open()
         except BaseException:
             self.close()
             raise
-        self.guarantees = Guarantees(
-            atomic_replace=True,
-            durable=flushes,
-            conditional_write="locked",
-            lock_scope="site",
-            lock_release="crash",
-            fenced=True,
-            lists=True,
-            deletes=True,
-        )
-        self._directories = Directories(self._root, create=create, flush=flushes)
-        self._replacer = Replacer(self._directories, self._room, flush=flushes)
-        self._asker = Asker(self._directories, self._timeout)
+        self.guarantees = opened.guarantees
+        claims, flush = opened.claims, opened.guarantees.durable
+        self._directories = Directories(self._root, create=create, flush=flush)
+        self._replacer = Replacer(self._directories, self._room, claims, flush=flush)
+        self._asker = Asker(self._directories, claims, self._timeout)
 
     def close(self) -> None:
         """Ends the connection, with a short time for the server to say goodbye; its locks are free then."""
@@ -172,6 +166,7 @@ class SmbBackend:
     @hookimpl
     def atomic_write(self, key: str, data: bytes, expect: Expectation, lock: HeldLock | None) -> Version:
         """One compound: temporary file, data, flush, rename, and the flush of the folder."""
+        self._ensure_replaces()
 
         def write(link: Link, place: Place, deadline: Deadline, attempt: Attempt) -> None:
             self._replacer.replace(link, place, data, deadline, attempt)
@@ -212,6 +207,7 @@ class SmbBackend:
     @hookimpl
     def write_and_release(self, key: str, data: bytes, expect: Expectation, lock: HeldLock) -> Version:
         """One compound: what replaces the document, and what releases the lock; or the release is sent after it."""
+        self._ensure_replaces()
         held = _ours(lock)
 
         def write(link: Link, place: Place, deadline: Deadline, attempt: Attempt) -> None:
@@ -528,51 +524,26 @@ class SmbBackend:
         if found.status in PATH_MISSING and not self._create and not self._exists(link, "", deadline):
             raise _root_is_gone()
 
-    def _probe(self) -> bool:
-        """Asks the server what it can do: whether it takes compounds, and flushes directories."""
+    def _ensure_replaces(self) -> None:
+        if not self.guarantees.atomic_replace:
+            raise NotSupported("the server does not replace files as a document needs it", hint="Use another server.")
+
+    def _open(self) -> Opened:
         # The first answer about a file may have to wait for the server's disks to wake, as connecting may.
-        options = self._file_system.options
-        deadline = Deadline(max(self._timeout, options.connect_timeout))
+        patience = max(self._timeout, self._file_system.options.connect_timeout)
+        deadline = Deadline(patience)
         try:
             link = self._links.current(deadline)
-            replies = self._ask_root(link, deadline)
-            if replies[0].ok and not replies[-1].ok and replies[-1].status in REFUSED_REQUEST:
-                link.compounds = self._links.compounds = False
-                replies = self._ask_root(link, deadline)
-                if replies[-1].ok:
-                    _log.warning("%s takes no compound requests: more round trips", self._file_system.host)
-            opened, flushed, room, _ = replies
-            if opened.status in MISSING and self._create:
-                return True
-            asked = link.run([messages.open_to_ask(link.path(self._root)), messages.close()], deadline)[0]
+            opened = open_root(link, link.path(self._root), deadline, create=self._create)
         except LinkLost as lost:
             unavailable = _unavailable(lost, exhausted=deadline.over)
             if deadline.over:
-                unavailable.hint = hint_for_sleeping_disks(max(self._timeout, options.connect_timeout))
+                unavailable.hint = hint_for_sleeping_disks(patience)
             raise unavailable from lost
-        if asked.status in MISSING:
-            raise LocationError("there is no such folder on the share", hint="Create it, or check how it is spelt.")
-        if not asked.ok:
-            raise translated(asked.status, "open the folder")
-        if not messages.is_directory(asked):
-            raise LocationError("the location is not a folder", hint="Give the folder that holds the documents.")
-        if room.ok:
-            self._room.note(messages.room_of(room))
-        if opened.ok and not flushed.ok:
-            _log.warning("%s does not flush directories: writes are not claimed to be durable", self._file_system.host)
-            return False
-        return True
-
-    def _ask_root(self, link: Link, deadline: Deadline) -> list[Reply]:
-        return link.run(
-            [
-                messages.open_directory(link.path(self._root)),
-                messages.flush(),
-                messages.query_room(),
-                messages.close(),
-            ],
-            deadline,
-        )
+        self._links.compounds = opened.compounds
+        if opened.free is not None:
+            self._room.note(opened.free)
+        return opened
 
 
 def _ours(lock: HeldLock | None) -> SmbLock | None:

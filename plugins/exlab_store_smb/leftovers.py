@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from exlab_store import Leftover, is_key, is_temporary_name, temporary_name
 from exlab_store_smb import messages
+from exlab_store_smb.claims import remembered
 from exlab_store_smb.listing import Listing
 from exlab_store_smb.statuses import END_OF_FILE, LOCKED, MISSING
 from exlab_store_smb.walking import walk
@@ -118,6 +119,9 @@ class Finder:
 
         It is tried on a file that goes again: taking the lock in question, even for a moment, would disturb somebody.
         """
+        known = remembered(self._link).keeps_readers_out
+        if known is not None:
+            return known
         path = self._link.path(self._root, temporary_name("locks"))
         created, locked, _ = self._link.run(
             [messages.open_lock_file(path), messages.lock_byte_0(wait=False), messages.write(0, b"-")],

@@ -68,6 +68,12 @@ class Link:
         """False in a forked child."""
         return self._pid == os.getpid()
 
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """What tells the server and the share from others: its ServerGuid, name, port, and the share's name."""
+        found = self.connection
+        return found.server_guid, found.server_name, found.port, self._tree.share_name
+
     def server_time(self) -> float | None:
         """Seconds since 1970 by the server's clock: what it said when it was connected to, and the time since.
 

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from typing import Self
 
+    from exlab_store_smb.claims import Claims
     from exlab_store_smb.directories import Directories
     from exlab_store_smb.link import Link
     from exlab_store_smb.messages import Message, Reply
@@ -249,10 +250,12 @@ class Asker:
 
     Args:
         directories: Of the store.
+        claims: Of the store.
         timeout: Seconds that an exchange with the server may take.
     """
 
-    def __init__(self, directories: Directories, timeout: float) -> None:
+    def __init__(self, directories: Directories, claims: Claims, timeout: float) -> None:
+        self._claims = claims
         self._directories = directories
         self._timeout = timeout
 
@@ -273,6 +276,7 @@ class Asker:
             LinkLost: The connection has ended; if the server had granted the lock, it is free again.
         """
         try:
+            self._claims.ensure(link, wish.place.directory, self._soon(wish))
             while (found := self._attempt(link, wish)) is None:
                 if wish.given_up:
                     found = self._last_attempt(link, wish)

@@ -20,6 +20,7 @@ __all__ = [
     "changed_at",
     "close",
     "create_document",
+    "create_lock_probe",
     "create_probe",
     "created_at",
     "file_id_of",
@@ -36,12 +37,14 @@ __all__ = [
     "open_for_rename",
     "open_lock_file",
     "open_lock_file_to_read",
+    "open_lock_probe",
     "open_parent",
     "open_to_ask",
     "open_to_delete",
     "open_to_discard",
     "open_to_list",
     "open_to_read",
+    "open_to_read_and_delete",
     "output_of",
     "query_directory",
     "query_links",
@@ -237,6 +240,23 @@ def open_lock_file(path: str) -> Message:
 def open_lock_file_to_read(path: str) -> Message:
     """CREATE of a lock file that exists, for reading who holds it."""
     return _create(path, _READ_DATA, CreateDisposition.FILE_OPEN, _FILE, _SHARE_READ_WRITE)
+
+
+def open_to_read_and_delete(path: str) -> Message:
+    """CREATE of a file that is read and goes when it is closed."""
+    options = _FILE | CreateOptions.FILE_DELETE_ON_CLOSE
+    return _create(path, _READ_DATA | _DELETE, CreateDisposition.FILE_OPEN, options)
+
+
+def create_lock_probe(path: str) -> Message:
+    """CREATE of a file that must not exist yet, to try locks on; the server removes it also if this client dies."""
+    access = _READ_DATA | _WRITE_DATA | _DELETE
+    return _create(path, access, CreateDisposition.FILE_CREATE, _FILE | CreateOptions.FILE_DELETE_ON_CLOSE)
+
+
+def open_lock_probe(path: str) -> Message:
+    """CREATE of the same file once more, by another handle."""
+    return _create(path, _READ_DATA | _WRITE_DATA, CreateDisposition.FILE_OPEN, _FILE)
 
 
 def read(offset: int, length: int, file_id: bytes = RELATED) -> Message:

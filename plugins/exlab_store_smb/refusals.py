@@ -34,14 +34,14 @@ def lock_refused(link: Link, place: Place, deadline: Deadline) -> StoreError:
     if asked.status in MISSING:
         return AccessDenied(
             f"cannot lock the document: this account may not add its lock file {place.name!r}",
-            hint="Give the account the right to add files to the folder.",
+            hint="Give the account the right to add files to the folder, and see that the share is not read-only.",
         )
     if asked.ok and messages.is_read_only(asked):
         return AccessDenied(f"cannot lock the document: its lock file {place.name!r} is marked read-only", hint=_UNMARK)
     if asked.ok:
         return AccessDenied(
             f"cannot lock the document: this account may not write its lock file {place.name!r}",
-            hint="Give the account the right to read and to write it, as to the other files of the folder.",
+            hint="Give the account the right to read and to write it, and see that the share is not read-only.",
         )
     return translated(ACCESS_DENIED, "lock the document")
 

@@ -39,6 +39,7 @@ from exlab_store_smb.statuses import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from exlab_store_smb.claims import Claims
     from exlab_store_smb.deadline import Deadline
     from exlab_store_smb.directories import Directories
     from exlab_store_smb.link import Link
@@ -63,10 +64,12 @@ class Replacer:
     Args:
         directories: Of the store.
         room: What is known about the room on the share.
+        claims: Of the store.
         flush: The server flushes directories.
     """
 
-    def __init__(self, directories: Directories, room: Room, *, flush: bool) -> None:
+    def __init__(self, directories: Directories, room: Room, claims: Claims, *, flush: bool) -> None:
+        self._claims = claims
         self._directories = directories
         self._room = room
         self._flush = flush
@@ -85,6 +88,7 @@ class Replacer:
             StoreError: It was not written; or `WriteOutcomeUnknown`.
             LinkLost: The connection has ended; what has happened is to be found out.
         """
+        self._claims.ensure(link, place.directory, deadline)
         settling = self._directories.start_settling(link, place.folder, deadline)
         try:
             created = self._write(link, place, data, deadline, attempt)
@@ -173,6 +177,7 @@ class Replacer:
             BackendUnavailable: Somebody has it open; nothing is deleted.
             LinkLost: The connection has ended.
         """
+        self._claims.ensure(link, place.directory, deadline)
         backoff = Backoff(deadline)
         while True:
             # Its name is free at once, whoever has it open in whatever way, and also if the server is killed next.
