@@ -147,7 +147,7 @@ def _by_ticket(connection: SmbConnection, options: SmbOptions, ticket: Ticket, l
     return session
 
 
-def _session(connection: SmbConnection, options: SmbOptions, user: Any, password: str | None, protocol: str) -> Any:
+def _session(connection: SmbConnection, options: SmbOptions, user: Any, password: str | None, protocol: Any) -> Any:
     return Session(
         connection,
         username=user,

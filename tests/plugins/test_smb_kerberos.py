@@ -6,16 +6,18 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from kerberos_realm import DOMAIN, REALM, Site, running_site
 
-from exlab_store import AccessDenied, BackendUnavailable, NotSupported, StoreError, open_store
+from exlab_store import AccessDenied, BackendUnavailable, LockLost, NotSupported, Store, StoreError, open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from exlab_store import StoreLock
 
 pytestmark = pytest.mark.one_interpreter
 
@@ -142,6 +144,34 @@ def test_a_wrong_password_is_not_tried_with_ntlm(site: Site, auth_protocol: str)
         refusal(AccessDenied, site.url(port=wire.port), **account, auth_protocol=auth_protocol)
         assert wire.accepted == 1
     assert not [names for _, names in count.log if "SESSION_SETUP" in names]
+
+
+@pytest.mark.parametrize("verb", ["read", "write", "lock", "update", "delete", "list"])
+@PROTOCOLS
+def test_a_password_that_was_changed_meanwhile_is_shown_once_by_each_operation(
+    site: Site, verb: str, auth_protocol: str
+) -> None:
+    verbs: dict[str, Callable[[Store], object]] = {
+        "read": lambda store: store.read_snapshot("a.json"),
+        "write": lambda store: store.atomic_write("a.json", b"1"),
+        "lock": lambda store: store.lock("a.json", timeout=1),
+        "update": lambda store: store.update("a.json", lambda _: b"1", timeout=1),
+        "delete": lambda store: store.delete("a.json"),
+        "list": lambda store: store.list_keys(),
+    }
+    realm = site.realm
+    account = {"username": realm.user, "password": realm.password}
+    try:
+        with open_store(site.url(), **account, auth_protocol=auth_protocol) as store:
+            realm.administer(f"cpw -pw changed {realm.user}")
+            for pid in site.server.client_pids():
+                site.server.kill_client(pid)
+            before = realm.wrong_passwords()
+            with pytest.raises(AccessDenied, match="its password is wrong"):
+                verbs[verb](store)
+            assert realm.wrong_passwords() == before + 1
+    finally:
+        realm.administer(f"cpw -pw {realm.password} {realm.user}")
 
 
 def test_a_keytab_whose_key_was_changed_is_refused_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -330,3 +360,55 @@ def test_what_was_tried_is_said_where_ntlm_is_refused_too(site: Site) -> None:
     error = refusal(AccessDenied, site.url(), username="nobody", password="any")
     assert "'nobody' or its password" in error.message
     assert f"nobody@{REALM}: it does not exist" in error.hint
+
+
+# Sessions that end with their ticket
+
+
+@contextmanager
+def expired(site: Site, **options: Any) -> Iterator[tuple[Store, StoreLock]]:
+    """A store whose session has ended with its ticket, with a lock; there is a new ticket."""
+    site.realm.log_in("3s")
+    until = time.monotonic() + 4
+    with open_store(site.url(), **options) as store:
+        store.atomic_write("a.json", b"1")
+        held = store.lock("held.json")
+        site.realm.log_in()
+        time.sleep(max(0.0, until - time.monotonic()))  # there is nothing to wait for but the time
+        yield store, held
+        with suppress(LockLost):
+            held.release()
+
+
+@pytest.mark.parametrize("encrypt", [None, True])
+def test_an_operation_on_a_session_that_has_expired_is_done_on_a_new_one(site: Site, encrypt: bool | None) -> None:
+    with expired(site, encrypt=encrypt) as (store, held):
+        assert store.read_snapshot("a.json").data == b"1"
+        store.atomic_write("a.json", b"2")
+        assert store.read_snapshot("a.json").data == b"2"
+        with pytest.raises(LockLost):
+            held.ensure_held()
+
+
+def test_a_write_under_a_lock_whose_session_has_expired_is_refused(site: Site) -> None:
+    with expired(site) as (store, held):
+        with pytest.raises(LockLost):
+            store.atomic_write("held.json", b"1", lock=held)
+        with suppress(LockLost):
+            held.release()
+        assert store.list_keys() == ["a.json"]
+        with store.lock("held.json", timeout=10) as again:
+            store.atomic_write("held.json", b"2", lock=again)
+        store.delete("a.json")
+        store.delete("held.json")
+
+
+def test_a_session_that_has_expired_with_the_last_ticket_says_so(site: Site) -> None:
+    with expired(site) as (store, _):
+        site.realm.log_in("1s")
+        time.sleep(2)
+        with pytest.raises(AccessDenied, match="has expired"):
+            store.read_snapshot("a.json")
+        site.realm.log_in()
+        assert store.read_snapshot("a.json").data == b"1"  # the same store, when there is one again
+        store.delete("a.json")
