@@ -227,6 +227,18 @@ class SambaServer:
         if self._conf.exists():
             self._write_conf()
 
+    def change_global(self, **settings: str) -> None:
+        """Changes settings of the whole server, which is started again: it does not look at them for each connection.
+
+        Args:
+            settings: As for `add_share`.
+        """
+        self._global.update({key.replace("_", " "): value for key, value in settings.items()})
+        if self._conf.exists():
+            self._write_conf()
+        if self._process is not None:
+            self.restart()
+
     def add_account(self, user: str, unix_user: str = "daemon") -> dict[str, str]:
         """Adds an account that acts as another Unix user, which takes root's rights; its options are returned.
 

@@ -10,22 +10,25 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from smbprotocol import exceptions as smb
+from smbprotocol.connection import Dialects
 from smbprotocol.header import Commands
 
 from exlab_store_smb.chains import Chains
 from exlab_store_smb.connection import TooFewCredits
 from exlab_store_smb.filetimes import seconds_since_1970
 from exlab_store_smb.link_lost import LinkLost
-from exlab_store_smb.messages import RELATED, Message, Reply, file_id_of
+from exlab_store_smb.messages import RELATED, MalformedAnswer, Message, Reply, file_id_of
+from exlab_store_smb.shapes import ensure_well_formed
 from exlab_store_smb.statuses import SESSION_GONE
 from exlab_store_smb.unanswered import Unanswered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from exlab_store_smb.connection import SmbConnection
     from exlab_store_smb.deadline import Deadline
     from exlab_store_smb.limits import Limits
+    from exlab_store_smb.pending import Pending
 
 __all__ = ["Link", "LinkLost"]
 
@@ -81,8 +84,11 @@ class Link:
         hash of what was negotiated.
 
         Returns:
-            None where the server did not say.
+            None where the server did not say, or where nobody vouches for what it said: only the keys of SMB 3.1.1
+            are made from it.
         """
+        if self.connection.dialect != Dialects.SMB_3_1_1:
+            return None
         try:
             (filetime,) = struct.unpack_from("<Q", self.connection.preauth_integrity_hash_value[1], _SYSTEM_TIME)
         except (LookupError, struct.error):
@@ -117,7 +123,16 @@ class Link:
         """
         return path.split("\\", 2)[2] if self.is_in_dfs else path
 
-    def run(self, messages: Sequence[Message], deadline: Deadline) -> list[Reply]:
+    @property
+    def seals(self) -> bool:
+        """Whether a compound can be sent encrypted, be the session encrypted or only signed.
+
+        The server then carries out all of it or nothing, whatever the network does to it: of a signed one it refuses
+        the request in which a bit was changed, and carries out the others.
+        """
+        return self.connection.keys.can_seal(self._session)
+
+    def run(self, messages: Sequence[Message], deadline: Deadline, *, sealed: bool = False) -> list[Reply]:
         """Sends a related compound and waits for all its answers: one round trip.
 
         A server goes on after a request of the compound that has failed, unless that was a CREATE: measured on
@@ -126,14 +141,15 @@ class Link:
         Args:
             messages: What to do, in order.
             deadline: Until when; a server that has not answered then is taken for gone, and the connection is ended.
+            sealed: Encrypted, even where the session is only signed; see `seals`.
 
         Returns:
             An answer to each.
 
         Raises:
-            LinkLost: The connection has ended.
+            LinkLost: The connection has ended, or an answer is not the server's own or makes no sense.
         """
-        return [self.wait(request, deadline) for request in self.start(messages, deadline)]
+        return [self.wait(request, deadline) for request in self.start(messages, deadline, sealed=sealed)]
 
     def run_all(self, compounds: Sequence[Sequence[Message]], deadline: Deadline) -> list[list[Reply]]:
         """Does what `run` does for several compounds, in order, and in one round trip.
@@ -171,7 +187,7 @@ class Link:
         if not isinstance(requests[-1], Reply):  # which it is where parts had to be sent one after the other
             self.unanswered.add(requests, deadline, lost)
 
-    def start(self, messages: Sequence[Message], deadline: Deadline) -> list[Any]:
+    def start(self, messages: Sequence[Message], deadline: Deadline, *, sealed: bool = False) -> list[Any]:
         """Sends a related compound; `wait` waits for the answers.
 
         Where it cannot be sent as a whole, because the server takes no compounds or grants too few credits, its parts
@@ -180,29 +196,35 @@ class Link:
         Args:
             messages: What to do, in order.
             deadline: Until when to wait for credits.
+            sealed: As for `run`.
 
         Raises:
             LinkLost: It could not be sent.
         """
         if self._fits(messages):
             try:
-                return self._send(messages, deadline)
+                return self._send(messages, deadline, sealed=sealed)
             except TooFewCredits:
                 pass  # the server grants fewer than it did
-        return self._in_parts(messages, deadline)
+        return self._in_parts(messages, deadline, sealed=sealed)
 
     def _fits(self, messages: Sequence[Message]) -> bool:
         if len(messages) == 1:
             return True
         return self.compounds and self.connection.charge(messages) <= self.connection.most_credits
 
-    def _send(self, messages: Sequence[Message], deadline: Deadline) -> list[Any]:
+    def _send(self, messages: Sequence[Message], deadline: Deadline, *, sealed: bool) -> list[Pending]:
         self.unanswered.check()
         if not self.alive:
             raise LinkLost("the connection has ended", sent=False)
         try:
             return self.connection.send_compound(
-                messages, self.session_id, self._tree.tree_connect_id, related=len(messages) > 1, deadline=deadline
+                messages,
+                self.session_id,
+                self._tree.tree_connect_id,
+                related=len(messages) > 1,
+                deadline=deadline,
+                sealed=sealed,
             )
         except Exception as error:  # what ended the connection may be anything
             if len(messages) > 1 and isinstance(error, TooFewCredits):
@@ -210,17 +232,7 @@ class Link:
             self.end()
             raise LinkLost(str(error), sent=False) from error
 
-    def forget(self, requests: Iterable[Any]) -> None:
-        """Leaves requests to themselves whose answers nobody needs.
-
-        Args:
-            requests: From `start`.
-        """
-        for request in requests:
-            if not isinstance(request, Reply):
-                self.connection.forget(request)
-
-    def wait(self, request: Any, deadline: Deadline) -> Reply:
+    def wait(self, request: Pending | Reply, deadline: Deadline) -> Reply:
         """Waits for an answer.
 
         Args:
@@ -236,7 +248,7 @@ class Link:
             raise LinkLost("the server did not answer in time", sent=True)
         return reply
 
-    def poll(self, request: Any, deadline: Deadline, cancelled: Callable[[], bool] | None = None) -> Reply | None:
+    def poll(self, request: Pending, deadline: Deadline, cancelled: Callable[[], bool] | None = None) -> Reply | None:
         """Waits for an answer that may take its time.
 
         Args:
@@ -248,22 +260,24 @@ class Link:
             The answer, or None when the wait has ended without.
 
         Raises:
-            LinkLost: The connection has ended, or the session is gone.
+            LinkLost: The connection has ended, or the session is gone, or the answer makes no sense.
         """
         try:
-            header = self.connection.answer(request, deadline, cancelled)
-        except smb.SMBException as error:
+            answer = self.connection.answer(request, deadline, cancelled)
+            if answer is None:
+                return None
+            reply = Reply(answer.status, answer.body)
+            if reply.ok:
+                ensure_well_formed(request.asked, reply.body)
+        except (smb.SMBException, MalformedAnswer) as error:
             self.end()
             raise LinkLost(str(error), sent=True) from error
-        if header is None:
-            return None
-        status = int(header["status"].get_value())
-        if status in SESSION_GONE:
+        if reply.status in SESSION_GONE:
             self.end()
-            raise LinkLost(f"the server has ended the session ({status:#010x})", sent=True)
-        return Reply(status, header["data"].get_value())
+            raise LinkLost(f"the server has ended the session ({reply.status:#010x})", sent=True)
+        return reply
 
-    def cancel(self, request: Any) -> None:
+    def cancel(self, request: Pending) -> None:
         """Asks the server to give a request up [MS-SMB2 3.2.4.24]; the answer says whether it has.
 
         Args:
@@ -273,7 +287,7 @@ class Link:
             LinkLost: It could not be sent.
         """
         try:
-            request.cancel()
+            self.connection.cancel(request)
         except Exception as error:
             self.end()
             raise LinkLost(str(error), sent=False) from error
@@ -298,7 +312,7 @@ class Link:
             self.connection.disconnect(False)  # waits for the thread that receives
         self.end()
 
-    def _in_parts(self, messages: Sequence[Message], deadline: Deadline) -> list[Reply]:
+    def _in_parts(self, messages: Sequence[Message], deadline: Deadline, *, sealed: bool) -> list[Reply]:
         """What `run` does, in as few compounds as there are credits for; a failure skips all later parts of it."""
         replies: list[Reply] = []
         file_id, failed = b"", False
@@ -312,7 +326,7 @@ class Link:
             while len(part) < len(rest) and self._fits([*part, rest[len(part)]]):
                 part.append(rest[len(part)])
             try:
-                requests = self._send(part, deadline)
+                requests = self._send(part, deadline, sealed=sealed)
             except TooFewCredits:
                 continue  # with a shorter part
             except LinkLost as lost:

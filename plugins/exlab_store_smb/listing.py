@@ -162,7 +162,6 @@ class OpenFolder:
                     return
                 yield from self._parsed(answered)
         finally:
-            link.forget(under_way)
             self._close(file_id)
 
     def abandon(self) -> None:
@@ -174,7 +173,7 @@ class OpenFolder:
 
     def _close(self, file_id: bytes) -> None:
         if self._link.alive:  # nobody need wait for this
-            self._link.forget(self._link.start([messages.close(file_id)], self._listing.deadline))
+            self._link.start([messages.close(file_id)], self._listing.deadline)
 
     def _parsed(self, answered: Reply) -> Iterator[Entry]:
         if not answered.ok:

@@ -74,6 +74,7 @@ def _connect(options: SmbOptions, share: str, client: uuid.UUID, previous_sessio
         timeout: Any = max(0.001, limit.remaining())  # it takes parts of a second too
         connection.connect(timeout=timeout)
         session, account = authenticate(connection, options, limit)
+        connection.ensure_genuine(session)
         _ensure_protected(session, options)
         tree = TreeConnect(session, rf"\\{options.host}\{share}")
         tree.connect(require_secure_negotiate=session.signing_key is not None)

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from smbprotocol.file_info import FileInformationClass, InfoType
 from smbprotocol.header import Commands
 from smbprotocol.open import CreateDisposition, CreateOptions, ImpersonationLevel, LockFlags
 
+from exlab_store_smb.shapes import RELATED, MalformedAnswer, variable_part
+
 __all__ = [
     "RELATED",
+    "MalformedAnswer",
     "Message",
     "Reply",
     "changed_at",
@@ -59,9 +62,6 @@ __all__ = [
     "written_count",
 ]
 
-RELATED: Final = b"\xff" * 16
-"""Stands for the file of the CREATE before it [MS-SMB2 3.2.4.1.4]."""
-
 # Access rights [MS-SMB2 2.2.13.1]. READ_ATTRIBUTES and SYNCHRONIZE go with each, as every client asks for them.
 _ALWAYS: Final = 0x80 | 0x100000
 _READ_DATA: Final = 0x1
@@ -86,7 +86,8 @@ class Message:
         before: What comes before the FileId.
         file_id: `RELATED`, or the file that it works on; empty for a CREATE, which has none yet.
         after: What follows the FileId.
-        payload: How many bytes it reads or writes, which has to be paid for with credits.
+        payload: How many bytes it writes, or its answer may have at most; they have to be paid for with credits.
+        least: How many bytes of information its answer must have.
         within_share: The names in it begin at the share, also where those of other requests begin with the server.
         anew: Begins a chain of its own within a compound; see `exlab_store_smb.chains`.
     """
@@ -96,6 +97,7 @@ class Message:
     file_id: bytes
     after: bytes = b""
     payload: int = 0
+    least: int = 0
     within_share: bool = False
     anew: bool = False
 
@@ -348,75 +350,87 @@ def query_directory(length: int, file_id: bytes = RELATED) -> Message:
 
 def query_room() -> Message:
     """QUERY_INFO FileFsFullSizeInformation [MS-FSCC 2.5.4]: what is free, to this user."""
-    return _query_information(InfoType.SMB2_0_INFO_FILESYSTEM, 7, 32)
+    return _query_information(InfoType.SMB2_0_INFO_FILESYSTEM, 7, 32, 32)
 
 
 def query_links(file_id: bytes = RELATED) -> Message:
     """QUERY_INFO FileStandardInformation [MS-FSCC 2.4.47]: whether a file that is open still has a name."""
-    return _query_information(InfoType.SMB2_0_INFO_FILE, FileInformationClass.FILE_STANDARD_INFORMATION, 24, file_id)
+    # Two reserved bytes at its end, which not every server sends.
+    information = FileInformationClass.FILE_STANDARD_INFORMATION
+    return _query_information(InfoType.SMB2_0_INFO_FILE, information, 22, 24, file_id)
 
 
-def _query_information(kind: int, what: int, most: int, file_id: bytes = RELATED) -> Message:
+def _query_information(kind: int, what: int, least: int, most: int, file_id: bytes = RELATED) -> Message:
     # [MS-SMB2 2.2.37]
-    return Message(Commands.SMB2_QUERY_INFO, struct.pack("<HBBI16x", 41, kind, what, most), file_id)
+    before = struct.pack("<HBBI16x", 41, kind, what, most)
+    return Message(Commands.SMB2_QUERY_INFO, before, file_id, payload=most, least=least)
+
+
+# What is read out of answers to requests that succeeded. `shapes.ensure_well_formed` has seen each of them before; for
+# any other, these raise `MalformedAnswer` and nothing else.
 
 
 def file_id_of(created: Reply) -> bytes:
     """The FileId in the answer to a CREATE [MS-SMB2 2.2.14]."""
-    return created.body[64:80]
+    return bytes(_fixed("<64x16s", created)[0])
 
 
 def size_of(created: Reply) -> int:
     """The EndofFile in the answer to a CREATE [MS-SMB2 2.2.14]."""
-    return int(struct.unpack_from("<Q", created.body, 48)[0])
+    return int(_fixed("<48xQ", created)[0])
 
 
 def created_at(created: Reply) -> int:
     """The CreationTime in the answer to a CREATE [MS-SMB2 2.2.14], in units of 100 ns since 1601."""
-    return int(struct.unpack_from("<Q", created.body, 8)[0])
+    return int(_fixed("<8xQ", created)[0])
 
 
 def changed_at(created: Reply) -> int:
     """The later of LastWriteTime and ChangeTime in the answer to a CREATE [MS-SMB2 2.2.14], in units of 100 ns."""
-    return int(max(struct.unpack_from("<QQ", created.body, 24)))
+    return int(max(_fixed("<24xQQ", created)))
 
 
 def is_directory(created: Reply) -> bool:
     """Whether the answer to a CREATE is about a directory [MS-SMB2 2.2.14 FileAttributes]."""
-    return bool(struct.unpack_from("<I", created.body, 56)[0] & 0x10)
+    return bool(_fixed("<56xI", created)[0] & 0x10)
 
 
 def is_read_only(created: Reply) -> bool:
     """Whether the answer to a CREATE is about a file that is marked so [MS-SMB2 2.2.14 FileAttributes]."""
-    return bool(struct.unpack_from("<I", created.body, 56)[0] & 0x1)
+    return bool(_fixed("<56xI", created)[0] & 0x1)
 
 
 def links_of(answered: Reply) -> int:
     """The number of names that a file has, from the answer to `query_links`; one that is to go has none."""
-    (offset,) = struct.unpack_from("<xxH", answered.body)
-    links, going = struct.unpack_from("<16xI?", answered.body, offset - 64)
+    links, going = _fixed("<16xI?", Reply(0, output_of(answered)))
     return 0 if going else int(links)
 
 
 def read_bytes(answered: Reply) -> bytes:
     """The data in the answer to a READ [MS-SMB2 2.2.20]."""
-    offset, length = struct.unpack_from("<xxBxI", answered.body)
-    return answered.body[offset - 64 : offset - 64 + length]
+    offset, length = _fixed("<xxBxI", answered)
+    return variable_part(answered.body, offset, length, 16)
 
 
 def output_of(answered: Reply) -> bytes:
-    """The data in the answer to a QUERY_DIRECTORY [MS-SMB2 2.2.34]."""
-    offset, length = struct.unpack_from("<xxHI", answered.body)
-    return answered.body[offset - 64 : offset - 64 + length]
+    """The data in the answer to a QUERY_DIRECTORY or a QUERY_INFO [MS-SMB2 2.2.34, 2.2.38]."""
+    offset, length = _fixed("<xxHI", answered)
+    return variable_part(answered.body, offset, length, 8)
 
 
 def written_count(answered: Reply) -> int:
     """The Count in the answer to a WRITE [MS-SMB2 2.2.22]."""
-    return int(struct.unpack_from("<xxxxI", answered.body)[0])
+    return int(_fixed("<xxxxI", answered)[0])
 
 
 def room_of(answered: Reply) -> int:
     """The bytes that are free, from the answer to `query_room` [MS-SMB2 2.2.38, MS-FSCC 2.5.4]."""
-    (offset,) = struct.unpack_from("<xxH", answered.body)
-    _, units, _, sectors, size = struct.unpack_from("<QQQII", answered.body, offset - 64)
+    _, units, _, sectors, size = _fixed("<QQQII", Reply(0, output_of(answered)))
     return int(units * sectors * size)
+
+
+def _fixed(layout: str, answered: Reply) -> tuple[Any, ...]:
+    try:
+        return struct.unpack_from(layout, answered.body)
+    except struct.error as error:
+        raise MalformedAnswer(f"the server's answer is too short: {error}") from error

@@ -167,29 +167,26 @@ class Reader:
         # It hands out what was written into it without a copy. A list of chunks, joined, is twice the document.
         document = BytesIO()
         offset = 0
-        try:
-            while document.tell() < size:
-                deadline.ensure_left(_READ)
-                while offset < size and len(under_way) < _IN_FLIGHT:
-                    end = min(size, offset + length)
-                    (request,) = link.start([messages.read(offset, end - offset, file_id)], deadline)
-                    under_way.append((end, request))
-                    offset = end
-                end, request = under_way.popleft()
-                asked = end - document.tell()
-                data = _data(link, link.wait(request, deadline.half()), asked)
-                del request  # it keeps the answer
-                if not data:
-                    raise BackendUnavailable(
-                        "the document was changed in place while it was read", hint="Find out which program does that."
-                    )
-                document.write(data)
-                if len(data) < asked:  # an answer may be short [MS-SMB2 3.3.5.12]
-                    at = document.tell()
-                    (request,) = link.start([messages.read(at, end - at, file_id)], deadline)
-                    under_way.appendleft((end, request))
-        finally:
-            link.forget([request for _, request in under_way])
+        while document.tell() < size:
+            deadline.ensure_left(_READ)
+            while offset < size and len(under_way) < _IN_FLIGHT:
+                end = min(size, offset + length)
+                (request,) = link.start([messages.read(offset, end - offset, file_id)], deadline)
+                under_way.append((end, request))
+                offset = end
+            end, request = under_way.popleft()
+            asked = end - document.tell()
+            data = _data(link, link.wait(request, deadline.half()), asked)
+            del request  # it keeps the answer
+            if not data:
+                raise BackendUnavailable(
+                    "the document was changed in place while it was read", hint="Find out which program does that."
+                )
+            document.write(data)
+            if len(data) < asked:  # an answer may be short [MS-SMB2 3.3.5.12]
+                at = document.tell()
+                (request,) = link.start([messages.read(at, end - at, file_id)], deadline)
+                under_way.appendleft((end, request))
         return document.getvalue()
 
     def _remember(self, path: str, size: int) -> None:

@@ -1,4 +1,4 @@
-"""The signature of a large message, computed where the message lies [MS-SMB2 3.1.4.1, 3.1.5.1]."""
+"""The signature of a message, computed where the message lies [MS-SMB2 3.1.4.1, 3.1.5.1]."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import threading
 import time
 import weakref
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from exlab_store_smb.deadline import Deadline
 from exlab_store_smb.names import addresses_of
@@ -51,16 +51,12 @@ class DeadlineTcp:
         server: The server's name or address.
         port: Its port.
         timeout: Seconds that connecting may take, and then seconds for each message to be handed to the network.
-        taken: Asked about each message that is received; what it takes is not returned by `recv`.
     """
 
-    def __init__(
-        self, server: str, port: int, timeout: float, taken: Callable[[bytes], bool] = lambda _: False
-    ) -> None:
+    def __init__(self, server: str, port: int, timeout: float) -> None:
         self.server = server
         self.port = port
         self.timeout = timeout
-        self._taken = taken
         self.connected = False
         self.receiver = 0
         self._socket: socket.socket | None = None
@@ -104,16 +100,15 @@ class DeadlineTcp:
             if option is not None:
                 connected.setsockopt(socket.IPPROTO_TCP, option, value)
 
-    def send(self, header: Any) -> None:
+    def send(self, message: bytes) -> None:
         """Hands a whole message to the network. After a failure the connection is closed: half a message is none.
 
         Args:
-            header: The bytes of one SMB2 message or of a compound, or the structure of an encrypted one.
+            message: One SMB2 message, a compound, or either of them encrypted.
 
         Raises:
             ConnectionError: It could not be handed over whole, so that the server cannot carry it out.
         """
-        message: bytes = header if isinstance(header, bytes) else header.pack()
         with self._sending:
             used = self._socket
             if used is None or not self.connected:
@@ -142,12 +137,7 @@ class DeadlineTcp:
             TimeoutError: There was none.
         """
         self.receiver = threading.get_ident()
-        while True:
-            message = self._received(time.monotonic() + timeout)
-            if not message or not self._taken(message):
-                return message
-
-    def _received(self, deadline: float) -> bytes:
+        deadline = time.monotonic() + timeout
         length = self._exactly(4, lambda: time.monotonic() > deadline)
         if not length:
             return b""

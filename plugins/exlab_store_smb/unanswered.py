@@ -71,7 +71,7 @@ class Unanswered:
 
     def check(self) -> None:
         """Takes note of the answers that have come; waits for none."""
-        while self._sent and self._sent[0].requests[-1].response_event.is_set():
+        while self._sent and self._sent[0].requests[-1].event.is_set():
             with self._checking:
                 if not self._sent:
                     return

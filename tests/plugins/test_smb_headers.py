@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from exlab_store_smb import messages
-from exlab_store_smb.headers import answers_in, packed, received_header, sent_header
-from smbprotocol.header import SMB2HeaderRequest, SMB2HeaderResponse
+from exlab_store_smb.headers import answers_in, packed, packed_cancel
+from smbprotocol.connection import SMB2CancelRequest
+from smbprotocol.header import SMB2HeaderAsync, SMB2HeaderRequest, SMB2HeaderResponse
 
 
 def _request(message: messages.Message, following: int) -> bytes:
@@ -45,13 +46,28 @@ def test_a_request_that_another_follows_ends_at_a_multiple_of_eight_bytes(name: 
     assert packet.rstrip(b"\0") == _request(message, len(packet)).rstrip(b"\0")
 
 
-def test_what_smbprotocol_asks_of_a_request_is_there() -> None:
-    header = sent_header(messages.flush(), 77)
-    assert {name: field.get_value() for name, field in header.items()} == {
-        "command": 7,
+def test_a_request_that_asks_for_more_credits_than_it_costs_says_so() -> None:
+    packet = packed(messages.flush(), 77, 1, 0x8, 0, 1 << 40, last=True, wanted=2000)
+    header: Any = SMB2HeaderRequest()
+    header.unpack(packet)
+    assert (header["credit_charge"].get_value(), header["credit_request"].get_value()) == (1, 2000)
+
+
+@pytest.mark.parametrize("async_id", [None, b"\x07" + bytes(7)], ids=["unnamed", "named"])
+def test_a_request_to_give_another_one_up_is_what_smbprotocol_makes(async_id: bytes | None) -> None:
+    header: Any = SMB2HeaderRequest() if async_id is None else SMB2HeaderAsync()
+    values: dict[str, Any] = {
+        "command": 12,
         "message_id": 77,
-        "reserved": 0,
+        "session_id": 1 << 40,
+        "data": SMB2CancelRequest().pack(),
     }
+    for name, value in values.items():
+        header[name] = value
+    header["flags"] = 0x8 if async_id is None else 0xA
+    if async_id is not None:
+        header["async_id"] = async_id
+    assert packed_cancel(77, async_id, 0x8, 1 << 40) == bytes(header.pack())
 
 
 def test_the_answers_of_a_compound_are_told_apart() -> None:
@@ -61,10 +77,16 @@ def test_the_answers_of_a_compound_are_told_apart() -> None:
     assert {(each.status, each.command, each.credits, each.flags) for each in found} == {(0xC0000034, 5, 3, 0x9)}
 
 
-def test_an_answer_is_its_status_and_what_follows_its_header() -> None:
+def test_an_answer_says_for_which_session_and_share_it_is_and_what_follows_its_header() -> None:
     (answer,) = answers_in(_answer(7, b"123"))
-    header = received_header(answer)
-    assert (header["status"].get_value(), header["data"].get_value()) == (0xC0000034, b"123")
+    assert (answer.session_id, answer.tree_id, answer.body) == (1 << 40, 5, b"123")
+
+
+def test_an_answer_that_takes_its_time_has_a_name() -> None:
+    packet = bytearray(_answer(7, b""))
+    packet[32:40] = b"12345678"
+    (answer,) = answers_in(bytes(packet))
+    assert answer.async_id == b"12345678"
 
 
 @pytest.mark.parametrize(
@@ -75,12 +97,16 @@ def test_an_answer_is_its_status_and_what_follows_its_header() -> None:
         _answer(7, b"")[:63],
         b"\xfdSMB" + bytes(80),
         _answer(7, b"1234", following=8),
+        _answer(7, b"1234", following=68) + _answer(8, b""),
+        _answer(7, b"")[:4] + b"\x41" + _answer(7, b"")[5:],
         _answer(7, b"1234", following=64),
         _answer(7, b"1234", following=200),
         _answer(7, b"", following=64) + b"\xffSMB" + bytes(60),
         _answer(7, b"", following=64) + struct.pack("<I", 0),
     ],
-    ids="empty header_begins header_cut encrypted overlapping short beyond another_protocol rest".split(),
+    ids=(
+        "empty header_begins header_cut encrypted overlapping askew another_size short beyond another_protocol rest"
+    ).split(),
 )
-def test_a_packet_that_is_not_as_it_should_be_is_left_to_smbprotocol(packet: bytes) -> None:
+def test_a_packet_that_is_not_as_it_should_be_has_no_answers(packet: bytes) -> None:
     assert answers_in(packet) == []

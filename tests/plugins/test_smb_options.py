@@ -335,9 +335,22 @@ def test_with_encryption_no_word_of_a_document_and_no_name_passes_in_clear(samba
 
 
 @pytest.mark.parametrize("encrypt", [None, False])
-def test_without_encryption_documents_pass_in_clear_and_signed(samba: SambaServer, encrypt: bool | None) -> None:
+def test_without_encryption_what_is_read_passes_in_clear_and_what_is_written_does_not(
+    samba: SambaServer, encrypt: bool | None
+) -> None:
+    with tapped(samba) as tap, open_store(samba.url(port=tap.port), password=samba.password, encrypt=encrypt) as store:
+        store.atomic_write("a.json", SECRET)
+        written = bytes(tap.seen)
+        store.read_snapshot("a.json")
+        read = bytes(tap.seen)[len(written) :]
+    assert (SECRET in written, SECRET in read) == (False, True)
+    assert b"\xfdSMB" in written
+
+
+def test_without_encryption_on_the_server_documents_pass_in_clear(samba: SambaServer) -> None:
+    samba.change_global(server_smb_encrypt="off")
     with tapped(samba) as tap:
-        with open_store(samba.url(port=tap.port), password=samba.password, encrypt=encrypt) as store:
+        with open_store(samba.url(port=tap.port), password=samba.password) as store:
             everything(store)
         seen = bytes(tap.seen)
     assert SECRET in seen

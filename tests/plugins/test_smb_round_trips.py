@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from exlab_store_smb import locking
+from exlab_store_smb.sealing import Sealing
+from wire_proxy import parse
 
 from exlab_store import Store, VersionConflict, open_store, version_of
 
@@ -88,10 +90,34 @@ def test_a_durable_write_takes_one(wire: WireProxy, store: Store, size: int) -> 
         store.atomic_write(KEY, b"y" * size)
 
 
-def test_the_data_and_the_folder_are_flushed_in_that_one(wire: WireProxy, store: Store) -> None:
-    with wire.counting() as count:
+@pytest.fixture
+def encrypted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """The commands of each message that the client encrypts from now on."""
+    found: list[tuple[str, ...]] = []
+    seal = Sealing.seal
+
+    def seen(sealing: Sealing, data: bytes) -> bytes:
+        found.append(parse(bytes(4) + data, "request", 0).names)
+        return seal(sealing, data)
+
+    monkeypatch.setattr(Sealing, "seal", seen)
+    return found
+
+
+@pytest.mark.parametrize("size", [0, 2048])
+def test_a_durable_write_takes_two_where_the_server_does_not_encrypt(
+    samba: SambaServer, wire: WireProxy, size: int
+) -> None:
+    samba.change_global(server_smb_encrypt="off")
+    with open_store(samba.url(user=False, port=wire.port), **samba.options) as store:
         store.atomic_write(KEY, SMALL)
-    ((_, request), _) = count.log
+        with costs(wire, 2):
+            store.atomic_write(KEY, b"x" * size)
+
+
+def test_the_data_and_the_folder_are_flushed_in_that_one(store: Store, encrypted: list[tuple[str, ...]]) -> None:
+    store.atomic_write(KEY, SMALL)
+    (request,) = encrypted
     data, folder = (index for index, command in enumerate(request) if command == "FLUSH")
     assert request.index("WRITE") < data < request.index("SET_INFO") < folder
 
@@ -159,12 +185,15 @@ def test_an_update_that_makes_a_document_takes_three(wire: WireProxy, store: Sto
         store.update(OTHER, lambda _: b"x")
 
 
-def test_the_lock_is_released_behind_the_write_and_the_flush_of_the_folder(wire: WireProxy, store: Store) -> None:
+def test_the_lock_is_released_behind_the_write_and_the_flush_of_the_folder(
+    wire: WireProxy, store: Store, encrypted: list[tuple[str, ...]]
+) -> None:
     store.update(KEY, lambda _: b"x")
     with wire.counting() as count:
         store.update(KEY, lambda _: b"y")
-    first, second = (commands for direction, commands in count.log if direction == "request")
+    first, _ = (commands for direction, commands in count.log if direction == "request")
     assert first == ("CREATE", "LOCK", "WRITE", "CREATE", "READ", "CLOSE")
+    second = encrypted[-1]
     assert second[-3:] == ("WRITE", "LOCK", "CLOSE")
     assert second.index("SET_INFO") < second.index("LOCK")
     assert [command for command in second if command == "FLUSH"] == ["FLUSH"] * 2
@@ -198,14 +227,19 @@ def test_a_deletion_takes_one(wire: WireProxy, store: Store) -> None:
         store.delete(KEY)
 
 
-def test_nothing_is_sent_but_what_an_operation_needs(wire: WireProxy, store: Store) -> None:
+def test_nothing_is_sent_but_what_an_operation_needs(
+    wire: WireProxy, store: Store, encrypted: list[tuple[str, ...]]
+) -> None:
     with wire.counting() as count:
         for number in range(20):
             store.atomic_write(KEY, str(number).encode())
             store.read_snapshot(KEY)
     assert count.requests == 40, count.log
-    sent = {command for direction, commands in count.log if direction == "request" for command in commands}
-    assert sent == {"CREATE", "WRITE", "FLUSH", "SET_INFO", "QUERY_INFO", "READ", "CLOSE"}
+    in_clear = {command for direction, commands in count.log if direction == "request" for command in commands}
+    assert {command for command in in_clear if not command.startswith("(")} == {"CREATE", "READ", "CLOSE"}
+    assert {command for commands in encrypted for command in commands} == {
+        *("CREATE", "WRITE", "FLUSH", "SET_INFO", "CLOSE", "QUERY_INFO"),
+    }
     assert wire.accepted == 1
 
 
