@@ -171,9 +171,12 @@ class BackendHooks:
             result = self._lock_and_read(key=key, owner=owner, timeout=timeout, cancelled=cancelled)
         except Exception as error:
             self._escaped("lock_and_read", error)
-        if type(result) is not tuple or len(result) != 2 or result[0] is None:
+        try:
+            held, snapshot = result
+        except (TypeError, ValueError):
             self._wrong_result("lock_and_read", "a tuple of a HeldLock and a Snapshot or None", result)
-        held, snapshot = result
+        if held is None:
+            self._wrong_result("lock_and_read", "a HeldLock", held)
         if snapshot is not None and type(snapshot) is not Snapshot:
             held.release()  # nobody else would
             self._wrong_result("lock_and_read", "a Snapshot or None beside the lock", snapshot)

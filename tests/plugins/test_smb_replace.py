@@ -13,12 +13,13 @@ import pytest
 from exlab_store_smb import SmbBackend, messages
 from exlab_store_smb.deadline import Deadline
 from exlab_store_smb.file_system import SmbFileSystem
+from exlab_store_smb.link import Link
 from exlab_store_smb.messages import close, file_id_of, open_to_read
 
-from exlab_store import AccessDenied, BackendUnavailable, Store, open_store
+from exlab_store import AccessDenied, BackendUnavailable, Store, open_store, version_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from samba_server import SambaServer
 
@@ -137,3 +138,134 @@ def test_a_refusal_is_told_apart_and_comes_at_once(samba: SambaServer) -> None:
         writing.join(SOON / 4)
         assert done
     assert [path.name for path in folder.iterdir()] == ["a.json"]
+
+
+# An update whose compound releases the lock, and whose rename is refused
+
+
+def release_soon(let_go: Callable[[], None]) -> threading.Timer:
+    timer = threading.Timer(0.3, let_go)
+    timer.start()
+    return timer
+
+
+def add_one(current: bytes | None) -> bytes:
+    return str(int(current or b"0") + 1).encode()
+
+
+def test_an_update_that_is_refused_when_its_lock_is_gone_takes_the_lock_again(
+    samba: SambaServer, backend: SmbBackend, store: Store, hold_open: Callable[[], Callable[[], None]]
+) -> None:
+    store.atomic_write("a.json", b"1")
+    store.update("a.json", add_one)
+    assert backend._links.chains.may_release
+    let_go = hold_open()
+    calls: list[bytes | None] = []
+
+    def change(current: bytes | None) -> bytes:
+        calls.append(current)
+        return add_one(current)
+
+    timer = release_soon(let_go)
+    store.update("a.json", change)
+    timer.join()
+    assert (samba.root / "a.json").read_bytes() == b"3"
+    assert calls == [b"2"], "the document had not changed meanwhile"
+    assert not backend._links.chains.may_release, "such a server refuses again and again"
+    assert [path.name for path in samba.root.glob("*.tmp.*")] == []
+    store.lock("a.json", timeout=SOON).release()
+
+
+def test_an_update_that_is_refused_without_its_lock_counts_what_others_have_counted_since(
+    samba: SambaServer, backend: SmbBackend, store: Store, hold_open: Callable[[], Callable[[], None]]
+) -> None:
+    store.atomic_write("a.json", b"1")
+    store.update("a.json", add_one)
+    let_go = hold_open()
+    with open_store(samba.url(), password=samba.password) as other:
+
+        def change(current: bytes | None) -> bytes:
+            if current == b"2":
+                # It waits for this thread's lock, and gets it when the server has released that with the refusal.
+                others.start()
+            return add_one(current)
+
+        others = threading.Thread(target=lambda: (other.update("a.json", add_one), let_go()))
+        others.daemon = True
+        store.update("a.json", change)
+        others.join(SOON)
+    assert (samba.root / "a.json").read_bytes() == b"4"
+
+
+def test_an_account_that_may_not_replace_the_document_is_told_so_by_an_update(
+    samba: SambaServer, store: Store, needs_root: None
+) -> None:
+    store.update("a.json", lambda _: b"1")
+    other = samba.add_account("other")
+    samba.root.chmod(0o1777)
+    (samba.root / "a.json.lock").chmod(0o666)
+    with open_store(samba.url(user=False), **other) as stranger:
+        stranger.update("b.json", add_one)
+        with pytest.raises(AccessDenied):
+            stranger.update("a.json", lambda _: b"2")
+        stranger.update("b.json", add_one)
+    assert (samba.root / "a.json").read_bytes() == b"1"
+    store.lock("a.json", timeout=SOON).release()
+
+
+# A server that carries out the chains of a compound in another order, or not at all
+
+
+def test_a_server_that_was_not_seen_to_keep_the_order_never_releases_the_lock_with_the_write(
+    backend: SmbBackend, store: Store
+) -> None:
+    backend._links.chains.in_order = False
+    store.atomic_write("a.json", b"1")
+    for _ in range(3):
+        store.update("a.json", add_one)
+    assert store.read_snapshot("a.json").data == b"4"
+    assert backend._links.chains.in_order is False
+
+
+def test_a_server_that_refuses_chains_is_asked_without_them(
+    backend: SmbBackend, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send, refused = Link.start, 0
+
+    def start(link: Link, requests: Sequence[messages.Message], deadline: Deadline) -> list[object]:
+        nonlocal refused
+        if any(request.anew for request in requests[1:]):  # [MS-SMB2 3.3.5.2.7]
+            refused += 1
+            return [messages.Reply(0xC000000D, b"") for _ in requests]
+        return send(link, requests, deadline)
+
+    monkeypatch.setattr(Link, "start", start)
+    store.atomic_write("a.json", b"1")
+    for _ in range(3):
+        store.update("a.json", add_one)
+    store.atomic_write("a.json", b"9", expect=version_of(b"4"))
+    assert store.read_snapshot("a.json").data == b"9"
+    assert refused == 1
+    assert backend._links.chains.refused
+
+
+def test_a_read_that_may_have_come_before_the_lock_does_not_count(
+    samba: SambaServer, backend: SmbBackend, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = Link.start
+
+    def start(link: Link, requests: Sequence[messages.Message], deadline: Deadline) -> list[object]:
+        """A server that carries out the last chain of a compound first, and is overtaken by another writer."""
+        chains = [number for number, request in enumerate(requests) if request.anew and number]
+        if not chains:
+            return send(link, requests, deadline)
+        last = send(link, requests[chains[-1] :], deadline)
+        last = [link.wait(request, deadline) for request in last]
+        (samba.root / "a.json").write_bytes(b"5")
+        return [*[link.wait(each, deadline) for each in send(link, requests[: chains[-1]], deadline)], *last]
+
+    store.atomic_write("a.json", b"1")
+    monkeypatch.setattr(Link, "start", start)
+    store.update("a.json", add_one)
+    assert (samba.root / "a.json").read_bytes() == b"6"
+    assert not backend._links.chains.may_release
