@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import subprocess
 import sys
@@ -380,17 +381,28 @@ def expired(site: Site, **options: Any) -> Iterator[tuple[Store, StoreLock]]:
             held.release()
 
 
+def assert_nothing_is_shown(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
+    """Where no logging is set up, Python prints warnings and errors on standard error."""
+    assert capfd.readouterr().err == ""
+    assert [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING] == []
+
+
 @pytest.mark.parametrize("encrypt", [None, True])
-def test_an_operation_on_a_session_that_has_expired_is_done_on_a_new_one(site: Site, encrypt: bool | None) -> None:
+def test_an_operation_on_a_session_that_has_expired_is_done_on_a_new_one(
+    site: Site, encrypt: bool | None, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     with expired(site, encrypt=encrypt) as (store, held):
         assert store.read_snapshot("a.json").data == b"1"
         store.atomic_write("a.json", b"2")
         assert store.read_snapshot("a.json").data == b"2"
         with pytest.raises(LockLost):
             held.ensure_held()
+    assert_nothing_is_shown(capfd, caplog)
 
 
-def test_a_write_under_a_lock_whose_session_has_expired_is_refused(site: Site) -> None:
+def test_a_write_under_a_lock_whose_session_has_expired_is_refused(
+    site: Site, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     with expired(site) as (store, held):
         with pytest.raises(LockLost):
             store.atomic_write("held.json", b"1", lock=held)
@@ -401,6 +413,7 @@ def test_a_write_under_a_lock_whose_session_has_expired_is_refused(site: Site) -
             store.atomic_write("held.json", b"2", lock=again)
         store.delete("a.json")
         store.delete("held.json")
+    assert_nothing_is_shown(capfd, caplog)
 
 
 def test_a_session_that_has_expired_with_the_last_ticket_says_so(site: Site) -> None:
