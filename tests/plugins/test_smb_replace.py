@@ -232,12 +232,12 @@ def test_a_server_that_refuses_chains_is_asked_without_them(
 ) -> None:
     send, refused = Link.start, 0
 
-    def start(link: Link, requests: Sequence[messages.Message], deadline: Deadline) -> list[object]:
+    def start(link: Link, requests: Sequence[messages.Message], deadline: Deadline, **how: bool) -> list[object]:
         nonlocal refused
         if any(request.anew for request in requests[1:]):  # [MS-SMB2 3.3.5.2.7]
             refused += 1
             return [messages.Reply(0xC000000D, b"") for _ in requests]
-        return send(link, requests, deadline)
+        return send(link, requests, deadline, **how)
 
     monkeypatch.setattr(Link, "start", start)
     store.atomic_write("a.json", b"1")
@@ -254,15 +254,15 @@ def test_a_read_that_may_have_come_before_the_lock_does_not_count(
 ) -> None:
     send = Link.start
 
-    def start(link: Link, requests: Sequence[messages.Message], deadline: Deadline) -> list[object]:
+    def start(link: Link, requests: Sequence[messages.Message], deadline: Deadline, **how: bool) -> list[object]:
         """A server that carries out the last chain of a compound first, and is overtaken by another writer."""
         chains = [number for number, request in enumerate(requests) if request.anew and number]
         if not chains:
-            return send(link, requests, deadline)
-        last = send(link, requests[chains[-1] :], deadline)
+            return send(link, requests, deadline, **how)
+        last = send(link, requests[chains[-1] :], deadline, **how)
         last = [link.wait(request, deadline) for request in last]
         (samba.root / "a.json").write_bytes(b"5")
-        return [*[link.wait(each, deadline) for each in send(link, requests[: chains[-1]], deadline)], *last]
+        return [*[link.wait(each, deadline) for each in send(link, requests[: chains[-1]], deadline, **how)], *last]
 
     store.atomic_write("a.json", b"1")
     monkeypatch.setattr(Link, "start", start)
