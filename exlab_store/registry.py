@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from exlab_store.errors import ConfigError, PluginError, StoreError, UnknownScheme, escaped, shown
+from exlab_store.interpreter import is_frozen
+from exlab_store.offers import FROZEN_ADVICE, offers_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from importlib.metadata import EntryPoint
 
     from exlab_store.backend_hooks import Backend
     from exlab_store.location import Location
+    from exlab_store.offers import Offer
 
 __all__ = ["GROUP", "OBSERVERS", "InstalledBackend", "installed_backends", "open_backend", "open_observer"]
 
@@ -62,7 +64,7 @@ def open_backend(location: Location, options: Mapping[str, object], secrets: Seq
     """
     opener = _openers.get(location.scheme)
     if opener is None:
-        opener = _openers[location.scheme] = _load(_entry_point(location))
+        opener = _openers[location.scheme] = _load(_offer(location))
     try:
         return opener(location, options)  # type: ignore[no-any-return]  # checked by BackendHooks
     except StoreError:
@@ -83,22 +85,22 @@ def open_observer(name: str, location: Location | None) -> object:
         ConfigError: No observer of that name is installed, or the extra that it needs is not.
         PluginError: It cannot be imported, or fails, or two distributions offer it.
     """
-    from importlib.metadata import entry_points
-
-    found = {(_distribution(entry), entry.value): entry for entry in entry_points(group=OBSERVERS, name=name)}
+    offers = offers_of(OBSERVERS)
+    found = [offer for offer in offers if offer.name == name]
     if not found:
-        names = ", ".join(sorted({entry.name for entry in entry_points(group=OBSERVERS)})) or "none"
+        names = ", ".join(sorted({offer.name for offer in offers if offer.fault is None})) or "none"
         raise ConfigError(f"no installed observer is called {name!r}", field="observers", hint=f"Installed: {names}.")
     if len(found) > 1:
-        distributions = " and ".join(sorted(distribution for distribution, _ in found))
+        distributions = " and ".join(sorted(offer.distribution for offer in found))
         raise PluginError(f"two observers are called {name!r}: {distributions}", hint="Uninstall one of them.")
-    (entry,) = found.values()
+    (offer,) = found
+    _ensure_sound(offer)
     try:
-        return entry.load()(location)
+        return offer.entry.load()(location)
     except StoreError:
         raise
     except Exception as error:
-        extra = _missing_extra(entry, error)
+        extra = _missing_extra(offer, error)
         if extra is not None:
             raise ConfigError(
                 f"the observer {name!r} needs what is not installed",
@@ -106,33 +108,31 @@ def open_observer(name: str, location: Location | None) -> object:
                 hint=f"pip install '{extra}'",
             ) from error
         raise PluginError(
-            f"the observer {name!r} of the distribution {_distribution(entry)} cannot be used: "
+            f"the observer {name!r} of the distribution {offer.distribution} cannot be used: "
             f"{type(error).__name__}: {error}",
             hint="Report it to the author of the plugin.",
         ) from error
 
 
-def _entry_point(location: Location) -> EntryPoint:
-    from importlib.metadata import entry_points  # 30 ms to import, and stores given as objects do without
-
-    found = entry_points(group=GROUP, name=location.scheme)
-    # A distribution that is found twice on the path (an editable install) is still one.
-    distinct = {(_distribution(entry), entry.value): entry for entry in found}
-    if not distinct:
-        schemes = sorted({entry.name for entry in entry_points(group=GROUP)})
+def _offer(location: Location) -> Offer:
+    offers = offers_of(GROUP)
+    found = [offer for offer in offers if offer.name == location.scheme]
+    if not found:
+        schemes = sorted({offer.name for offer in offers if offer.fault is None})
+        advice = FROZEN_ADVICE if is_frozen() else _advice(location.scheme, schemes)
         raise UnknownScheme(
             f"no installed backend serves {location.scheme!r}",
             location=str(location),
-            hint=f"Installed: {', '.join(schemes) or 'none'}. {_advice(location.scheme, schemes)}",
+            hint=f"Installed: {', '.join(schemes) or 'none'}. {advice}",
         )
-    if len(distinct) > 1:
-        names = " and ".join(sorted(distribution for distribution, _ in distinct))
+    if len(found) > 1:
+        names = " and ".join(sorted(offer.distribution for offer in found))
         raise PluginError(
             f"two backends serve {location.scheme!r}: {names}",
             location=str(location),
             hint="Uninstall one of them.",
         )
-    return next(iter(distinct.values()))
+    return found[0]
 
 
 # What people write for what is reached in another way.
@@ -164,57 +164,57 @@ def _advice(scheme: str, installed: Sequence[str]) -> str:
     return f"Is it {similar[0]}?" if similar else "Install the distribution that offers the scheme."
 
 
-def _distribution(entry: EntryPoint) -> str:
-    return entry.dist.name if entry.dist is not None else "an unknown distribution"
+def _ensure_sound(offer: Offer) -> None:
+    if offer.fault is not None:
+        raise PluginError(
+            f"{offer.name!r} of the distribution {offer.distribution} cannot be used: {offer.fault}",
+            hint=f"Repair or uninstall {offer.distribution}.",
+        )
 
 
-def _load(entry: EntryPoint) -> Callable[[Location, Mapping[str, object]], Any]:
-    distribution = _distribution(entry)
+def _load(offer: Offer) -> Callable[[Location, Mapping[str, object]], Any]:
+    _ensure_sound(offer)
     try:
-        opener = entry.load()
+        opener = offer.entry.load()
     except Exception as error:
-        extra = _missing_extra(entry, error)
+        extra = _missing_extra(offer, error)
         if extra is not None:
             raise UnknownScheme(
-                f"the backend for {entry.name!r} needs what is not installed", hint=f"pip install '{extra}'"
+                f"the backend for {offer.name!r} needs what is not installed",
+                hint=FROZEN_ADVICE if is_frozen() else f"pip install '{extra}'",
             ) from error
         raise PluginError(
-            f"the backend {entry.name!r} of the distribution {distribution} cannot be imported: "
+            f"the backend {offer.name!r} of the distribution {offer.distribution} cannot be imported: "
             f"{type(error).__name__}: {error}",
-            hint=f"Repair or uninstall {distribution}.",
+            hint=FROZEN_ADVICE if is_frozen() else f"Repair or uninstall {offer.distribution}.",
         ) from error
     if not callable(opener):
-        raise PluginError(f"the entry point {entry.name!r} of the distribution {distribution} is not callable")
+        raise PluginError(f"the entry point {offer.name!r} of the distribution {offer.distribution} is not callable")
     return opener  # type: ignore[no-any-return]  # its result is checked by BackendHooks
 
 
-def _missing_extra(entry: EntryPoint, error: Exception) -> str | None:
+def _missing_extra(offer: Offer, error: Exception) -> str | None:
     """``distribution[extra]`` where the import failed for want of a package that an extra brings."""
-    own = entry.module.partition(".")[0]
-    if not entry.extras or not isinstance(error, ModuleNotFoundError) or (error.name or own).partition(".")[0] == own:
+    own, extras = offer.entry.module.partition(".")[0], offer.entry.extras
+    if not extras or not isinstance(error, ModuleNotFoundError) or (error.name or own).partition(".")[0] == own:
         return None
-    return f"{_distribution(entry)}[{entry.extras[0]}]"
+    return f"{offer.distribution}[{extras[0]}]"
 
 
 def installed_backends() -> list[InstalledBackend]:
     """Every backend that is installed, in the order of the schemes; each is imported, a broken one has a fault."""
-    from importlib.metadata import entry_points
-
-    found: dict[tuple[str, str, str], EntryPoint] = {}
-    for entry in entry_points(group=GROUP):
-        found.setdefault((entry.name, _distribution(entry), entry.value), entry)
-    schemes = [scheme for scheme, _, _ in found]
+    offers = sorted(offers_of(GROUP), key=lambda offer: (offer.name, offer.distribution, offer.value))
+    schemes = [offer.name for offer in offers]
     backends: list[InstalledBackend] = []
-    for (scheme, distribution, _), entry in sorted(found.items()):
+    for offer in offers:
         fault, missing = None, None
         try:
-            _load(entry)
+            _load(offer)
         except UnknownScheme as error:
-            missing = _missing_extra(entry, cast("Exception", error.__cause__))
+            missing = _missing_extra(offer, cast("Exception", error.__cause__))
         except PluginError as error:
             fault = error.message
-        if schemes.count(scheme) > 1:
-            fault = f"more than one distribution serves {scheme!r}"
-        version = entry.dist.version if entry.dist is not None else ""
-        backends.append(InstalledBackend(scheme, distribution, version, fault, missing))
+        if schemes.count(offer.name) > 1:
+            fault = f"more than one distribution serves {offer.name!r}"
+        backends.append(InstalledBackend(offer.name, offer.distribution, offer.version, fault, missing))
     return backends

@@ -16,6 +16,7 @@ import msgspec
 from exlab_store.benching.contender import READY, contend
 from exlab_store.benching.figures import crowd_of
 from exlab_store.errors import StoreError
+from exlab_store.interpreter import own_interpreter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -139,7 +140,7 @@ class _Process:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(  # noqa: S603  # this very interpreter
-            [sys.executable, "-P", "-c", _PROGRAM],
+            [own_interpreter(), "-P", "-c", _PROGRAM],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

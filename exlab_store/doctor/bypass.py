@@ -14,6 +14,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, Protocol
 
 from exlab_store.keys import lock_key
+from exlab_store.offers import offers_of
 
 if TYPE_CHECKING:
     import io
@@ -188,12 +189,11 @@ def find_bypass(location: Location, options: Mapping[str, Any], folder: str) -> 
     """
     if os.path.isdir(os.path.join(location.path, folder)) or (not location.host and os.path.isdir(location.path)):
         return LocalFiles(location.path)
-    from importlib.metadata import entry_points
-
     try:
-        for entry in entry_points(group=GROUP, name=location.scheme):
-            found: Bypass = entry.load()(location, options)
-            return found if found.exists(folder) else NO_FOLDER
+        for offer in offers_of(GROUP):
+            if offer.name == location.scheme and offer.fault is None:
+                found: Bypass = offer.entry.load()(location, options)
+                return found if found.exists(folder) else NO_FOLDER
     except ModuleNotFoundError as error:
         return f"the package {error.name} is not installed"
     except Exception as error:  # of any kind: each storage has its own; the text may show what it was given

@@ -13,6 +13,8 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
+from exlab_store.interpreter import own_interpreter
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -63,7 +65,7 @@ class Client:
         """When the probe that is under way must be over, by `time.monotonic`."""
         self._answers: queue.SimpleQueue[tuple[bool, Any] | None] = queue.SimpleQueue()
         self._process = subprocess.Popen(  # noqa: S603  # this very interpreter
-            [sys.executable, "-P", "-c", _PROGRAM],
+            [own_interpreter(), "-P", "-c", _PROGRAM],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -18,6 +18,7 @@ import msgspec
 
 from exlab_store.cli.demo.messages import GO, READY, Job, Report
 from exlab_store.cli.demo.verdict import Ended
+from exlab_store.interpreter import own_interpreter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -44,8 +45,8 @@ class _Process:
         self._heard = heard
         # A file takes whatever a dying interpreter has to say, without anybody reading meanwhile.
         self._complaints: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # for as long as it lives
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "exlab_store.cli.demo.worker"],
+        self._process = subprocess.Popen(  # noqa: S603  # this program
+            [own_interpreter(), "-P", "-m", "exlab_store.cli.demo.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._complaints,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from exlab_store.errors import StoreError
+from exlab_store.interpreter import own_interpreter
 from exlab_store.store import open_store
 from exlab_store.testing.conformance import work
 from exlab_store.testing.conformance.running import Started
@@ -63,7 +64,7 @@ class ClientProcess:
     ) -> None:
         self._patience = patience
         self._process = subprocess.Popen(  # noqa: S603  # this very interpreter
-            [*under, sys.executable, "-m", __name__],
+            [*under, own_interpreter(), "-m", __name__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},

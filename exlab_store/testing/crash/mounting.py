@@ -6,13 +6,13 @@ import ctypes
 import fcntl
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from exlab_store.interpreter import own_interpreter
 from exlab_store.testing.crash.requirements import CannotTest, require_program, require_root
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def logged(image: Path, log: Path) -> Generator[Path]:
         raise CannotTest("load the kernel module fuse: /dev/fuse is missing")
     with tempfile.TemporaryDirectory(prefix="exlab-store-disk-") as directory:
         server = subprocess.Popen(  # noqa: S603  # our own module
-            [sys.executable, "-c", _LOGGED_DISK, directory, str(image), str(log)],
+            [own_interpreter(), "-c", _LOGGED_DISK, directory, str(image), str(log)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -10,12 +10,12 @@ import mmap
 import os
 import random
 import subprocess
-import sys
 import tempfile
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
+from exlab_store.interpreter import own_interpreter
 from exlab_store.testing.crash.block_log import BlockLog
 from exlab_store.testing.crash.ledger import Notes
 from exlab_store.testing.crash.mounting import attached, forget_cached_blocks, logged, mounted
@@ -120,7 +120,7 @@ def recorded(
 def _run(writers: Iterable[Program], place: Path, notes: Path, log: Path) -> None:
     processes = [
         subprocess.Popen(  # noqa: S603  # our own module
-            [sys.executable, "-c", _WRITER, str(program.file), program.function, str(place), str(notes), str(log)],
+            [own_interpreter(), "-c", _WRITER, str(program.file), program.function, str(place), str(notes), str(log)],
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,

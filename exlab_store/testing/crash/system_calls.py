@@ -13,12 +13,12 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from exlab_store.interpreter import own_interpreter
 from exlab_store.testing.crash.requirements import CannotTest, require_linux, require_program
 from exlab_store.testing.crash.stage import ACKNOWLEDGED, SIGNAL
 
@@ -111,7 +111,7 @@ class Stage:
         require_linux()
         self._strace = require_program("strace", "strace")
         self._process = subprocess.Popen(  # noqa: S603  # our own module
-            [sys.executable, "-c", _STAGE, str(program.file), program.function],
+            [own_interpreter(), "-c", _STAGE, str(program.file), program.function],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
