@@ -242,6 +242,7 @@ def test_only_the_set_up_commands_are_not_run_and_ci_runs_those() -> None:
     assert not_run == [
         'python3 -m venv .venv && .venv/bin/pip install --quiet ".[cli]" && .venv/bin/exlab-store demo',
         "python3 tests/run.py",
+        '$ pip install "exlab-store[smb]" pyinstaller\n$ pyinstaller --onedir application.py',
         "$ cd exlab-store-sqlite && pytest",
     ]
 

@@ -39,6 +39,8 @@ FOUND: dict[str, tuple[str, str | None]] = {
     "lists-locks": ("list", "lists"),
     "prefix-of-a-name": ("list", "lists"),
     "deletes-on-no-condition": ("list", "deletes"),
+    "forgets-the-release": ("lock", None),
+    "releases-before-it-writes": ("lock", "lock_scope"),
     "held-locks-look-free": ("leftovers", None),
     "documents-look-left-over": ("leftovers", None),
 }
@@ -47,9 +49,9 @@ REFUSED = ("parameter-default", "guarantees-of-another-type")
 # Only a power cut or a trace of system calls shows these, ...
 UNSEEN = ("no-file-fsync", "no-directory-fsync", "no-fsync-of-new-directories")
 # ... only who calls the hooks sees these, as a store looks before it asks the backend, ...
-GUARDED = ("fencing-not-checked", "released-by-another", "removes-anything")
+GUARDED = ("fencing-not-checked", "writes-after-the-loss", "released-by-another", "removes-anything")
 # ... somebody who wants a lock just then ...
-OF_A_MOMENT = ("looks-by-locking",)
+OF_A_MOMENT = ("looks-by-locking", "reads-before-the-lock", "locks-what-it-does-not-read")
 # ... these are matters of secrets, and these of what is not claimed, which a store does not pass on.
 NOT_OF_THE_STORAGE = ("secret-in-repr", "secret-in-error")
 NOT_CLAIMED = ("unclaimed-listing-works", "unclaimed-deletion-does-nothing", "unclaimed-lock-does-nothing")
@@ -60,6 +62,7 @@ _RACES = {
     "temp-name-by-pid",
     "temp-name-by-pid-and-thread",
     "expectation-before-lock",
+    "releases-before-it-writes",
     "lists-temporary-files",
 }
 # One for each probe; the others take their time.
