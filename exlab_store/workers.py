@@ -143,5 +143,6 @@ def workers_for(location: Location | None) -> Workers:
 
 
 def _share(location: Location) -> str:
-    """What may be slow as a whole: a server, and of a path what a mount or a share is usually named by."""
-    return f"{location.scheme}://{location.host}{'/'.join(location.path.split('/')[:3])}"
+    """What may be slow as a whole: a share of a server, ``/lab``, or what a mount is usually named by, ``/mnt/lab``."""
+    named_by = 1 if location.host else 2
+    return f"{location.scheme}://{location.host}{'/'.join(location.path.split('/')[: named_by + 1])}"

@@ -338,7 +338,7 @@ class SambaServer:
         """
         if self._process is None:
             return []
-        established = self._established()
+        established = self.established()
         return [pid for pid in self._children() if established & _socket_inodes(pid)]
 
     def kill_client(self, pid: int) -> None:
@@ -349,10 +349,11 @@ class SambaServer:
         os.kill(pid, signal.SIGKILL)
         assert self._process is not None
         # A thread that it has for input and output may keep its sockets open for a moment longer than the process.
-        while pid in _members(self._process.pid) or inodes & self._established():
+        while pid in _members(self._process.pid) or inodes & self.established():
             time.sleep(0.001)
 
-    def _established(self) -> set[int]:
+    def established(self) -> set[int]:
+        """The inodes of its sockets that a client is connected to."""
         return {inode for state, inode in _sockets(self.port) if state == _ESTABLISHED}
 
     def holder_pids(self, path: Path, *, locked: bool = False) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
+import weakref
 from collections import deque
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
@@ -53,6 +54,7 @@ from exlab_store_smb.reading import Reader
 from exlab_store_smb.refusals import marked_read_only
 from exlab_store_smb.replacing import Replacer
 from exlab_store_smb.room import Room
+from exlab_store_smb.sharing import give_back
 from exlab_store_smb.statuses import CANNOT_DELETE, MISSING, NAME_MISSING, PATH_MISSING, translated
 from exlab_store_smb.walking import walk
 
@@ -68,8 +70,6 @@ __all__ = ["SmbBackend", "open_backend"]
 _T = TypeVar("_T")
 
 _log = logging.getLogger("exlab_store_smb")
-
-_LAST_WORD = 2.0  # seconds that a connection may take which only ends the one before it
 
 
 def open_backend(location: Location, options: Mapping[str, object]) -> SmbBackend:
@@ -137,6 +137,8 @@ class SmbBackend:
         self._create = create
         self._timeout = file_system.options.timeout
         self._links = Links(file_system.options, share)
+        self._dropped = weakref.finalize(self, give_back, self._links)
+        self._dropped.atexit = False  # the server frees what a process had that has ended
         self._reader = Reader()
         self._room = Room(trusted=file_system.options.one_round_trip)
         self._abandoned: deque[str] = deque()
@@ -152,7 +154,8 @@ class SmbBackend:
         self._asker = Asker(self._directories, claims, self._timeout)
 
     def close(self) -> None:
-        """Ends the connection, with a short time for the server to say goodbye; its locks are free then."""
+        """Frees the store's locks, and ends the connection if it is the last to use it; the server has 2 s for that."""
+        self._dropped.detach()
         self._links.close(Deadline(min(2.0, self._timeout)))
 
     @hookimpl
@@ -228,18 +231,25 @@ class SmbBackend:
     ) -> tuple[SmbLock, bytes | None]:
         limit, deadline = Deadline(timeout), Deadline(timeout + self._timeout)
         again = False
+
+        def given_up() -> bool:
+            return self._links.closed or cancelled()
+
         while True:
             link = self._current(deadline.within(self._timeout))
             try:
-                wish = Wish(key, self._place(link, lock_key(key)), owner, limit, deadline, cancelled, self._end_session)
+                wish = Wish(key, self._place(link, lock_key(key)), owner, limit, deadline, given_up, self._links)
                 if not read:
                     return self._asker.ask(link, wish)[0], None
                 return self._lock_to_read(link, wish)
+            except LockTimeout:
+                self._links.ensure_open()
+                raise
             except LinkLost as lost:
                 # The lock is free again, if we had it: the next connection ends this one's session first.
                 gives_up = cancelled()
                 if gives_up or (again and limit.over) or deadline.over:
-                    self._end_session()
+                    self._links.end_session()
                     if gives_up:
                         raise LockTimeout("the wait for the lock was cancelled") from lost
                     raise _unavailable(lost, exhausted=True) from lost
@@ -486,11 +496,6 @@ class SmbBackend:
                 except LinkLost:
                     self._abandoned.append(path)
                     raise
-
-    def _end_session(self) -> None:
-        """Sees to it that a connection which fell silent leaves no lock: the next one ends its session."""
-        with suppress(StoreError):
-            self._links.current(Deadline(min(_LAST_WORD, self._timeout / 4)))
 
     # What the operations are made of.
 

@@ -60,11 +60,17 @@ class Link:
         self._pid = os.getpid()
         self._made = time.monotonic()
         self.session_id: int = session.session_id
+        self.last_used = time.monotonic()
 
     @property
     def alive(self) -> bool:
         """Whether the connection can be used, as far as is known on this side, and belongs to this process."""
         return self.connection.alive and self._pid == os.getpid()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a request is under way."""
+        return bool(self.connection.outstanding_requests)
 
     @property
     def is_of_this_process(self) -> bool:
@@ -217,6 +223,7 @@ class Link:
         self.unanswered.check()
         if not self.alive:
             raise LinkLost("the connection has ended", sent=False)
+        self.last_used = time.monotonic()
         try:
             return self.connection.send_compound(
                 messages,

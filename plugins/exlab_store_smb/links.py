@@ -1,32 +1,27 @@
-"""The one connection of a store: made on first use, shared by its threads, made again after a drop."""
+"""What one store has of the connection that it shares: the way to the server, and its locks there."""
 
 from __future__ import annotations
 
-import os
-import threading
-import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from exlab_store import BackendUnavailable, NotSupported, StoreError
-from exlab_store_smb.chains import Chains
-from exlab_store_smb.logon import connect
+from exlab_store import NotSupported, StoreError
+from exlab_store_smb.deadline import Deadline
+from exlab_store_smb.sharing import join, leave
 
 if TYPE_CHECKING:
-    from exlab_store_smb.deadline import Deadline
+    from exlab_store_smb.chains import Chains
     from exlab_store_smb.link import Link
+    from exlab_store_smb.locking import SmbLock
     from exlab_store_smb.options import SmbOptions
 
 __all__ = ["Links"]
 
-_GOODBYE = 2.0  # seconds for the end of a connection that nobody wants any more
+_LAST_WORD = 2.0  # seconds that a connection may take which only ends the one before it
 
 
 class Links:
-    """Keeps the connection to one share.
-
-    A new connection names the session of the one before it. The server then ends that session first: its locks are
-    free, and nothing that it had been asked for can happen any more.
+    """The connections of a store, one after the other. It knows nothing of the store, and so can outlive it.
 
     Args:
         options: The server and the account.
@@ -34,21 +29,38 @@ class Links:
     """
 
     def __init__(self, options: SmbOptions, share: str) -> None:
-        self._options = options
-        self._share = share
-        self.chains = Chains()
-        """What is known of the server's compounds; every connection is told."""
-        self.compounds = True
-        """Whether the server takes compound requests; every connection is told."""
-        self._reset()
-
-    def _reset(self) -> None:
-        self._pid = os.getpid()
-        self._client = uuid.uuid4()
-        self._previous_session = 0
-        self._link: Link | None = None
-        self._making = threading.Lock()
+        self._timeout = options.timeout
         self._closed = False
+        self._locks: set[SmbLock] = set()
+        self._shared = join(self, options, share)
+
+    @property
+    def compounds(self) -> bool:
+        """Whether the server takes compound requests."""
+        return self._shared.compounds
+
+    @compounds.setter
+    def compounds(self, value: bool) -> None:
+        self._shared.compounds = value
+
+    @property
+    def chains(self) -> Chains:
+        """What is known of the server's compounds."""
+        return self._shared.chains
+
+    @property
+    def closed(self) -> bool:
+        """Whether the store was closed."""
+        return self._closed
+
+    def ensure_open(self) -> None:
+        """Checks that the store was not closed.
+
+        Raises:
+            NotSupported: It was.
+        """
+        if self._closed:
+            raise NotSupported("the store is closed", hint="Open it again.")
 
     def current(self, deadline: Deadline) -> Link:
         """The connection, made now if there is none that works.
@@ -60,54 +72,57 @@ class Links:
             NotSupported: The store was closed meanwhile.
             StoreError: As `connect` does.
         """
-        if self._pid != os.getpid():
-            inherited = self._link
-            self._reset()
-            if inherited is not None:
-                inherited.end()
-        link = self._link
-        if link is not None and link.alive:
-            return link
-        if not self._making.acquire(timeout=deadline.remaining()):
-            raise BackendUnavailable("connecting takes too long", hint="Look at the network and the server.")
-        try:
-            if self._closed:
-                raise NotSupported("the store is closed", hint="Open it again.")
-            link = self._link
-            if link is None or not link.alive:
-                link = connect(self._options, self._share, self._client, self._previous_session, deadline)
-                if self._closed:
-                    link.close(deadline.within(_GOODBYE))
-                    raise NotSupported("the store is closed", hint="Open it again.")
-                self._previous_session = link.session_id
-                link.compounds = self.compounds
-                link.chains = self.chains
-                self._link = link
-            return link
-        finally:
-            self._making.release()
+        self.ensure_open()
+        link = self._shared.current(deadline)
+        self.ensure_open()  # connecting may have taken long
+        return link
+
+    def end_session(self) -> None:
+        """Sees to it that a connection which fell silent leaves no lock: the next one ends its session."""
+        with suppress(StoreError):
+            self._shared.current(Deadline(min(_LAST_WORD, self._timeout / 4)))
+
+    def hold(self, lock: SmbLock) -> None:
+        """Keeps a connection alive while a lock is held on it, and has the lock released with the store.
+
+        Args:
+            lock: It has been granted.
+
+        Raises:
+            NotSupported: The store was closed meanwhile; the lock is released.
+        """
+        self._locks.add(lock)
+        if self._closed:
+            lock.release()
+            self.ensure_open()
+
+    def forget(self, lock: SmbLock) -> None:
+        """Undoes `hold`.
+
+        Args:
+            lock: It has been released.
+        """
+        self._locks.discard(lock)
+
+    def holds_lock_on(self, link: Link) -> bool:
+        """Whether a lock would be lost with a connection.
+
+        Args:
+            link: The connection.
+        """
+        return any(lock.link is link for lock in tuple(self._locks))
 
     def close(self, deadline: Deadline) -> None:
-        """Ends the connection in peace, if there is one.
+        """Releases the store's locks, and ends the connection if no other store uses it. A second call does nothing.
 
         Args:
             deadline: Until when to wait for the server.
         """
-        self._closed = True
-        if not self._making.acquire(timeout=deadline.remaining()):
-            return  # whoever is connecting now finds it closed, and ends the new connection
-        try:
-            link, self._link = self._link, None
-        finally:
-            self._making.release()
-        if link is None:
+        if self._closed:
             return
-        if link.is_of_this_process:
-            if not link.unanswered.settle(deadline.half()):
-                # The server may not have heard that a lock was released: a new session ends this one.
-                link.end()
-                with suppress(StoreError):
-                    link = connect(self._options, self._share, self._client, self._previous_session, deadline)
-            link.close(deadline)
-        else:
-            link.end()
+        self._closed = True
+        if leave(self, self._shared):
+            self._shared.end(deadline)
+        for lock in tuple(self._locks):
+            lock.give_up(deadline)
+            lock.link.unanswered.settle(deadline)

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from exlab_store_smb.claims import Claims
     from exlab_store_smb.directories import Directories
     from exlab_store_smb.link import Link
+    from exlab_store_smb.links import Links
     from exlab_store_smb.messages import Message, Reply
     from exlab_store_smb.place import Place
 
@@ -74,10 +75,10 @@ class SmbLock:
         link: The connection that it belongs to.
         file_id: The handle that it belongs to.
         timeout: Seconds that the release may take.
-        end_session: Called when the server could not be told of the release.
+        links: Of the store that holds it.
     """
 
-    __slots__ = ("_answered", "_changing", "_end_session", "_file_id", "_released", "_timeout", "key", "link", "owner")
+    __slots__ = ("_answered", "_changing", "_file_id", "_links", "_released", "_timeout", "key", "link", "owner")
 
     def __init__(
         self,
@@ -86,14 +87,14 @@ class SmbLock:
         link: Link,
         file_id: bytes,
         timeout: float,
-        end_session: Callable[[], None],
+        links: Links,
     ) -> None:
         self.key = key
         self.owner = owner
         self.link = link
         self._file_id = file_id
         self._timeout = timeout
-        self._end_session = end_session
+        self._links = links
         self._released = False
         self._changing = threading.Lock()
         self._answered = time.monotonic()
@@ -174,6 +175,7 @@ class SmbLock:
     def note_released(self) -> None:
         """The server has released the lock, with the last request of a compound."""
         self._released = True
+        self._links.forget(self)
 
     def release(self) -> None:
         """Releases the lock, and does not wait for the server's answer; a second call does nothing.
@@ -182,20 +184,30 @@ class SmbLock:
         another client may find it held for as long as that takes. A change that another thread is making under the
         lock comes to its end first.
         """
+        self.give_up(Deadline(1.5 * self._timeout))
+
+    def give_up(self, deadline: Deadline) -> None:
+        """Does what `release` does, in less time: the connection is ended where that is not enough.
+
+        Args:
+            deadline: Until when.
+        """
         if self._released:
             return
         self._released = True
+        self._links.forget(self)
         if not self.link.is_of_this_process:
             return
         idle = False
         try:
-            idle = self._changing.acquire(timeout=self._timeout)
+            idle = self._changing.acquire(timeout=deadline.remaining() * 2 / 3)
             if not idle:
                 self.link.end()
-            self.link.send_off(self.parting(), Deadline(self._timeout / 2), self._end_session)
+            soon = deadline.within(self._timeout / 2)
+            self.link.send_off(self.parting(), soon, self._links.end_session)
         except LinkLost:
             # The server frees the locks of a connection that has ended. Of one that fell silent it does not know.
-            self._end_session()
+            self._links.end_session()
         except BaseException:
             self.link.end()  # an interruption: nobody would release it any more
             raise
@@ -221,7 +233,7 @@ class Wish:
         limit: Until when to wait for the holder.
         deadline: Until when to come back whatever the network does.
         cancelled: Asked about every 50 ms; True ends the wait.
-        end_session: For the lock; see `SmbLock`.
+        links: Of the store that asks.
         reading: What reads the document once the lock is held, in the same compound; begins with a CREATE.
     """
 
@@ -231,7 +243,7 @@ class Wish:
     limit: Deadline
     deadline: Deadline
     cancelled: Callable[[], bool]
-    end_session: Callable[[], None]
+    links: Links
     reading: tuple[Message, ...] = ()
 
     @property
@@ -274,6 +286,7 @@ class Asker:
             LockTimeout: Somebody else holds it, or the wait was cancelled; nothing is left behind.
             AccessDenied: This user may not lock the document.
             LinkLost: The connection has ended; if the server had granted the lock, it is free again.
+            NotSupported: The store was closed meanwhile.
         """
         try:
             self._claims.ensure(link, wish.place.directory, self._soon(wish))
@@ -282,6 +295,7 @@ class Asker:
                     found = self._last_attempt(link, wish)
                     break
                 time.sleep(random.uniform(0.001, 0.01))  # noqa: S311  # no secret
+            wish.links.hold(found[0])
         except (StoreError, LinkLost):
             raise
         except BaseException:
@@ -327,7 +341,7 @@ class Asker:
         if not opened.ok:
             raise not_created(opened.status, "lock the document")
         file_id = messages.file_id_of(opened)
-        lock = SmbLock(wish.key, wish.owner, link, file_id, self._timeout, wish.end_session)
+        lock = SmbLock(wish.key, wish.owner, link, file_id, self._timeout, wish.links)
         status = locked.status
         if status in LOCKED and not wish.given_up:
             status = self._wait(link, file_id, wish)

@@ -25,6 +25,7 @@ class SmbOptions(msgspec.Struct, frozen=True, kw_only=True):
         timeout: Seconds in which an operation comes back, whatever the network does.
         connect_timeout: Seconds in which a connection must be made: the name resolved, a Kerberos server asked, the
             account let in, the share opened. A server whose disks are asleep may need 60.
+        idle_timeout: Seconds after which a connection that nobody uses is ended; the next operation makes it again.
         one_round_trip: A document is replaced in one round trip where the share has room. A server goes on to the
             rename even when it could not store the data, so False (two round trips: the rename is asked for when the
             data is known to be there) belongs where a quota limits this account that the share's free space does
@@ -41,12 +42,13 @@ class SmbOptions(msgspec.Struct, frozen=True, kw_only=True):
     auth_protocol: Literal["negotiate", "kerberos", "ntlm"] = "negotiate"
     timeout: float = 30.0
     connect_timeout: float = 10.0
+    idle_timeout: float = 60.0
     one_round_trip: bool = True
 
     def __post_init__(self) -> None:
         if not 0 < self.port < 65536:
             raise ValueError("`port` must be between 1 and 65535")
-        for name in ("timeout", "connect_timeout"):
+        for name in ("timeout", "connect_timeout", "idle_timeout"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"`{name}` must be a positive number of seconds")
 

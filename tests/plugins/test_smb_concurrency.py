@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from exlab_store_smb import SmbBackend, open_backend
+from exlab_store_smb.deadline import Deadline
 
 from exlab_store import DocumentNotFound, Location, LockTimeout, Store, StoreError, open_store
 
@@ -482,7 +483,7 @@ def test_stores_that_cannot_be_opened_leave_neither_thread_nor_descriptor_behind
 def test_a_thousand_operations_with_locks_won_and_lost_leave_no_request_behind(
     samba: SambaServer, backend: SmbBackend, smb: Store
 ) -> None:
-    connection = backend._links._link.connection  # type: ignore[union-attr]
+    connection = backend._links.current(Deadline(_PATIENCE)).connection
     before = len(connection.outstanding_requests)
 
     def contend(number: int) -> None:
