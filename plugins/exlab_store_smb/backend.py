@@ -39,6 +39,7 @@ from exlab_store import (
 )
 from exlab_store_smb import messages
 from exlab_store_smb.deadline import Deadline
+from exlab_store_smb.dfs import Target, follow
 from exlab_store_smb.directories import Directories
 from exlab_store_smb.file_system import SmbFileSystem
 from exlab_store_smb.leftovers import Finder, is_temporary
@@ -97,13 +98,18 @@ def open_backend(location: Location, options: Mapping[str, object]) -> SmbBacken
         if value is not None and name in options:
             raise LocationError(f"{name} is in the URL and among the options", hint="Give it once.")
     of_location = {name: value for name, value in given.items() if value is not None}
-    return SmbBackend(
-        SmbFileSystem(host=location.host, **of_location, **options),
-        share,
-        folder,
-        create=location.create,
-        ignores=location.ignores,
-    )
+
+    def opened(target: Target) -> SmbBackend:
+        return SmbBackend(
+            SmbFileSystem(host=target.host, **of_location, **options),
+            target.share,
+            target.folder,
+            create=location.create,
+            ignores=location.ignores,
+        )
+
+    server = SmbFileSystem(host=location.host, **of_location, **options).options
+    return follow(Target(location.host, share, folder.strip("/")), server, opened, Deadline(server.timeout))
 
 
 def _nothing(_: str) -> bool:

@@ -60,6 +60,7 @@ class Link:
         self._pid = os.getpid()
         self._made = time.monotonic()
         self.session_id: int = session.session_id
+        self.tree_id: int = tree.tree_connect_id
         self.last_used = time.monotonic()
 
     @property

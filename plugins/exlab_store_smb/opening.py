@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from exlab_store import LocationError
 from exlab_store_smb import messages
 from exlab_store_smb.claims import Claims, guarantees_of, remember, remembered, show, warn
-from exlab_store_smb.statuses import MISSING, REFUSED_REQUEST, translated
+from exlab_store_smb.dfs import leads_elsewhere
+from exlab_store_smb.statuses import MISSING, PATH_NOT_COVERED, REFUSED_REQUEST, translated
 
 if TYPE_CHECKING:
     from exlab_store import Guarantees
@@ -60,6 +61,8 @@ def open_root(link: Link, root: str, deadline: Deadline, *, create: bool) -> Ope
         return _opened(link, None)
     if asked.status in MISSING:
         raise LocationError("there is no such folder on the share", hint="Create it, or check how it is spelt.")
+    if asked.status == PATH_NOT_COVERED:
+        raise leads_elsewhere()
     if not asked.ok:
         raise translated(asked.status, "open the folder")
     if not messages.is_directory(asked):

@@ -23,6 +23,7 @@ __all__ = [
     "NAME_MISSING",
     "NOT_A_DIRECTORY",
     "PATH_MISSING",
+    "PATH_NOT_COVERED",
     "REFUSED_REQUEST",
     "SESSION_GONE",
     "SHARING_VIOLATION",
@@ -39,6 +40,7 @@ DELETE_PENDING: Final = 0xC0000056
 FILE_IS_A_DIRECTORY: Final = 0xC00000BA
 NOT_A_DIRECTORY: Final = 0xC0000103
 CANCELLED: Final = 0xC0000120
+PATH_NOT_COVERED: Final = 0xC0000257
 CANNOT_DELETE: Final = 0xC0000121
 
 _PATH_NOT_FOUND: Final = 0xC000003A
@@ -97,7 +99,7 @@ _NAMES: Final = {
     CANNOT_DELETE: "CANNOT_DELETE",
     0xC0000185: "IO_DEVICE_ERROR",
     0xC0000128: "FILE_CLOSED",
-    0xC0000257: "PATH_NOT_COVERED",
+    PATH_NOT_COVERED: "PATH_NOT_COVERED",
     _STOPPED_ON_SYMLINK: "STOPPED_ON_SYMLINK",
 }
 
@@ -108,7 +110,7 @@ _DENIED: Final = {
     SHARING_VIOLATION: "Another program has it open and shares it with nobody: close it there.",
     NAME_COLLISION: "Something stands where the store makes its temporary file: remove it.",
     _STOPPED_ON_SYMLINK: "A symbolic link stands there that the server does not follow: remove it.",
-    0xC0000257: "The folder is on another server of a DFS namespace: give that server and share as the location.",
+    PATH_NOT_COVERED: "A link of a DFS namespace stands there: open a store at the link, which is followed then.",
 }
 _FULL: Final = {
     0xC000007F: (errno.ENOSPC, "Free some space; the stored document is as it was."),

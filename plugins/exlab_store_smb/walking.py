@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
@@ -9,7 +10,7 @@ from smbprotocol.exceptions import SMBOSError
 
 from exlab_store import keys_in
 from exlab_store_smb.listing import OpenFolder
-from exlab_store_smb.statuses import MISSING, NOT_A_DIRECTORY, translated
+from exlab_store_smb.statuses import MISSING, NOT_A_DIRECTORY, PATH_NOT_COVERED, translated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from exlab_store_smb.listing import Entry, Listing
 
 __all__ = ["walk"]
+
+_log = logging.getLogger("exlab_store_smb")
 
 # One after the other, 1,000 folders at 10 ms take longer than the 30 s that an operation has.
 _AT_A_TIME: Final = 16
@@ -54,6 +57,9 @@ def walk(
             try:
                 entries = [entry for entry in opened.entries() if not ignores(entry.name)]
             except SMBOSError as error:
+                if error.ntstatus == PATH_NOT_COVERED and name != folder:
+                    _log.warning("%s is a link of a DFS namespace, and is left out of the list", name)
+                    continue
                 if error.ntstatus not in MISSING and error.ntstatus != NOT_A_DIRECTORY:
                     refused = translated(error.ntstatus, "list the folder")
                     refused.key = name or None  # one among thousands is hard to find

@@ -85,6 +85,25 @@ class TestSmbEncrypted(BackendConformance):
         return SmbHarness(server, encrypt=True)
 
 
+class DfsHarness(SmbHarness):
+    """The same folder, reached through a link of a namespace."""
+
+    def __init__(self, server: SambaServer) -> None:
+        super().__init__(server)
+        namespace = server.directory / "namespace"
+        server.add_share("namespace", namespace, msdfs_root="yes")
+        if not (namespace / "link").is_symlink():
+            (namespace / "link").symlink_to(rf"msdfs:127.0.0.1\{server.share}")
+        self.location = server.url("link", self.root.name, share="namespace")
+
+
+@pytest.mark.slow
+class TestSmbThroughDfs(BackendConformance):
+    @pytest.fixture
+    def harness(self, server: SambaServer) -> DfsHarness:
+        return DfsHarness(server)
+
+
 @pytest.fixture
 def folder(server: SambaServer) -> SmbHarness:
     return SmbHarness(server)
