@@ -47,6 +47,8 @@ class Attempt:
         unguarded: The change was made, and the lock's handle was gone after it.
         parting: What releases the lock under which the document is changed; nothing where the lock is kept.
         parted: The server has released the lock, whether it has changed the document or not.
+        replaced: The document's name on the share, where the server is asked about what is replaced.
+        going: What was replaced had been deleted by somebody else, and was kept open; see `foreign_deletions`.
     """
 
     begun: float = field(default_factory=time.monotonic)
@@ -58,6 +60,8 @@ class Attempt:
     unguarded: bool = False
     parting: list[Message] = field(default_factory=list)
     parted: bool = False
+    replaced: str = ""
+    going: bool = False
 
 
 def fresh_mark() -> int:

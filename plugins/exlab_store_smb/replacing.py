@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from exlab_store import BackendUnavailable, LockLost, StoreError, WriteOutcomeUnknown, temporary_name, version_of
 from exlab_store_smb import messages
 from exlab_store_smb.backoff import Backoff
+from exlab_store_smb.foreign_deletions import outlast, run_asking
 from exlab_store_smb.link import LinkLost
 from exlab_store_smb.locking import lock_file_closed
 from exlab_store_smb.proving import prove
@@ -91,13 +92,13 @@ class Replacer:
         self._claims.ensure(link, place.directory, deadline)
         settling = self._directories.start_settling(link, place.folder, deadline)
         try:
-            created = self._write(link, place, data, deadline, attempt)
+            created = self._write_to_stay(link, place, data, deadline, attempt)
             if created.status in PATH_MISSING:
                 self._directories.make(link, place.folder, deadline)
-                created = self._write(link, place, data, deadline, attempt)
+                created = self._write_to_stay(link, place, data, deadline, attempt)
             backoff = Backoff(deadline)
             while not created.ok and backoff.asks_again(created.status):
-                created = self._write(link, place, data, deadline, attempt)
+                created = self._write_to_stay(link, place, data, deadline, attempt)
             if not created.ok:
                 raise not_created(created.status, _WRITE)
         except StoreError:
@@ -261,7 +262,7 @@ class Replacer:
         if not before:
             attempt.begun = time.monotonic()
         try:
-            replies = link.run(compound, deadline.half(), sealed=sealed)
+            replies = self._run_asking(link, compound, deadline, attempt, sealed=sealed)
         except LinkLost as lost:
             attempt.asked = before or lost.sent
             raise
@@ -272,6 +273,15 @@ class Replacer:
                 if attempt.temporary:
                     self._discard_quietly(link, attempt, deadline)
                 raise lock_file_closed()
+        return replies
+
+    def _run_asking(self, link: Link, compound: list[Any], deadline: Deadline, attempt: Attempt, *, sealed: bool) -> list[Reply]:
+        def run(compound: list[Any]) -> list[Reply]:
+            return link.run(compound, deadline.half(), sealed=sealed)
+
+        if not attempt.replaced:
+            return run(compound)
+        attempt.going, replies = run_asking(link, attempt.replaced, compound, run, deadline)
         return replies
 
     def _ensure_held(self, link: Link, held: SmbLock, deadline: Deadline, attempt: Attempt) -> None:
@@ -287,6 +297,18 @@ class Replacer:
         if not self._flush:
             return []
         return [messages.open_directory(place.directory), messages.flush(), messages.query_room(), messages.close()]
+
+    def _write_to_stay(self, link: Link, place: Place, data: bytes, deadline: Deadline, attempt: Attempt) -> Reply:
+        """Writes a document, and once more if the deletion of the one before it has taken it away."""
+        while True:
+            attempt.replaced = place.path if link.asks_what_goes else ""
+            attempt.going = False
+            created = self._write(link, place, data, deadline, attempt)
+            if not created.ok or not attempt.going:
+                return created
+            known_by = attempt.mark or messages.created_at(created)
+            if not outlast(link, place, data, known_by, deadline):
+                return created
 
     def _write(self, link: Link, place: Place, data: bytes, deadline: Deadline, attempt: Attempt) -> Reply:
         attempt.temporary, attempt.stored, attempt.asked = _temporary(place), False, False

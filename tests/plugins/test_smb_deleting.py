@@ -10,7 +10,7 @@ import pytest
 from foreign_handles import ASKING, Program, program
 from shared_samba import BOTH
 
-from exlab_store import BackendUnavailable, DocumentNotFound, Store, open_store
+from exlab_store import BackendUnavailable, DocumentNotFound, Store, WriteOutcomeUnknown, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -137,3 +137,42 @@ def test_readers_do_not_keep_a_document_from_being_deleted(samba: SambaServer, s
             reader.join()
     assert (lost, wrong) == (0, [])
     assert names(samba) == ["a.json"]
+
+
+def test_a_write_waits_until_a_document_that_somebody_else_has_deleted_is_gone(
+    samba: SambaServer, store: Store, other: Program
+) -> None:
+    viewer = other.open("a.json")
+    assert other.delete("a.json")
+    writing = threading.Thread(target=store.atomic_write, args=("a.json", b"new"))
+    writing.start()
+    writing.join(0.3)
+    assert writing.is_alive()
+    viewer.close()
+    writing.join(PATIENCE)
+    assert not writing.is_alive()
+    assert names(samba) == ["a.json"]
+    assert (samba.root / "a.json").read_bytes() == b"new"
+
+
+def test_a_write_under_a_lock_waits_for_that_too(samba: SambaServer, store: Store, other: Program) -> None:
+    viewer = other.open("a.json")
+    assert other.delete("a.json")
+    writing = threading.Thread(target=store.update, args=("a.json", lambda _: b"new"))
+    writing.start()
+    writing.join(0.3)
+    assert writing.is_alive()
+    viewer.close()
+    writing.join(PATIENCE)
+    assert (samba.root / "a.json").read_bytes() == b"new"
+
+
+def test_a_write_over_a_document_that_is_kept_from_going_is_not_acknowledged(
+    samba: SambaServer, store: Store, other: Program
+) -> None:
+    viewer = other.open("a.json")
+    assert other.delete("a.json")
+    with opened(samba, BRIEF) as impatient, pytest.raises((BackendUnavailable, WriteOutcomeUnknown)):
+        impatient.atomic_write("a.json", b"new")
+    viewer.close()
+    assert names(samba) == []

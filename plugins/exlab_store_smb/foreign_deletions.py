@@ -1,0 +1,107 @@
+"""A document that somebody else has deleted, and that stays until another program closes it [MS-FSA 2.1.5.4].
+
+Windows, and Samba from 4.22 on, refuse to put another document in its place until then. Samba before that does so, and
+takes the new one away, by its name, when the old one is closed. So the old one is asked about on the way to each write:
+what was put over it counts for nothing before it is gone.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING
+
+from smbprotocol.header import Commands
+
+from exlab_store import WriteOutcomeUnknown, version_of
+from exlab_store_smb import messages
+from exlab_store_smb.statuses import DELETE_PENDING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from exlab_store_smb.deadline import Deadline
+    from exlab_store_smb.link import Link
+    from exlab_store_smb.messages import Message, Reply
+    from exlab_store_smb.place import Place
+
+__all__ = ["goes_on", "outlast", "run_asking"]
+
+
+def goes_on(link: Link, missing: str, deadline: Deadline) -> bool:
+    """Whether a server carries out a compound whose first CREATE has failed; then each write asks what it replaces.
+
+    Samba 4.17 does. Samba 4.22 does not, and needs not be asked: it refuses to replace what is going.
+
+    Args:
+        link: The connection.
+        missing: A name on the share that nothing has.
+        deadline: Until when.
+
+    Raises:
+        LinkLost: The connection has ended.
+    """
+    asking = [messages.open_to_ask(missing), messages.close(), messages.open_to_ask(link.path()), messages.close()]
+    first, _, second, _ = link.run(asking, deadline)
+    return not first.ok and second.ok
+
+
+def run_asking(
+    link: Link, path: str, compound: list[Message], run: Callable[[list[Message]], list[Reply]], deadline: Deadline
+) -> tuple[bool, list[Reply]]:
+    """Runs a compound that replaces a document, in the same round trip as a question about that.
+
+    Args:
+        link: The connection.
+        path: The document's name on the share.
+        compound: What replaces it.
+        run: Runs it.
+        deadline: Until when.
+
+    Returns:
+        Whether the document was going before it was replaced, and the answers to the compound.
+
+    Raises:
+        LinkLost: The connection has ended.
+    """
+    asking = [messages.open_to_ask(path), messages.close()]
+    if compound[0].command == Commands.SMB2_CREATE:
+        asked, _, *replies = run([*asking, *compound])
+    else:  # it works on a file that is open already, and would be given this one
+        requests = link.start(asking, deadline)
+        replies = run(compound)
+        asked, _ = [link.wait(request, deadline.half()) for request in requests]
+    return asked.status == DELETE_PENDING, replies
+
+
+def outlast(link: Link, place: Place, data: bytes, created: int, deadline: Deadline) -> bool:
+    """Waits until the deletion of the document before it has taken a new document away.
+
+    Args:
+        link: The connection.
+        place: Where the document is.
+        data: The new document.
+        created: Its creation time, by which it is known.
+        deadline: Until when.
+
+    Returns:
+        Whether the new document has to be written again; not if somebody else has written one since.
+
+    Raises:
+        WriteOutcomeUnknown: The new document is there, and will go.
+        LinkLost: The connection has ended.
+    """
+    patience = deadline.half()
+    while True:
+        asked, _ = link.run([messages.open_to_ask(place.path), messages.close()], deadline.half())
+        if asked.ok and messages.created_at(asked) != created:
+            return False
+        if not asked.ok and asked.status != DELETE_PENDING:
+            return True
+        if patience.over:
+            raise WriteOutcomeUnknown(
+                "somebody has deleted the document before it, and when the program that has that one open closes it, "
+                "the server takes this one away too",
+                intended=version_of(data),
+            )
+        time.sleep(min(patience.remaining(), random.uniform(0.002, 0.02)))  # noqa: S311  # no secret
