@@ -2,7 +2,7 @@
 
 Two refusals may mean a moment only. SHARING_VIOLATION: another program has the file open and shares it with nobody, as
 fsspec and smbclient do. ACCESS_DENIED: the name is just being replaced, or the account has no right; measured on Samba
-4.22, of the readers beside one writer 0.1 to 0.9 % are told so, and none of them twice in a row.
+4.22, 0.1 to 0.9 % of the reads beside one writer are answered so.
 """
 
 from __future__ import annotations
