@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from exlab_store_smb.messages import Message, Reply
     from exlab_store_smb.place import Place
 
-__all__ = ["goes_on", "outlast", "run_asking"]
+__all__ = ["goes_on", "goes_too", "outlast", "run_asking"]
 
 
 def goes_on(link: Link, missing: str, deadline: Deadline) -> bool:
@@ -74,6 +74,19 @@ def run_asking(
     return asked.status == DELETE_PENDING, replies
 
 
+def goes_too(data: bytes) -> WriteOutcomeUnknown:
+    """The error for a document that is there, and goes with the one before it.
+
+    Args:
+        data: The document.
+    """
+    return WriteOutcomeUnknown(
+        "somebody has deleted the document before it, and when the program that has that one open closes it, the "
+        "server takes this one away too",
+        intended=version_of(data),
+    )
+
+
 def outlast(link: Link, place: Place, data: bytes, created: int, deadline: Deadline) -> bool:
     """Waits until the deletion of the document before it has taken a new document away.
 
@@ -99,9 +112,5 @@ def outlast(link: Link, place: Place, data: bytes, created: int, deadline: Deadl
         if not asked.ok and asked.status != DELETE_PENDING:
             return True
         if patience.over:
-            raise WriteOutcomeUnknown(
-                "somebody has deleted the document before it, and when the program that has that one open closes it, "
-                "the server takes this one away too",
-                intended=version_of(data),
-            )
+            raise goes_too(data)
         time.sleep(min(patience.remaining(), random.uniform(0.002, 0.02)))  # noqa: S311  # no secret

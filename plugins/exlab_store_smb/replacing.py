@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from exlab_store import BackendUnavailable, LockLost, StoreError, WriteOutcomeUnknown, temporary_name, version_of
 from exlab_store_smb import messages
 from exlab_store_smb.backoff import Backoff
-from exlab_store_smb.foreign_deletions import outlast, run_asking
+from exlab_store_smb.foreign_deletions import goes_too, outlast, run_asking
 from exlab_store_smb.link import LinkLost
 from exlab_store_smb.locking import lock_file_closed
 from exlab_store_smb.proving import prove
@@ -306,6 +306,8 @@ class Replacer:
             created = self._write(link, place, data, deadline, attempt)
             if not created.ok or not attempt.going:
                 return created
+            if attempt.parted:  # without the lock it cannot be written again
+                raise goes_too(data)
             known_by = attempt.mark or messages.created_at(created)
             if not outlast(link, place, data, known_by, deadline):
                 return created

@@ -10,7 +10,7 @@ import pytest
 from foreign_handles import ASKING, Program, program
 from shared_samba import BOTH
 
-from exlab_store import BackendUnavailable, DocumentNotFound, Store, WriteOutcomeUnknown, open_store
+from exlab_store import BackendUnavailable, DocumentNotFound, Store, StoreError, WriteOutcomeUnknown, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -158,7 +158,12 @@ def test_a_write_waits_until_a_document_that_somebody_else_has_deleted_is_gone(
 def test_a_write_under_a_lock_waits_for_that_too(samba: SambaServer, store: Store, other: Program) -> None:
     viewer = other.open("a.json")
     assert other.delete("a.json")
-    writing = threading.Thread(target=store.update, args=("a.json", lambda _: b"new"))
+
+    def write() -> None:
+        with store.lock("a.json") as held:
+            store.atomic_write("a.json", b"new", lock=held)
+
+    writing = threading.Thread(target=write)
     writing.start()
     writing.join(0.3)
     assert writing.is_alive()
@@ -176,3 +181,20 @@ def test_a_write_over_a_document_that_is_kept_from_going_is_not_acknowledged(
         impatient.atomic_write("a.json", b"new")
     viewer.close()
     assert names(samba) == []
+
+
+def test_an_update_of_such_a_document_is_not_acknowledged_when_it_is_lost(
+    samba: SambaServer, store: Store, other: Program
+) -> None:
+    store.update("a.json", lambda _: b"older")  # the next one may release its lock with the write
+    viewer = other.open("a.json")
+    assert other.delete("a.json")
+    with opened(samba, BRIEF) as impatient:
+        impatient.update("b.json", lambda _: b"1")
+        try:
+            impatient.update("a.json", lambda _: b"new")
+            acknowledged = True
+        except StoreError:
+            acknowledged = False
+    viewer.close()
+    assert (samba.root / "a.json").exists() == acknowledged
