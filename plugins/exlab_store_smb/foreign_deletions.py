@@ -11,8 +11,6 @@ import random
 import time
 from typing import TYPE_CHECKING
 
-from smbprotocol.header import Commands
-
 from exlab_store import WriteOutcomeUnknown, version_of
 from exlab_store_smb import messages
 from exlab_store_smb.statuses import DELETE_PENDING
@@ -26,6 +24,8 @@ if TYPE_CHECKING:
     from exlab_store_smb.place import Place
 
 __all__ = ["goes_on", "goes_too", "outlast", "run_asking"]
+
+_known: dict[tuple[object, ...], bool] = {}  # by server and share, for the life of this process
 
 
 def goes_on(link: Link, missing: str, deadline: Deadline) -> bool:
@@ -41,22 +41,22 @@ def goes_on(link: Link, missing: str, deadline: Deadline) -> bool:
     Raises:
         LinkLost: The connection has ended.
     """
-    asking = [messages.open_to_ask(missing), messages.close(), messages.open_to_ask(link.path()), messages.close()]
-    first, _, second, _ = link.run(asking, deadline)
-    return not first.ok and second.ok
+    if link.identity not in _known:
+        asking = [messages.open_to_ask(missing), messages.close(), messages.open_to_ask(link.path()), messages.close()]
+        first, _, second, _ = link.run(asking, deadline)
+        _known[link.identity] = not first.ok and second.ok
+    return _known[link.identity]
 
 
 def run_asking(
-    link: Link, path: str, compound: list[Message], run: Callable[[list[Message]], list[Reply]], deadline: Deadline
+    path: str, compound: list[Message], run: Callable[[list[Message]], list[Reply]]
 ) -> tuple[bool, list[Reply]]:
     """Runs a compound that replaces a document, in the same round trip as a question about that.
 
     Args:
-        link: The connection.
         path: The document's name on the share.
-        compound: What replaces it.
+        compound: What replaces it, or makes what will; it begins with a CREATE.
         run: Runs it.
-        deadline: Until when.
 
     Returns:
         Whether the document was going before it was replaced, and the answers to the compound.
@@ -65,12 +65,7 @@ def run_asking(
         LinkLost: The connection has ended.
     """
     asking = [messages.open_to_ask(path), messages.close()]
-    if compound[0].command == Commands.SMB2_CREATE:
-        asked, _, *replies = run([*asking, *compound])
-    else:  # it works on a file that is open already, and would be given this one
-        requests = link.start(asking, deadline)
-        replies = run(compound)
-        asked, _ = [link.wait(request, deadline.half()) for request in requests]
+    asked, _, *replies = run([*asking, *compound])
     return asked.status == DELETE_PENDING, replies
 
 

@@ -13,6 +13,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from smbprotocol.header import Commands
+
 from exlab_store import BackendUnavailable, LockLost, StoreError, WriteOutcomeUnknown, temporary_name, version_of
 from exlab_store_smb import messages
 from exlab_store_smb.backoff import Backoff
@@ -275,13 +277,16 @@ class Replacer:
                 raise lock_file_closed()
         return replies
 
-    def _run_asking(self, link: Link, compound: list[Any], deadline: Deadline, attempt: Attempt, *, sealed: bool) -> list[Reply]:
+    def _run_asking(
+        self, link: Link, compound: list[Any], deadline: Deadline, attempt: Attempt, *, sealed: bool
+    ) -> list[Reply]:
         def run(compound: list[Any]) -> list[Reply]:
             return link.run(compound, deadline.half(), sealed=sealed)
 
-        if not attempt.replaced:
+        # A request on a file that is open already would be given the one that is asked about.
+        if not attempt.replaced or compound[0].command != Commands.SMB2_CREATE:
             return run(compound)
-        attempt.going, replies = run_asking(link, attempt.replaced, compound, run, deadline)
+        attempt.going, replies = run_asking(attempt.replaced, compound, run)
         return replies
 
     def _ensure_held(self, link: Link, held: SmbLock, deadline: Deadline, attempt: Attempt) -> None:
@@ -409,7 +414,7 @@ class Replacer:
         small = len(data) <= length
         writing = [*([messages.write(0, data)] if data else []), messages.flush()] if small else []
         compound = [messages.create_document(attempt.temporary), *writing]
-        created, *replies = link.run(compound, deadline.half())
+        created, *replies = self._run_asking(link, compound, deadline, attempt, sealed=False)
         if not created.ok:
             attempt.temporary = ""
             return created
