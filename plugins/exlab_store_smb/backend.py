@@ -43,7 +43,7 @@ from exlab_store_smb.deadline import Deadline
 from exlab_store_smb.dfs import Target, follow
 from exlab_store_smb.directories import Directories
 from exlab_store_smb.file_system import SmbFileSystem
-from exlab_store_smb.foreign_deletions import goes_on
+from exlab_store_smb.foreign_deletions import find_out
 from exlab_store_smb.leftovers import Finder, is_temporary
 from exlab_store_smb.link import LinkLost
 from exlab_store_smb.links import Links
@@ -548,8 +548,7 @@ class SmbBackend:
         try:
             link = self._links.current(deadline)
             opened = open_root(link, link.path(self._root), deadline, create=self._create)
-            missing = link.path(self._root, temporary_name("store"))
-            self._links.asks_what_goes = link.asks_what_goes = goes_on(link, missing, deadline)
+            find_out(link, link.path(self._root, temporary_name("store")), deadline)
         except LinkLost as lost:
             unavailable = _unavailable(lost, exhausted=deadline.over)
             if deadline.over:

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from exlab_store_smb.messages import Message, Reply
     from exlab_store_smb.place import Place
 
-__all__ = ["goes_on", "goes_too", "outlast", "run_asking"]
+__all__ = ["find_out", "goes_too", "is_asked", "outlast", "run_asking"]
 
 _known: dict[tuple[object, ...], bool] = {}  # by server and share, for the life of this process
 
 
-def goes_on(link: Link, missing: str, deadline: Deadline) -> bool:
-    """Whether a server carries out a compound whose first CREATE has failed; then each write asks what it replaces.
+def find_out(link: Link, missing: str, deadline: Deadline) -> None:
+    """Finds out whether a server carries out a compound whose first CREATE has failed; once for each in a process.
 
     Samba 4.17 does. Samba 4.22 does not, and needs not be asked: it refuses to replace what is going.
 
@@ -45,7 +45,15 @@ def goes_on(link: Link, missing: str, deadline: Deadline) -> bool:
         asking = [messages.open_to_ask(missing), messages.close(), messages.open_to_ask(link.path()), messages.close()]
         first, _, second, _ = link.run(asking, deadline)
         _known[link.identity] = not first.ok and second.ok
-    return _known[link.identity]
+
+
+def is_asked(link: Link) -> bool:
+    """Whether each write asks the server what it replaces.
+
+    Args:
+        link: The connection.
+    """
+    return _known.get(link.identity, False)
 
 
 def run_asking(

@@ -50,8 +50,6 @@ class Link:
     def __init__(self, connection: SmbConnection, session: Any, tree: Any, limits: Limits) -> None:
         self.connection = connection
         self.compounds = True
-        self.asks_what_goes = False
-        """Whether each write asks about the document that it replaces; every connection is told."""
         self.keeps_names = False
         """Whether a document that was written over it was found at its name."""
         self.limits = limits

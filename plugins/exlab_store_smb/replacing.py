@@ -18,7 +18,7 @@ from smbprotocol.header import Commands
 from exlab_store import BackendUnavailable, LockLost, StoreError, WriteOutcomeUnknown, temporary_name, version_of
 from exlab_store_smb import messages
 from exlab_store_smb.backoff import Backoff
-from exlab_store_smb.foreign_deletions import goes_too, outlast, run_asking
+from exlab_store_smb.foreign_deletions import goes_too, is_asked, outlast, run_asking
 from exlab_store_smb.link import LinkLost
 from exlab_store_smb.locking import lock_file_closed
 from exlab_store_smb.proving import prove
@@ -306,7 +306,7 @@ class Replacer:
     def _write_to_stay(self, link: Link, place: Place, data: bytes, deadline: Deadline, attempt: Attempt) -> Reply:
         """Writes a document, and once more if the deletion of the one before it has taken it away."""
         while True:
-            attempt.replaced = place.path if link.asks_what_goes else ""
+            attempt.replaced = place.path if is_asked(link) else ""
             attempt.going = False
             created = self._write(link, place, data, deadline, attempt)
             if not created.ok or not attempt.going:
