@@ -48,7 +48,18 @@ from exlab_store.keys import (
 )
 from exlab_store.location import Location
 from exlab_store.locks import StoreLock
-from exlab_store.model import ABSENT, ANY, Expectation, HeldLock, Leftover, LockOwner, Snapshot, Version, version_of
+from exlab_store.model import (
+    ABSENT,
+    ANY,
+    Expectation,
+    HeldLock,
+    Leftover,
+    LockOwner,
+    ProcessBound,
+    Snapshot,
+    Version,
+    version_of,
+)
 from exlab_store.observing import Observation, Observer
 from exlab_store.paths import StorePath
 from exlab_store.registry import InstalledBackend, installed_backends
@@ -90,6 +101,7 @@ __all__ = [
     "Observation",
     "Observer",
     "PluginError",
+    "ProcessBound",
     "Retry",
     "SchemaMajorMismatchError",
     "Shortfall",

@@ -179,17 +179,10 @@ class AsyncStore:
         def take() -> StoreLock:
             return self._store.lock(key, timeout=timeout, purpose=purpose)
 
-        def give_back(held: StoreLock) -> None:
-            try:
-                held.release()
-            except StoreError as failure:
-                log(failure)
-
         log = partial(self._log, key)
         return _Locking(
-            lambda: self._locking(key, timeout, purpose, take, undo=give_back),
+            lambda: self._locking(key, timeout, purpose, take, undo=StoreLock.release),
             lambda held: to_the_end(self._workers, held.release, log),
-            log,
         )
 
     async def list_keys(self, prefix: str = "") -> list[str]:
@@ -323,17 +316,15 @@ class AsyncStore:
 class _Locking:
     """What ``async with store.aio.lock(key)`` enters."""
 
-    __slots__ = ("_held", "_log", "_release", "_take", "_task")
+    __slots__ = ("_held", "_release", "_take", "_task")
 
     def __init__(
         self,
         take: Callable[[], Awaitable[StoreLock]],
         release: Callable[[StoreLock], Awaitable[None]],
-        log: Callable[[StoreError], None],
     ) -> None:
         self._take = take
         self._release = release
-        self._log = log
         self._held: list[StoreLock] = []
         self._task: int | None = None
 
@@ -351,13 +342,7 @@ class _Locking:
         if isinstance(exc, GeneratorExit) and running_task() != self._task:
             held.release()
             return
-        try:
-            await self._release(held)
-        except StoreError as failure:
-            if exc is None or isinstance(exc, Exception):
-                raise
-            self._log(failure)  # a cancellation goes on
-            exc.__cause__ = failure
+        await self._release(held)
 
 
 @final

@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 import pluggy
 
 from exlab_store import hookspecs
+from exlab_store.backend_lock import BackendLock
 from exlab_store.errors import PluginError, StoreError, escaped, shown
 from exlab_store.guarantees import Guarantees
 from exlab_store.hookspecs import OPTIONAL_HOOKS, PROJECT, REQUIRED_HOOKS
-from exlab_store.model import HeldLock, Snapshot
+from exlab_store.model import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from exlab_store.model import Expectation, Leftover, LockOwner, Version
+    from exlab_store.model import Expectation, HeldLock, Leftover, LockOwner, Version
 
 __all__ = ["Backend", "BackendHooks"]
 
@@ -62,13 +63,21 @@ class BackendHooks:
         backend: An object with hooks, ``guarantees`` and ``close()``.
         observers: Objects with wrappers around hooks (``hookimpl(wrapper=True)``); the first is the outermost.
         secrets: What must not be in the text of an error.
+        url_of: Gives the URL of a document from its key, for the log.
 
     Raises:
         PluginError: The backend or an observer breaks the contract; the message says how.
     """
 
-    def __init__(self, backend: Backend, observers: Sequence[object] = (), secrets: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        observers: Sequence[object] = (),
+        secrets: Sequence[str] = (),
+        url_of: Callable[[str], str] = str,
+    ) -> None:
         self._secrets = tuple(secrets)
+        self._url_of = url_of
         self._name = _name(backend)
         self.guarantees = _checked_guarantees(backend, self._name)
         if not callable(getattr(backend, "close", None)):
@@ -131,65 +140,66 @@ class BackendHooks:
         try:
             self._close()
         except Exception as error:
-            self._escaped("close", error)
+            self.escaped("close", error)
 
     def read_snapshot(self, key: str) -> Snapshot:
         """Calls the hook of this name; see `exlab_store.hookspecs`."""
         try:
             snapshot = self._read_snapshot(key=key)
         except Exception as error:
-            self._escaped("read_snapshot", error)
+            self.escaped("read_snapshot", error)
         if type(snapshot) is not Snapshot:
-            self._wrong_result("read_snapshot", "a Snapshot", snapshot)
+            self.wrong_result("read_snapshot", "a Snapshot", snapshot)
         return snapshot
 
     def atomic_write(self, key: str, data: bytes, expect: Expectation, lock: HeldLock | None) -> Version:
         """Calls the hook of this name; see `exlab_store.hookspecs`."""
         try:
-            version = self._atomic_write(key=key, data=data, expect=expect, lock=lock)
+            version = self._atomic_write(key=key, data=data, expect=expect, lock=_returned(lock))
         except Exception as error:
-            self._escaped("atomic_write", error)
+            self.escaped("atomic_write", error)
         if not isinstance(version, str):
-            self._wrong_result("atomic_write", "a Version", version)
+            self.wrong_result("atomic_write", "a Version", version)
         return version  # type: ignore[return-value]  # a Version is a str at run time
 
-    def lock(self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]) -> HeldLock:
+    def lock(self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]) -> BackendLock:
         """Calls the hook of this name; see `exlab_store.hookspecs`."""
         try:
             held = self._lock(key=key, owner=owner, timeout=timeout, cancelled=cancelled)
         except Exception as error:
-            self._escaped("lock", error)
-        if held is None:
-            self._wrong_result("lock", "a HeldLock", held)
-        return held  # type: ignore[no-any-return]  # checking a Protocol costs more than taking the lock
+            self.escaped("lock", error)
+        if held is None:  # checking a Protocol costs more than taking the lock
+            self.wrong_result("lock", "a HeldLock", held)
+        return BackendLock(self, key, held)
 
     def lock_and_read(
         self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]
-    ) -> tuple[HeldLock, Snapshot | None]:
+    ) -> tuple[BackendLock, Snapshot | None]:
         """Calls the hook of this name; see `exlab_store.hookspecs`."""
         try:
             result = self._lock_and_read(key=key, owner=owner, timeout=timeout, cancelled=cancelled)
         except Exception as error:
-            self._escaped("lock_and_read", error)
+            self.escaped("lock_and_read", error)
         try:
-            held, snapshot = result
+            inner, snapshot = result
         except (TypeError, ValueError):
-            self._wrong_result("lock_and_read", "a tuple of a HeldLock and a Snapshot or None", result)
-        if held is None:
-            self._wrong_result("lock_and_read", "a HeldLock", held)
+            self.wrong_result("lock_and_read", "a tuple of a HeldLock and a Snapshot or None", result)
+        if inner is None:
+            self.wrong_result("lock_and_read", "a HeldLock", inner)
+        held = BackendLock(self, key, inner)
         if snapshot is not None and type(snapshot) is not Snapshot:
             held.release()  # nobody else would
-            self._wrong_result("lock_and_read", "a Snapshot or None beside the lock", snapshot)
+            self.wrong_result("lock_and_read", "a Snapshot or None beside the lock", snapshot)
         return held, snapshot
 
     def write_and_release(self, key: str, data: bytes, expect: Expectation, lock: HeldLock) -> Version:
         """Calls the hook of this name; see `exlab_store.hookspecs`."""
         try:
-            version = self._write_and_release(key=key, data=data, expect=expect, lock=lock)
+            version = self._write_and_release(key=key, data=data, expect=expect, lock=_returned(lock))
         except Exception as error:
-            self._escaped("write_and_release", error)
+            self.escaped("write_and_release", error)
         if not isinstance(version, str):
-            self._wrong_result("write_and_release", "a Version", version)
+            self.wrong_result("write_and_release", "a Version", version)
         return version  # type: ignore[return-value]  # a Version is a str at run time
 
     def list_keys(self, prefix: str) -> list[str]:
@@ -198,26 +208,26 @@ class BackendHooks:
             keys = self._list_keys(prefix=prefix)
             found = None if keys is None else list(keys)  # an iterator may fail on the way
         except Exception as error:
-            self._escaped("list_keys", error)
+            self.escaped("list_keys", error)
         if found is None:
-            self._wrong_result("list_keys", "an iterable of keys", keys)
+            self.wrong_result("list_keys", "an iterable of keys", keys)
         return found
 
     def delete(self, key: str, expect: Expectation, lock: HeldLock | None) -> None:
         """Calls the hook of this name; see `exlab_store.hookspecs`."""
         try:
-            self._delete(key=key, expect=expect, lock=lock)
+            self._delete(key=key, expect=expect, lock=_returned(lock))
         except Exception as error:
-            self._escaped("delete", error)
+            self.escaped("delete", error)
 
     def keep_copy(self, key: str, copy: str, data: bytes) -> bool:
         """Calls the hook of this name; see `exlab_store.hookspecs`."""
         try:
             kept = self._keep_copy(key=key, copy=copy, data=data)
         except Exception as error:
-            self._escaped("keep_copy", error)
+            self.escaped("keep_copy", error)
         if type(kept) is not bool:
-            self._wrong_result("keep_copy", "True or False", kept)
+            self.wrong_result("keep_copy", "True or False", kept)
         return kept
 
     def list_leftovers(self, prefix: str) -> list[Leftover]:
@@ -225,7 +235,7 @@ class BackendHooks:
         try:
             found: list[Leftover] = list(self._list_leftovers(prefix=prefix) or ())
         except Exception as error:
-            self._escaped("list_leftovers", error)
+            self.escaped("list_leftovers", error)
         return found
 
     def remove_leftover(self, name: str) -> None:
@@ -233,9 +243,15 @@ class BackendHooks:
         try:
             self._remove_leftover(name=name)
         except Exception as error:
-            self._escaped("remove_leftover", error)
+            self.escaped("remove_leftover", error)
 
-    def _escaped(self, hook_name: str, error: Exception) -> NoReturn:
+    def escaped(self, hook_name: str, error: Exception) -> NoReturn:
+        """Raises what a hook, or a call of its result, has let escape: always as a `StoreError`.
+
+        Args:
+            hook_name: What was called.
+            error: What it raised.
+        """
         if isinstance(error, StoreError):
             raise error
         if isinstance(error, MemoryError):
@@ -246,11 +262,38 @@ class BackendHooks:
         hint = "This is a fault in the plugin: report it to its author."
         raise escaped(what, error, self._secrets, hint=hint) from shown(error, self._secrets)
 
-    def _wrong_result(self, hook_name: str, expected: str, result: object) -> NoReturn:
+    def log_failed_release(self, key: str, failure: StoreError) -> None:
+        """Logs that a lock could not be released, as the work under it is done and has not failed.
+
+        Args:
+            key: The locked document.
+            failure: What the backend said.
+        """
+        import logging  # 10 ms to import
+
+        text = failure.message
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        message = "the lock of %s could not be released, and may be held until this process ends: %s: %s"
+        logging.getLogger("exlab_store").warning(message, self._url_of(key), type(failure).__name__, text)
+
+    def wrong_result(self, hook_name: str, expected: str, result: object) -> NoReturn:
+        """Raises the error for a result of another type.
+
+        Args:
+            hook_name: What was called.
+            expected: What it should have returned.
+            result: What it has returned.
+        """
         raise PluginError(
             f"{hook_name} of the backend {self._name} returned {type(result).__name__} instead of {expected}",
             hint="The backend, or an observer that does not return the result of its yield, is at fault.",
         )
+
+
+def _returned(lock: HeldLock | None) -> HeldLock | None:
+    """The very object that the backend has returned."""
+    return lock.inner if isinstance(lock, BackendLock) else lock
 
 
 def _implemented(caller: pluggy.HookCaller) -> bool:

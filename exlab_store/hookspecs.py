@@ -9,6 +9,11 @@ expectation other than `ANY` is passed. A lock that is passed is the very object
 
 A hook raises the errors of `exlab_store.errors` and fills in nothing but the message, a hint and what the type
 asks for: the core adds the key and the location. Anything else that escapes becomes a `PluginError`.
+
+The same holds for the calls of what a hook returns: ``owner``, ``ensure_held`` and ``release`` of a lock, and the steps
+of an iterator. A release that fails is logged and raises nothing, as the work under the lock has been done. A lock
+belongs to the process that took it: its class derives from `exlab_store.ProcessBound`, or refuses in another way with
+`TypeError` to be pickled and copied.
 """
 
 # The implementations' parameter names are compared with these signatures when a backend is registered.

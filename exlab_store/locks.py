@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple, final
 
 from exlab_store.addresses import placed
 from exlab_store.errors import LockLost, StoreError
-from exlab_store.model import LockOwner
+from exlab_store.model import LockOwner, ProcessBound
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Self
 
+    from exlab_store.backend_lock import BackendLock
     from exlab_store.model import HeldLock
     from exlab_store.store import Store
     from exlab_store.turns import Turn
@@ -33,34 +34,34 @@ def check_timeout(timeout: float) -> None:
 
 
 @final
-class StoreLock:
+class StoreLock(ProcessBound):
     """A lock of a store: a `HeldLock` that also holds the turn of this process. `Store.lock` makes one."""
 
-    __slots__ = ("_inner", "_store", "_turn")
+    __slots__ = ("_held", "_store", "_turn")
 
-    def __init__(self, store: Store, inner: HeldLock, turn: Turn) -> None:
+    def __init__(self, store: Store, held: BackendLock, turn: Turn) -> None:
         self._store = store
-        self._inner = inner
+        self._held = held
         self._turn: Turn | None = turn
 
     @property
     def key(self) -> str:
         """The key of the locked document."""
-        return self._inner.key
+        return self._held.key
 
     @property
     def owner(self) -> LockOwner:
         """Who holds it."""
-        return self._inner.owner
+        return self._held.owner
 
     @property
     def inner(self) -> HeldLock:
         """The backend's own lock."""
-        return self._inner
+        return self._held.inner
 
     def guards(self, store: Store, key: str) -> bool:
         """Whether this is the lock of that document of that store."""
-        return self._store is store and self._inner.key == key
+        return self._store is store and self._held.key == key
 
     def ensure_held(self) -> None:
         """Checks that the lock is still held; it may take a question to the server, and as long as an operation.
@@ -71,20 +72,21 @@ class StoreLock:
         try:
             if self._turn is None:
                 raise LockLost("the lock was released")
-            self._inner.ensure_held()
+            self._held.ensure_held()
         except StoreError as error:
             raise placed(error, self.key, self._store.location) from error.__cause__
 
     def release(self) -> None:
         """Releases the lock. A second call does nothing.
 
-        It is free when the storage system has heard of that: another client may find it held until then.
+        It is free when the storage system has heard of that: another client may find it held until then. A release
+        that fails is logged (``exlab_store``) and raises nothing: what was done under the lock has happened.
         """
         turn, self._turn = self._turn, None
         if turn is None:
             return
         try:
-            self._inner.release()
+            self._held.release()
         finally:
             turn.end()
 

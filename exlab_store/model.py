@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Any, Final, Literal, NewType, Protocol, TypeAlias, final, runtime_checkable
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Literal,
+    NewType,
+    NoReturn,
+    Protocol,
+    SupportsIndex,
+    TypeAlias,
+    final,
+    runtime_checkable,
+)
 
 import msgspec
 
@@ -12,7 +24,18 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-__all__ = ["ABSENT", "ANY", "Expectation", "HeldLock", "Leftover", "LockOwner", "Snapshot", "Version", "version_of"]
+__all__ = [
+    "ABSENT",
+    "ANY",
+    "Expectation",
+    "HeldLock",
+    "Leftover",
+    "LockOwner",
+    "ProcessBound",
+    "Snapshot",
+    "Version",
+    "version_of",
+]
 
 Version = NewType("Version", str)
 """An opaque text that changes with the document's bytes; compare it for equality and nothing else."""
@@ -162,11 +185,28 @@ class Leftover(msgspec.Struct, frozen=True, kw_only=True):
     excludes: tuple[str, ...] = ()
 
 
+class ProcessBound:
+    """Base of what belongs to the process that made it: pickling or copying it raises `TypeError`.
+
+    A lock that a backend returns is such a thing. In another process it would fence nothing, and its release would go
+    to whatever file has the descriptor's number there.
+    """
+
+    __slots__ = ()
+
+    def __reduce_ex__(self, protocol: SupportsIndex, /) -> NoReturn:
+        raise TypeError(
+            f"a {type(self).__name__} cannot be pickled or copied: a held lock belongs to the process and the object "
+            "that took it; take the lock where it is needed"
+        )
+
+
 @runtime_checkable
 class HeldLock(Protocol):
     """A lock that is held until it is released; also a context manager that releases it.
 
-    Pass it as ``lock=`` to a write to have the write refused with `LockLost` if the lock was lost.
+    Pass it as ``lock=`` to a write to have the write refused with `LockLost` if the lock was lost. It belongs to the
+    process that took it: pickling or copying it raises `TypeError` (see `ProcessBound`).
     """
 
     @property

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from exlab_store.backend_hooks import BackendHooks
+    from exlab_store.backend_lock import BackendLock
     from exlab_store.model import Expectation, HeldLock, Leftover, LockOwner, Snapshot, Version
 
 __all__ = ["Retry", "RetryingHooks"]
@@ -78,13 +79,13 @@ class RetryingHooks:
         except BackendUnavailable as error:
             return self._again(error, lambda: self._hooks.atomic_write(key, data, expect, lock))
 
-    def lock(self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]) -> HeldLock:
+    def lock(self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]) -> BackendLock:
         """Takes the lock; repeated only when the backend says that it is not held, and not once cancelled."""
         return self._locked(self._hooks.lock, key, owner, timeout, cancelled)
 
     def lock_and_read(
         self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]
-    ) -> tuple[HeldLock, Snapshot | None]:
+    ) -> tuple[BackendLock, Snapshot | None]:
         """Takes the lock and reads under it; in one call where the backend can."""
         if self.combines:
             return self._locked(self._hooks.lock_and_read, key, owner, timeout, cancelled)

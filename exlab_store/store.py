@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast, overload
 import msgspec
 
 from exlab_store import registry
-from exlab_store.addresses import address_of, place_of, placed
+from exlab_store.addresses import address_of, place_of, placed, url_of
 from exlab_store.backend_hooks import BackendHooks
 from exlab_store.errors import DocumentNotFound, GuaranteeNotMet, LockLost, NotSupported, StoreError
 from exlab_store.ignored import flaw_of_pattern
@@ -190,7 +190,7 @@ def _assembled(
     secrets: tuple[str, ...] = (),
 ) -> Store:
     try:
-        hooks = BackendHooks(backend, observers, secrets)
+        hooks = BackendHooks(backend, observers, secrets, partial(url_of, location))
         shortfalls = () if require is None else hooks.guarantees.shortfalls(require)
         if shortfalls:
             raise GuaranteeNotMet(shortfalls)

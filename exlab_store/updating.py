@@ -11,7 +11,7 @@ import random
 import time
 from typing import TYPE_CHECKING, TypeVar
 
-from exlab_store.addresses import placed, url_of
+from exlab_store.addresses import placed
 from exlab_store.errors import DocumentExists, LockLost, PluginError, StoreError, VersionConflict, WriteOutcomeUnknown
 from exlab_store.model import ABSENT, ANY
 
@@ -71,7 +71,7 @@ def under_own_lock(
             try:
                 result = attempt(held, snapshot)
             except _LostBeforeAnythingWasWritten as found:
-                _release(held, location)
+                held.release()
                 if lost is not None and not request.remaining:
                     raise placed(found.error, request.key, location) from found.error.__cause__
                 lost = found.error
@@ -79,24 +79,12 @@ def under_own_lock(
                 held.release()
                 raise
             else:
-                _release(held, location)
+                held.release()
                 return result
             time.sleep(min(request.remaining, random.uniform(0.5, 1.5) * pause))  # noqa: S311  # no secret
             pause = min(_LONGEST_PAUSE, 2 * pause)
     finally:
         request.end()
-
-
-def _release(held: HeldLock, location: Location | None) -> None:
-    """Releases a lock whose work is done: a failure is no failure of the work."""
-    try:
-        held.release()
-    except Exception as failure:
-        import logging  # 10 ms to import
-
-        where = url_of(location, held.key)
-        message = "the lock of %s could not be released, and may be held until this process ends: %s: %s"
-        logging.getLogger("exlab_store").warning(message, where, type(failure).__name__, failure)
 
 
 class Update:

@@ -22,6 +22,7 @@ from exlab_store import (
     LockOwner,
     LockTimeout,
     NotSupported,
+    ProcessBound,
     Snapshot,
     Version,
     VersionConflict,
@@ -71,7 +72,7 @@ def open_backend(location: Location, options: Mapping[str, object]) -> MemoryBac
     return MemoryBackend(memory, location.path[1:] + "/" if location.path else "", location.ignores)
 
 
-class MemoryLock:
+class MemoryLock(ProcessBound):
     """A lock that is held for as long as the memory knows this very object."""
 
     def __init__(self, memory: Memory, place: str, key: str, owner: LockOwner) -> None:

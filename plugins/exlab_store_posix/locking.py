@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import msgspec
 from filelock import lock_descriptor, unlock_descriptor
 
-from exlab_store import AccessDenied, BackendUnavailable, LockLost, LockOwner, LockTimeout
+from exlab_store import AccessDenied, BackendUnavailable, LockLost, LockOwner, LockTimeout, ProcessBound
 from exlab_store_posix.lock_file import OPEN, REMOVE, SMALLEST_PAGE, is_database, open_lock_file
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Record(Enum):
     """It goes: the file was empty, and to programs that keep a database under this name only an empty one is one."""
 
 
-class FileLock:
+class FileLock(ProcessBound):
     """A held lock. `take_lock` makes one.
 
     Args:

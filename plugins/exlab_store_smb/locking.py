@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from exlab_store import AccessDenied, BackendUnavailable, LockLost, LockOwner, LockTimeout, StoreError
+from exlab_store import AccessDenied, BackendUnavailable, LockLost, LockOwner, LockTimeout, ProcessBound, StoreError
 from exlab_store_smb import messages
 from exlab_store_smb.backoff import Backoff
 from exlab_store_smb.deadline import Deadline
@@ -66,7 +66,7 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(LockOwner).decode
 
 
-class SmbLock:
+class SmbLock(ProcessBound):
     """A held lock. `Asker.ask` makes one.
 
     Args:

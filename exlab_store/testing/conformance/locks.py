@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import threading
 import time
 from functools import partial
@@ -129,6 +131,14 @@ class Exclusion(Clientele):
                 held.ensure_held()
             with pytest.raises(LockLost):
                 held.ensure_held()
+
+    def test_a_held_lock_refuses_to_be_pickled_and_copied(
+        self, open_hooks: Callable[[], BackendHooks], guarantees: Guarantees
+    ) -> None:
+        with as_claimed(_locks(guarantees)), open_hooks().lock(KEY, owner(), 0, _never) as held:
+            for way in (pickle.dumps, copy.copy, copy.deepcopy):
+                with pytest.raises(TypeError):  # it belongs to the process that took it: see `ProcessBound`
+                    way(held.inner)
 
     def test_a_client_that_closes_does_not_free_the_locks_of_others(
         self, store: Store, open_client: Callable[[], Store], guarantees: Guarantees

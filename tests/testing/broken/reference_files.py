@@ -22,6 +22,7 @@ from exlab_store import (
     LockLost,
     LockOwner,
     LockTimeout,
+    ProcessBound,
     Snapshot,
     Version,
     VersionConflict,
@@ -34,7 +35,7 @@ from exlab_store import (
 )
 
 
-class FlockLock:
+class FlockLock(ProcessBound):
     """Held as long as its descriptor is open."""
 
     def __init__(self, key: str, owner: LockOwner, descriptor: int) -> None:

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exlab_store import LockLost, LockOwner, LockTimeout
+from exlab_store import LockLost, LockOwner, LockTimeout, ProcessBound
 from exlab_store_sqlite.faults import primary_code, translated
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ __all__ = ["SqliteLock", "lock_file", "take_lock"]
 _OWNER = "id, host, user, pid, since, purpose"
 
 
-class SqliteLock:
+class SqliteLock(ProcessBound):
     """A held lock; `take_lock` makes one.
 
     Args:

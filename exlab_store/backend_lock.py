@@ -1,0 +1,84 @@
+"""The lock that a backend's hook returned: its calls pass the same gate as the hooks.
+
+A release that fails is logged and raises nothing. What was done under the lock has happened by then, and an error would
+say that it has not.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from exlab_store.errors import StoreError
+from exlab_store.model import LockOwner, ProcessBound
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from exlab_store.backend_hooks import BackendHooks
+    from exlab_store.model import HeldLock
+
+__all__ = ["BackendLock"]
+
+
+class BackendLock(ProcessBound):
+    """A backend's lock, of which only a `StoreError` comes out. `BackendHooks` makes one.
+
+    Args:
+        hooks: The hooks that returned it.
+        key: The key that was locked.
+        inner: What was returned.
+    """
+
+    __slots__ = ("_hooks", "inner", "key")
+
+    def __init__(self, hooks: BackendHooks, key: str, inner: HeldLock) -> None:
+        self._hooks = hooks
+        self.key = key
+        self.inner = inner
+
+    @property
+    def owner(self) -> LockOwner:
+        """Who holds it, as the backend says."""
+        try:
+            owner = self.inner.owner
+        except Exception as error:
+            self._hooks.escaped("owner of a lock", error)
+        if not isinstance(owner, LockOwner):
+            self._hooks.wrong_result("owner of a lock", "a LockOwner", owner)
+        return owner
+
+    def ensure_held(self) -> None:
+        """Checks that the lock is still held.
+
+        Raises:
+            LockLost: It was released or lost.
+            StoreError: As the backend says.
+        """
+        try:
+            self.inner.ensure_held()
+        except Exception as error:
+            self._hooks.escaped("ensure_held of a lock", error)
+
+    def release(self) -> None:
+        """Releases the lock; a failure is logged. A second call does nothing."""
+        try:
+            self.release_or_raise()
+        except StoreError as failure:
+            self._hooks.log_failed_release(self.key, failure)
+
+    def release_or_raise(self) -> None:
+        """Releases the lock.
+
+        Raises:
+            StoreError: The backend has failed to.
+        """
+        try:
+            self.inner.release()
+        except Exception as error:
+            self._hooks.escaped("release of a lock", error)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
