@@ -55,6 +55,10 @@ class Target:
     share: str
     folder: str
 
+    def below(self, folder: str) -> Target:
+        """A folder below this one."""
+        return Target(self.host, self.share, "/".join(part for part in (self.folder, folder) if part))
+
     def __str__(self) -> str:
         return "\\\\" + "\\".join(part for part in (self.host, self.share, *self.folder.split("/")) if part)
 
@@ -94,9 +98,18 @@ def _follow(
     try:
         return opened(target)
     except _LeadsElsewhere:
-        pass
+        referred = _referred(target, options, deadline)
+    except LocationError as error:
+        if not isinstance(error.__cause__, smb.BadNetworkName):
+            raise
+        # The namespace of a domain is no share of the domain's own server [MS-DFSC 3.1.4.1]: that knows where it is.
+        try:
+            roots = _referred(Target(target.host, target.share, ""), options, deadline)
+        except StoreError:
+            raise error from error.__cause__
+        referred = [root.below(target.folder) for root in roots]
     failure: StoreError | None = None
-    for each in _referred(target, options, deadline):
+    for each in referred:
         if failure is not None and deadline.over:
             break
         try:

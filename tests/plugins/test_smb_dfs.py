@@ -60,6 +60,24 @@ def test_a_store_at_a_link_is_a_store_at_its_target(
         assert store.list_keys() == []
 
 
+@pytest.mark.parametrize("below", [(), ("link",)], ids=["the root", "a link in it"])
+def test_a_namespace_that_the_server_only_knows_of_is_followed_to_the_server_that_has_it(
+    samba: SambaServer, link: Callable[..., None], below: tuple[str, ...]
+) -> None:
+    # As a domain's namespace: its server has no such share, and says which servers have. Samba's "proxy" does that.
+    link("link", r"127.0.0.1\lab")
+    target = r"\127.0.0.1\namespace" if below else r"\127.0.0.1\lab"
+    samba.add_share("domain", samba.directory / "none", msdfs_root="yes", msdfs_proxy=target)
+    with opened(samba, *below, share="domain") as store:
+        store.atomic_write(KEY, b"1")
+    assert (samba.root / KEY).read_bytes() == b"1"
+
+
+def test_a_share_that_no_server_knows_of_is_still_called_missing(samba: SambaServer, namespace: Path) -> None:
+    with pytest.raises(LocationError, match="the server has no share 'nowhere'"):
+        opened(samba, share="nowhere")
+
+
 def test_the_way_through_the_namespace_and_the_direct_one_exclude_each_other(
     samba: SambaServer, link: Callable[..., None]
 ) -> None:
