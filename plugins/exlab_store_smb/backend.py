@@ -283,6 +283,7 @@ class SmbBackend:
                     return lock, data
             return lock, self._read(link, place, deadline)
         except LinkLost:
+            lock.note_released()  # with its connection
             raise
         except BaseException:
             lock.release()

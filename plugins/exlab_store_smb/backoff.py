@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import random
 from time import sleep
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from exlab_store_smb.statuses import ACCESS_DENIED, SHARING_VIOLATION
 
 if TYPE_CHECKING:
     from exlab_store_smb.deadline import Deadline
 
-__all__ = ["Backoff"]
+__all__ = ["PASSING", "Backoff"]
+
+PASSING: Final = frozenset({ACCESS_DENIED, SHARING_VIOLATION})
+"""What may be refused for a moment only."""
 
 _DENIED = 0.1  # seconds after which the account has no right to the file
 _PAUSE = (0.002, 0.02)

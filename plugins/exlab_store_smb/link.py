@@ -191,7 +191,9 @@ class Link:
             LinkLost: It could not be sent.
         """
         requests = self.start(messages, deadline)
-        if not isinstance(requests[-1], Reply):  # which it is where parts had to be sent one after the other
+        if isinstance(requests[-1], Reply):  # where parts had to be sent one after the other
+            self.unanswered.note(requests[-1])
+        else:
             self.unanswered.add(requests, deadline, lost)
 
     def start(self, messages: Sequence[Message], deadline: Deadline, *, sealed: bool = False) -> list[Any]:

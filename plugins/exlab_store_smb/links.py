@@ -125,4 +125,5 @@ class Links:
             self._shared.end(deadline)
         for lock in tuple(self._locks):
             lock.give_up(deadline)
-            lock.link.unanswered.settle(deadline)
+            if lock.link.is_of_this_process:
+                lock.link.unanswered.settle(deadline)

@@ -17,7 +17,7 @@ from smbprotocol.header import Commands
 
 from exlab_store import BackendUnavailable, LockLost, StoreError, WriteOutcomeUnknown, temporary_name, version_of
 from exlab_store_smb import messages
-from exlab_store_smb.backoff import Backoff
+from exlab_store_smb.backoff import PASSING, Backoff
 from exlab_store_smb.foreign_deletions import goes_too, is_asked, outlast, run_asking
 from exlab_store_smb.link import LinkLost
 from exlab_store_smb.locking import lock_file_closed
@@ -359,6 +359,9 @@ class Replacer:
             attempt.temporary, attempt.asked = "", False
             if attempt.parted and created.status in PATH_MISSING:
                 raise _parted("the folder was removed")
+            if attempt.parted and created.status in PASSING:
+                link.chains.keep_apart()  # asked again under the next lock, which stays held meanwhile
+                raise _parted("no file can be made beside the document")
             return created
         attempt.stored = not renamed.ok
         failed = _failure(stored, len(data))

@@ -153,7 +153,7 @@ class SharedLink:
             # The server may not have heard that a lock was released: a new session ends this one.
             link.end()
             with suppress(StoreError):
-                link = connect(self._options, self._share, self._client, self._previous_session, deadline)
+                link = connect(self._options, self._share, self._client, link.session_id, deadline)
         link.close(deadline)
 
     def end_if_idle(self) -> float:

@@ -21,13 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from exlab_store_smb.link import Link
+    from exlab_store_smb.messages import Reply
 
 __all__ = ["Unanswered"]
 
 _NOW = 0.0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Sent:
     requests: list[Any]
     deadline: Deadline
@@ -56,27 +57,24 @@ class Unanswered:
             deadline: Until when the server has to answer.
             lost: Called in another thread when it has not, and the connection was ended for that.
         """
-        self._sent.append(_Sent(requests, deadline, lost))
-        if not self._watching:
-            with self._checking:
-                if self._watching:
-                    return
-                self._watching = True
-            # One thread serves all that is sent until the deadline, so that a busy store seldom starts one.
-            try:
-                threading.Thread(target=self._watch, name="exlab-store-smb unanswered", daemon=True).start()
-            except RuntimeError:  # no thread is left: then the answers are waited for
-                self._watching = False
-                self.settle(deadline)
+        with self._checking:
+            self._sent.append(_Sent(requests, deadline, lost))
+            if self._watching:
+                return
+            self._watching = True
+        # One thread serves all that is sent until the deadline, so that a busy store seldom starts one.
+        try:
+            threading.Thread(target=self._watch, name="exlab-store-smb unanswered", daemon=True).start()
+        except RuntimeError:  # no thread is left: then the answers are waited for
+            self._watching = False
+            if not self.settle(deadline):
+                self._link.end()
 
     def check(self) -> None:
         """Takes note of the answers that have come; waits for none."""
-        while self._sent and self._sent[0].requests[-1].event.is_set():
-            with self._checking:
-                if not self._sent:
-                    return
-                sent = self._sent.popleft()
-            self._take(sent, Deadline(_NOW))
+        while (sent := self._first()) is not None and sent.requests[-1].event.is_set():
+            if not self._take(sent, Deadline(_NOW)):
+                return
 
     def settle(self, deadline: Deadline) -> bool:
         """Waits for the answers.
@@ -87,48 +85,54 @@ class Unanswered:
         Returns:
             Whether all have come, or the connection has ended.
         """
-        while True:
-            with self._checking:
-                if not self._sent:
-                    return True
-                sent = self._sent.popleft()
+        while (sent := self._first()) is not None:
             if not self._take(sent, deadline):
                 return False
+        return True
 
     def stop(self) -> None:
         """Ends the watch; the connection ends, and with it all that was asked for."""
         self._over.set()
 
+    def _first(self) -> _Sent | None:
+        with self._checking:
+            return self._sent[0] if self._sent else None
+
     def _take(self, sent: _Sent, deadline: Deadline) -> bool:
-        """Takes the answers to one compound; ends the connection if the file was not closed."""
+        """Takes the answers to one compound, which stays to be watched for until they are here."""
         with suppress(LinkLost):  # the server has freed everything
             *before, closing = sent.requests
             for request in before:
                 self._link.poll(request, deadline)
             closed = self._link.poll(closing, deadline)
             if closed is None:
-                self._sent.appendleft(sent)
                 return False
-            if not closed.ok and closed.status not in HANDLE_GONE:
-                self._link.end()
+            self.note(closed)
+        with self._checking, suppress(ValueError):  # another thread has taken the same
+            self._sent.remove(sent)
         return True
+
+    def note(self, closed: Reply) -> None:
+        """Ends the connection if a file was not closed: the server then frees what it held.
+
+        Args:
+            closed: The answer to a CLOSE.
+        """
+        if not closed.ok and closed.status not in HANDLE_GONE:
+            self._link.end()
 
     def _watch(self) -> None:
         """Sees to it that a server which does not answer is taken for gone, also when nobody asks it anything."""
         while True:
-            try:
+            with self._checking:
+                if not self._sent:
+                    self._watching = False
+                    return
                 sent = self._sent[0]
-            except IndexError:
-                with self._checking:
-                    if not self._sent:
-                        self._watching = False
-                        return
-                continue
             if self._over.wait(sent.deadline.remaining()):
                 return
-            self.check()
-            if self._sent and self._sent[0].deadline.over and self._link.alive:
-                lost = self._sent[0].lost
-                self._link.end()
-                lost()
-                return
+            if self._take(sent, Deadline(_NOW)):
+                continue
+            self._link.end()
+            sent.lost()
+            return

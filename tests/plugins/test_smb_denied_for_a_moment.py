@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 from shared_samba import BOTH
 
-from exlab_store import AccessDenied, DocumentNotFound, Store, StoreError, open_store
+from exlab_store import AccessDenied, DocumentNotFound, LockTimeout, Store, StoreError, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from samba_server import SambaServer
+    from wire_proxy import WireProxy
 
 pytestmark = pytest.mark.one_interpreter
 
@@ -117,3 +118,37 @@ def test_who_is_denied_for_a_moment_only_notices_nothing(
     }
     work[what](stranger)
     assert pauses
+
+
+def incremented(data: bytes | None) -> bytes:
+    return str(int(data or b"0") + 1).encode()
+
+
+@pytest.mark.usefixtures("needs_root")
+def test_an_update_that_is_denied_for_a_moment_is_made_under_a_lock(
+    samba: SambaServer, wire: WireProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Its compound releases the lock all the same; what is sent next has to take it again.
+    folder = samba.root / "d"
+    folder.mkdir()
+    folder.chmod(0o777)
+    acknowledged = 0
+
+    def another_updates_and_allows(_: float) -> None:
+        nonlocal acknowledged
+        try:
+            successor.update("a.json", incremented, timeout=0)
+            acknowledged += 1
+        except LockTimeout:
+            pass
+        folder.chmod(0o777)
+
+    account = samba.add_account("colleague")
+    elsewhere = samba.url("d", user=False, port=wire.port)  # as another process sees it
+    with opened(samba, **account) as store, open_store(elsewhere, **samba.options) as successor:
+        for _ in range(2):  # the first shows that the server carries out chains in order
+            store.update("a.json", incremented)
+        folder.chmod(0o755)
+        monkeypatch.setattr("exlab_store_smb.backoff.sleep", another_updates_and_allows)
+        store.update("a.json", incremented)
+        assert int(store.read_snapshot("a.json").data) == 3 + acknowledged

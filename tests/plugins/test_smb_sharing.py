@@ -391,3 +391,23 @@ def test_updates_through_several_stores_of_one_connection_are_all_counted(samba:
     assert Path(samba.root, "a/b/n").read_bytes() == b"60"
     for store, _ in ways:
         store.close()
+
+
+def test_a_release_that_the_server_does_not_answer_is_noticed_though_its_store_was_closed(
+    samba: SambaServer, wire: WireProxy
+) -> None:
+    # Closing waits for the answer longer than the release may take, and the connection is that of another store too.
+    options: dict[str, Any] = {**samba.options, "timeout": 1.0}
+    with open_store(samba.url(user=False, port=wire.port), **options) as store:
+        closing = open_store(samba.url(user=False, port=wire.port), **options)
+        closing.lock(KEY)
+        (link,) = links_in_use()
+        wire.black_hole()
+        closing.close()
+        eventually(lambda: not link.alive)
+        wire.heal()
+        assert store.list_keys() is not None
+
+
+def links_in_use() -> list[Link]:
+    return [shared._link for shared in list(sharing._shared.values()) if shared._link is not None]
