@@ -415,8 +415,7 @@ class SmbBackend:
             else:
                 return
             finally:
-                if attempt.temporary:
-                    self._abandoned.append(attempt.temporary)
+                self._abandoned += filter(None, (attempt.temporary, attempt.moved))
 
     def _happened(
         self,

@@ -40,6 +40,7 @@ class Attempt:
     Attributes:
         begun: When the change itself may have been asked for first, by this machine's monotonic clock.
         temporary: The temporary file's name on the share, as long as there may be one.
+        moved: The name that a document may have been given to be deleted, as long as it may be there under that.
         stored: The server has said that the temporary file is there.
         asked: The server may have been asked for the change itself: the rename, or the deletion.
         mark: The creation time that the document is given, by which it is known again; 0 for none.
@@ -53,6 +54,7 @@ class Attempt:
 
     begun: float = field(default_factory=time.monotonic)
     temporary: str = ""
+    moved: str = ""
     stored: bool = False
     asked: bool = False
     mark: int = 0

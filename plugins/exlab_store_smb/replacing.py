@@ -184,12 +184,13 @@ class Replacer:
         backoff = Backoff(deadline)
         while True:
             # Its name is free at once, whoever has it open in whatever way, and also if the server is killed next.
-            moving = messages.rename(link.within_share(_temporary(place)))
+            attempt.moved = _temporary(place)
+            moving = messages.rename(link.within_share(attempt.moved))
             compound = [messages.open_to_delete(place.path), moving, messages.close(), *self._settled(place)]
             opened, moved, closed, *settled = self._run_change(link, compound, deadline, attempt, change=0)
             if opened.ok:
                 break
-            attempt.asked = False  # and refused
+            attempt.asked, attempt.moved = False, ""  # and refused
             if backoff.asks_again(opened.status):
                 continue
             if opened.status == SHARING_VIOLATION:
@@ -198,6 +199,7 @@ class Replacer:
                 return opened
         if not closed.ok:
             raise WriteOutcomeUnknown(translated(closed.status, "delete the document").message, intended=None)
+        attempt.moved = ""
         if not moved.ok and self._lingers(link, place, deadline):
             raise WriteOutcomeUnknown(
                 "the document goes when another program that has it open closes it", intended=None

@@ -16,10 +16,12 @@ import pytest
 from exlab_store_smb.connection import SmbConnection
 from hostile_wire import (
     ASYNCHRONOUS,
+    CLOSE,
     FROM_SERVER,
     IOCTL,
     NEGOTIATE,
     SESSION_SETUP,
+    SET_INFO,
     SIGNED,
     HostileWire,
     command_of,
@@ -30,7 +32,7 @@ from hostile_wire import (
 )
 from shared_samba import empty
 
-from exlab_store import Store, StoreError, WriteOutcomeUnknown, open_store
+from exlab_store import DocumentNotFound, Store, StoreError, WriteOutcomeUnknown, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -400,3 +402,31 @@ def test_one_bit_that_is_flipped_in_a_write_never_empties_the_document(lab: Lab,
             with suppress(StoreError):
                 store.atomic_write("a.json", NEW)
         assert path.read_bytes() in (OLD, NEW)
+
+
+def _flipping_the_close() -> Attack:
+    """One bit in the CLOSE of the next compound that renames; what was before it is carried out."""
+    left = [1]
+
+    def attack(direction: Direction, message: bytes) -> list[tuple[Direction, bytes]]:
+        commands = {} if is_sealed(message) else {command_of(message, start): start for start, _ in parts(message)}
+        if direction == "reply" or not left or not {SET_INFO, CLOSE} <= commands.keys():
+            return [(direction, message)]
+        left.pop()
+        first = next(start for start, _ in parts(message) if command_of(message, start) == CLOSE)
+        changed = bytearray(message)
+        changed[first + 70] ^= 1
+        return [(direction, bytes(changed))]
+
+    return attack
+
+
+@pytest.mark.parametrize("lab", ["signed 2.1", "signed 3.1.1"], indirect=True)
+def test_nothing_of_a_document_is_left_when_the_answer_to_its_deletion_was_lost(lab: Lab) -> None:
+    (lab.samba.root / "a.json").write_bytes(OLD)
+    with lab.open() as store:
+        lab.wire.attack = _flipping_the_close()
+        store.delete("a.json")
+        with pytest.raises(DocumentNotFound):
+            store.read_snapshot("a.json")
+    assert list(lab.samba.root.iterdir()) == []
