@@ -65,6 +65,7 @@ from exlab_store.paths import StorePath
 from exlab_store.registry import InstalledBackend, installed_backends
 from exlab_store.resolving import DocumentLocation, as_document
 from exlab_store.retrying import Retry
+from exlab_store.secret import Secret, without_variables
 from exlab_store.store import Store, open_store
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ __all__ = [
     "ProcessBound",
     "Retry",
     "SchemaMajorMismatchError",
+    "Secret",
     "Shortfall",
     "Snapshot",
     "StorageFull",
@@ -129,6 +131,7 @@ __all__ = [
     "temporary_name",
     "temporary_writer",
     "version_of",
+    "without_variables",
 ]
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from exlab_store.model import Expectation, HeldLock, Leftover, LockOwner, Version
+    from exlab_store.secret import Secret
 
 __all__ = ["Backend", "BackendHooks"]
 
@@ -73,7 +74,7 @@ class BackendHooks:
         self,
         backend: Backend,
         observers: Sequence[object] = (),
-        secrets: Sequence[str] = (),
+        secrets: Sequence[Secret] = (),
         url_of: Callable[[str], str] = str,
     ) -> None:
         self._secrets = tuple(secrets)
@@ -260,7 +261,12 @@ class BackendHooks:
             ) from error
         what = f"{hook_name} of the backend {self._name}, or an observer of it, raised {type(error).__name__}"
         hint = "This is a fault in the plugin: report it to its author."
-        raise escaped(what, error, self._secrets, hint=hint) from shown(error, self._secrets)
+        refusal, cause = escaped(what, error, self._secrets, hint=hint), shown(error, self._secrets)
+        del error  # a traceback would show this variable
+        try:
+            raise refusal from cause
+        finally:
+            refusal.__context__ = cause  # what is not shown is not kept either
 
     def log_failed_release(self, key: str, failure: StoreError) -> None:
         """Logs that a lock could not be released, as the work under it is done and has not failed.
@@ -273,7 +279,7 @@ class BackendHooks:
 
         text = failure.message
         for secret in self._secrets:
-            text = text.replace(secret, "***")
+            text = text.replace(secret.reveal(), "***")
         message = "the lock of %s could not be released, and may be held until this process ends: %s: %s"
         logging.getLogger("exlab_store").warning(message, self._url_of(key), type(failure).__name__, text)
 

@@ -24,6 +24,7 @@ from exlab_store.errors import ConfigError, LocationError
 from exlab_store.guarantees import ConditionalWrite, Guarantees, LockRelease, LockScope
 from exlab_store.ignored import flaw_of_pattern
 from exlab_store.location import Location, redacted
+from exlab_store.secret import Secret, set_field, without_variables
 from exlab_store.secret_sources import SecretSource
 from exlab_store.small_files import read_small_file
 
@@ -51,8 +52,19 @@ _LARGEST: Final = 1 << 20
 _log = logging.getLogger("exlab_store")
 
 
-class StoreEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One store of a configuration.
+class _Fields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    # As they are written; a `StoreEntry` has a `Secret` in the place of a password in clear, and of a URL with one.
+    url: str
+    username: str | None = None
+    password: SecretSource | str | None = None
+    require: Guarantees = Guarantees()
+    observers: tuple[str, ...] = ()
+    ignore: tuple[str, ...] | None = None
+    options: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
+
+
+class StoreEntry(_Fields, frozen=True, forbid_unknown_fields=True):
+    """One store of a configuration. One with a password in clear is not pickled and not encoded.
 
     Attributes:
         url: A URL, or the absolute path of a local directory.
@@ -64,18 +76,15 @@ class StoreEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         options: The backend's own options.
     """
 
-    url: str
-    username: str | None = None
-    password: SecretSource | str | None = None
-    require: Guarantees = Guarantees()
-    observers: tuple[str, ...] = ()
-    ignore: tuple[str, ...] | None = None
-    options: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
-
     def __post_init__(self) -> None:
         parsed = Location.parse(self.url)
+        if parsed.secret is not None:
+            set_field(_Fields, "url", self, Secret(self.url))
+        password = super().password
+        if isinstance(password, str):
+            set_field(_Fields, "password", self, Secret(password))
         for name in ("username", "password"):
-            if getattr(self, name) == "":
+            if getattr(self, name) in {"", Secret("")}:
                 raise ValueError(f"`{name}` is empty: leave it out, or say what it is")
             if name in self.options:
                 raise ValueError(f"`{name}` belongs beside `options`, not into it")
@@ -85,8 +94,23 @@ class StoreEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 raise ValueError(f"`ignore` has a wrong name: {flaw}")
         if self.username is not None and parsed.username is not None:
             raise ValueError("the user name stands in `url` and in `username`: give it once")
-        if self.password is not None and parsed.password is not None:
+        if self.password is not None and parsed.secret is not None:
             raise ValueError("the password stands in `url` and in `password`: give it once, and not in `url`")
+
+    @property  # type: ignore[misc]  # in the place of the field, which stays the constructor's argument
+    def url(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The URL as it is written: hand it on in the same expression, as it may have a password."""
+        given = cast("str | Secret", super().url)
+        return given.reveal() if isinstance(given, Secret) else given
+
+    @property  # type: ignore[misc]  # likewise
+    def password(self) -> SecretSource | Secret | None:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Where the password is kept, or the password itself."""
+        return super().password  # type: ignore[return-value]
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        # What a struct has by itself would show the options, any of which may be secret.
+        return [("url", str(Location.parse(self.url)))]
 
     def __repr__(self) -> str:
         return f"StoreEntry(url={str(Location.parse(self.url))!r})"
@@ -94,7 +118,7 @@ class StoreEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def in_clear(self) -> bool:
         """Whether the password stands in the configuration itself."""
-        return isinstance(self.password, str) or Location.parse(self.url).password is not None
+        return isinstance(self.password, Secret) or Location.parse(self.url).secret is not None
 
     @property
     def warning(self) -> str | None:
@@ -117,7 +141,7 @@ class StoreEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         username = parsed.username if self.username is None else self.username
         if options.get("username") is not None:
             username = None
-        password = self.password if self.password is not None else parsed.password
+        password = self.password if self.password is not None else parsed.secret
         if options.get("password") is not None:
             password = None
         if isinstance(password, SecretSource):
@@ -142,6 +166,7 @@ class Configuration(msgspec.Struct, frozen=True):
     given: dict[str, frozenset[str]]
 
     @classmethod
+    @without_variables
     def read(cls, path: str | os.PathLike[str], found: str = "the program") -> Configuration:
         """Reads a file.
 
@@ -152,34 +177,8 @@ class Configuration(msgspec.Struct, frozen=True):
         Raises:
             ConfigError: It cannot be read or is wrong; the message names the file, the key, and what was expected.
         """
-        import tomllib  # only those who have a configuration need it
-
         text = os.fspath(path)
-        try:
-            # With or without the mark that some editors put at the beginning.
-            content = tomllib.loads(read_small_file(text, _LARGEST).decode("utf-8-sig"))
-        except OSError as error:
-            raise ConfigError(
-                f"the configuration cannot be read: {error.strerror}",
-                location=text,
-                hint=f"It was named by {found}; is it there, and may this account read it?",
-            ) from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(
-                f"the configuration is not TOML: {error}", location=text, hint="Mend the file at that place."
-            ) from None  # the decoder's frames hold the whole text
-        except RecursionError:
-            raise ConfigError(
-                "the configuration is nested too deeply", location=text, hint="Is this the right file?"
-            ) from None
-        except ValueError as error:
-            if "\0" in text or not _is_encodable(text):
-                raise ConfigError(f"this cannot be the name of a file: {error}", location=repr(text)) from None
-            # Of a number of thousands of digits, the reader of TOML says no more.
-            raise ConfigError(
-                f"the configuration has a value that cannot be read: {error}", location=text, hint="Mend that value."
-            ) from None
-        tables = _tables(text, content)
+        tables = _tables(text, _content(text, found))
         return cls(
             text,
             found,
@@ -201,6 +200,36 @@ class Configuration(msgspec.Struct, frozen=True):
             known = ", ".join(f"@{known}" for known in sorted(self.stores)) or "none"
             raise LocationError(f"{self.path} names no store {name!r}", hint=f"It names {known}.")
         return found
+
+
+def _content(path: str, found: str) -> dict[str, Any]:
+    import tomllib  # only those who have a configuration need it
+
+    try:
+        # With or without the mark that some editors put at the beginning.
+        return tomllib.loads(read_small_file(path, _LARGEST).decode("utf-8-sig"))
+    except OSError as error:
+        raise ConfigError(
+            f"the configuration cannot be read: {error.strerror}",
+            location=path,
+            hint=f"It was named by {found}; is it there, and may this account read it?",
+        ) from error
+    except RecursionError:
+        refusal = ConfigError("the configuration is nested too deeply", location=path, hint="Is this the right file?")
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        # Its text names a byte or a character, and where.
+        refusal = ConfigError(
+            f"the configuration is not TOML: {error}", location=path, hint="Mend the file at that place."
+        )
+    except ValueError as error:
+        if "\0" in path or not _is_encodable(path):
+            refusal = ConfigError(f"this cannot be the name of a file: {error}", location=repr(path))
+        else:
+            # Of a number of thousands of digits, the reader of TOML says no more.
+            refusal = ConfigError(
+                f"the configuration has a value that cannot be read: {error}", location=path, hint="Mend that value."
+            )
+    raise refusal  # out here: its context would keep the text of the file
 
 
 def _is_encodable(text: str) -> bool:
@@ -250,7 +279,13 @@ def _entry(path: str, name: str, table: object) -> StoreEntry:
     try:
         entry = msgspec.convert(table, StoreEntry)
     except msgspec.ValidationError as error:
-        raise _refused(path, f"stores.{name}", error) from None
+        refusal = _refused(path, f"stores.{name}", error)
+    else:
+        return _beside(path, entry)
+    raise refusal  # out here: its context would keep what stands in the file
+
+
+def _beside(path: str, entry: StoreEntry) -> StoreEntry:
     if isinstance(entry.password, SecretSource) and entry.password.file is not None:
         # Beside the configuration, wherever the program that reads it was started.
         file = os.path.join(os.path.dirname(path), os.path.expanduser(entry.password.file))

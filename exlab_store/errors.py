@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from exlab_store.guarantees import Shortfall
     from exlab_store.model import LockOwner, Version
+    from exlab_store.secret import Secret
 
 __all__ = [
     "AccessDenied",
@@ -215,7 +216,7 @@ class PluginError(StoreError):
     code = "plugin_error"
 
 
-def escaped(what: str, error: Exception, secrets: Sequence[str], *, hint: str) -> PluginError:
+def escaped(what: str, error: Exception, secrets: Sequence[Secret], *, hint: str) -> PluginError:
     """The error for what a plugin has let escape.
 
     Args:
@@ -226,18 +227,18 @@ def escaped(what: str, error: Exception, secrets: Sequence[str], *, hint: str) -
     """
     text = str(error)
     for secret in secrets:
-        text = text.replace(secret, "***")
+        text = text.replace(secret.reveal(), "***")
     return PluginError(f"{what}: {text}", hint=hint)
 
 
-def shown(error: Exception, secrets: Sequence[str]) -> Exception | None:
+def shown(error: Exception, secrets: Sequence[Secret]) -> Exception | None:
     """The error as a cause that a traceback may show; None for one that tells a secret.
 
     Args:
         error: What escaped.
         secrets: What must not be shown.
     """
-    return None if any(secret in f"{error} {error!r}" for secret in secrets) else error
+    return None if any(secret.reveal() in f"{error} {error!r}" for secret in secrets) else error
 
 
 class DocumentNotFound(StoreError, FileNotFoundError):

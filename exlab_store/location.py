@@ -10,6 +10,7 @@ import msgspec
 
 from exlab_store.errors import LocationError
 from exlab_store.ignored import ignoring
+from exlab_store.secret import Secret, set_field, without_variables
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,16 +23,22 @@ _AUTHORITY = re.compile(
     r"(?:(?P<username>[^:@]*)(?::(?P<password>.*))?@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[^:@\[\]]*)(?::(?P<port>[0-9]*))?",
     re.DOTALL,
 )
+_ADDRESS = re.compile(r"\[[0-9A-Fa-f:.]+\](?=:|\Z)")
 _UNSAFE_IN_PATH = re.compile(r"[%?#\x00-\x1f\x7f]")
+_UNSAFE_BESIDE_COLON = re.compile(r"[%?#@\x00-\x1f\x7f]")
 _UNSAFE_IN_USER = re.compile(r"[%?#/:@\x00-\x1f\x7f]")
 
 
-def _unquoted(text: str) -> str:
+def _unquoted(text: str) -> str | None:
+    """The text without its %XX; None if they are not UTF-8, as the decoder's error would hold the text."""
     if "%" not in text:
         return text
     from urllib.parse import unquote  # 14 ms to import, and few locations need it
 
-    return unquote(text, errors="strict")
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        return None
 
 
 def _quoted(text: str, unsafe: re.Pattern[str]) -> str:
@@ -51,8 +58,19 @@ def redacted(text: str) -> str:
     return text if start < 0 or end < start else f"{text[:start]}:***@{text[end + 1 :]}"
 
 
-class Location(msgspec.Struct, frozen=True):
-    """A place that holds documents.
+class _Fields(msgspec.Struct, frozen=True):
+    scheme: str
+    host: str = ""
+    path: str = ""
+    port: int | None = None
+    username: str | None = None
+    password: str | Secret | None = None
+    create: bool = False
+    ignore: tuple[str, ...] | None = None
+
+
+class Location(_Fields, frozen=True):
+    """A place that holds documents. One with a password is not pickled and not encoded.
 
     Attributes:
         scheme: In lower case; ``file`` for a local directory. It chooses the backend.
@@ -60,23 +78,31 @@ class Location(msgspec.Struct, frozen=True):
         path: Decoded, starts with ``/``, has no empty segments and no trailing ``/``; empty for none.
         port: The server's port, or None for the scheme's own.
         username: Decoded, or None where the URL has none.
-        password: Decoded, or None where the URL has none. It is in no ``repr`` and no ``str``.
+        password: Decoded, or None where the URL has none; it is kept as a `Secret`, which ``secret`` gives.
         create: The caller accepts a place that does not exist yet: the first write makes it. Backends
             whose places cannot be missing ignore it.
         ignore: Names of files and folders that are no documents, such as a NAS's recycle bin; None for
             `exlab_store.IGNORED`.
     """
 
-    scheme: str
-    host: str = ""
-    path: str = ""
-    port: int | None = None
-    username: str | None = None
-    password: str | None = None
-    create: bool = False
-    ignore: tuple[str, ...] | None = None
+    def __post_init__(self) -> None:
+        given = super().password
+        if isinstance(given, str):
+            set_field(_Fields, "password", self, Secret(given))
+
+    @property
+    def secret(self) -> Secret | None:
+        """The password as it is kept; a variable with it, or an object that holds it, shows nothing."""
+        return super().password  # type: ignore[return-value]  # text has become a Secret
+
+    @property  # type: ignore[misc]  # in the place of the field, which stays the constructor's argument
+    def password(self) -> str | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The password in clear: for the call that logs on."""
+        secret = self.secret
+        return None if secret is None else secret.reveal()
 
     @classmethod
+    @without_variables
     def parse(cls, location: str | os.PathLike[str], *, create: bool = False) -> Location:
         """Reads a URL, or the path of a local directory.
 
@@ -131,9 +157,11 @@ class Location(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         user = ""
         if self.username is not None:
-            user = _quoted(self.username, _UNSAFE_IN_USER) + ("" if self.password is None else ":***") + "@"
+            user = _quoted(self.username, _UNSAFE_IN_USER) + ("" if self.secret is None else ":***") + "@"
         port = "" if self.port is None else f":{self.port}"
-        return f"{self.scheme}://{user}{self.host}{port}{_quoted(self.path, _UNSAFE_IN_PATH)}"
+        # Beside a ":" in the server part, an "@" in the path would look like the end of a user info.
+        unsafe = _UNSAFE_BESIDE_COLON if port or self.secret is not None else _UNSAFE_IN_PATH
+        return f"{self.scheme}://{user}{self.host}{port}{_quoted(self.path, unsafe)}"
 
 
 def _unless_secret(url: str, otherwise: str) -> str:
@@ -204,8 +232,25 @@ def _tidy(path: str) -> str:
     return "/" + "/".join(segments) if segments else "/"
 
 
+def _looks_cut(authority: str, path: str) -> bool:
+    """Whether what stands before the first slash may be the beginning of a user info: ``user:2024/Spring@host``."""
+    return ":" in authority and "@" in path and not _ADDRESS.fullmatch(authority)
+
+
+def _shown(scheme: str, rest: str) -> str:
+    """The URL as an error shows it: of what may be a user info with a password, nothing after its first colon."""
+    if not rest.startswith("//"):
+        return redacted(f"{scheme}:{rest}")
+    authority = re.split("[/?#]", rest[2:], maxsplit=1)[0]
+    user, colon, after = authority.partition(":")
+    may_be_port = "@" in after or (after.isascii() and after.isdigit())
+    if colon and not _ADDRESS.match(authority) and not (may_be_port and "@" not in rest[2 + len(authority) :]):
+        return f"{scheme}://{user}:***"
+    return f"{scheme}:{redacted(rest)}"
+
+
 def _parse_url(scheme: str, rest: str, *, create: bool) -> Location:
-    shown = f"{scheme}:{redacted(rest)}" if rest.startswith("//") else redacted(f"{scheme}:{rest}")
+    shown = _shown(scheme, rest)
 
     def refuse(reason: str, hint: str | None = None) -> LocationError:
         return LocationError(reason, location=shown, hint=hint)
@@ -222,6 +267,11 @@ def _parse_url(scheme: str, rest: str, *, create: bool) -> Location:
         authority, path = "", rest
         if path and not path.startswith("/"):
             raise refuse("the URL's path is relative", f"Write {scheme}:///path for an absolute one.")
+    if _looks_cut(authority, path):
+        raise refuse(
+            "the URL's password has a character that ends the server part, or the path has an '@'",
+            "In the password, write %2F for '/', %3F for '?', %23 for '#' and %40 for '@'; in the path, %40 for '@'.",
+        )
     # No protocol but local files allows ":" in a name; a password that has got into the path would be shown.
     if scheme != "file" and redacted(path) != path:
         raise refuse("the URL has a user where its path is", f"Write {scheme}://user:password@host/path.")
@@ -231,12 +281,11 @@ def _parse_url(scheme: str, rest: str, *, create: bool) -> Location:
     port = int(parts["port"]) if parts["port"] else None
     if port is not None and not 0 < port < 65536:
         raise refuse("the URL's port is not between 1 and 65535")
-    try:
-        username = None if parts["username"] is None else _unquoted(parts["username"])
-        password = None if parts["password"] is None else _unquoted(parts["password"])
-        path = _unquoted(path)
-    except UnicodeDecodeError:
-        raise refuse("the URL has a %XX that is not UTF-8") from None
+    given = [parts["username"], parts["password"], path]
+    decoded = [None if text is None else _unquoted(text) for text in given]
+    if any(text is None and before is not None for before, text in zip(given, decoded, strict=True)):
+        raise refuse("the URL has a %XX that is not UTF-8")
+    username, password, path = decoded[0], decoded[1], str(decoded[2])
     if "\0" in path:
         raise refuse("the URL has a NUL character")
     path = _tidy(path) if path else ""

@@ -12,6 +12,7 @@ import msgspec
 from exlab_store.errors import ConfigError, PluginError, StoreError, UnknownScheme, escaped, shown
 from exlab_store.interpreter import is_frozen
 from exlab_store.offers import FROZEN_ADVICE, offers_of
+from exlab_store.secret import revealed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from exlab_store.backend_hooks import Backend
     from exlab_store.location import Location
     from exlab_store.offers import Offer
+    from exlab_store.secret import Secret
 
 __all__ = ["GROUP", "OBSERVERS", "InstalledBackend", "installed_backends", "open_backend", "open_observer"]
 
@@ -48,12 +50,12 @@ class InstalledBackend(msgspec.Struct, frozen=True):
     missing_extra: str | None = None
 
 
-def open_backend(location: Location, options: Mapping[str, object], secrets: Sequence[str] = ()) -> Backend:
+def open_backend(location: Location, options: Mapping[str, object], secrets: Sequence[Secret] = ()) -> Backend:
     """Opens the backend that serves a location.
 
     Args:
         location: Where the store is; its scheme is the entry point's name.
-        options: The backend's own options.
+        options: The backend's own options; each `Secret` among them is revealed to the backend.
         secrets: What must not be in the text of an error.
 
     Raises:
@@ -66,12 +68,14 @@ def open_backend(location: Location, options: Mapping[str, object], secrets: Seq
     if opener is None:
         opener = _openers[location.scheme] = _load(_offer(location))
     try:
-        return opener(location, options)  # type: ignore[no-any-return]  # checked by BackendHooks
+        return opener(location, revealed(options))  # type: ignore[no-any-return]  # checked by BackendHooks
     except StoreError:
         raise
     except Exception as error:
         what = f"the backend for {location.scheme}: raised {type(error).__name__} when opened"
-        raise escaped(what, error, secrets, hint="Report it to the author of the plugin.") from shown(error, secrets)
+        refusal = escaped(what, error, secrets, hint="Report it to the author of the plugin.")
+        refusal.__cause__ = shown(error, secrets)
+    raise refusal  # out here, as its context would keep what is not shown
 
 
 def open_observer(name: str, location: Location | None) -> object:

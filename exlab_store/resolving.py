@@ -11,6 +11,7 @@ import msgspec
 from exlab_store.errors import LocationError
 from exlab_store.location import Location, redacted
 from exlab_store.paths import StorePath
+from exlab_store.secret import without_variables
 from exlab_store.store import open_store, open_store_at
 
 __all__ = ["DocumentLocation", "as_document", "known_document"]
@@ -53,6 +54,7 @@ def known_document(location: DocumentLocation) -> StorePath | None:
     return _documents.get((isinstance(location, str), os.fspath(location)))
 
 
+@without_variables
 def as_document(location: DocumentLocation) -> StorePath:
     """The document at a location.
 

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from exlab_store.errors import ConfigError
+from exlab_store.secret import Secret, without_variables
 from exlab_store.small_files import read_small_file
 
 __all__ = ["SecretSource"]
@@ -63,7 +64,8 @@ class SecretSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return None
         return f"every account of this machine may read its password's file {self.file}; chmod o-r takes that away"
 
-    def fetch(self, username: str | None) -> str:
+    @without_variables
+    def fetch(self, username: str | None) -> Secret:
         """The password, as it is there now.
 
         Args:
@@ -77,46 +79,49 @@ class SecretSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return _from_environment(self.env) if self.env is not None else _from_file(str(self.file))
 
 
-def _from_environment(name: str) -> str:
-    value = os.environ.get(name)
-    if value is None:
+def _from_environment(name: str) -> Secret:
+    if name not in os.environ:
         raise ConfigError(
             f"the environment variable {name} is not set", field="password", hint=f"Set {name} to the password."
         )
-    return _one_line(value, f"the environment variable {name}")
+    return _one_line(Secret(os.environ[name]), f"the environment variable {name}")
 
 
-def _from_file(path: str) -> str:
+def _from_file(path: str) -> Secret:
     try:
-        text = read_small_file(path, 4 * _LONGEST).decode("utf-8-sig")
+        content = Secret(read_small_file(path, 4 * _LONGEST).decode("utf-8-sig"))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise ConfigError(
+        refusal = ConfigError(
             f"the password's file {path} cannot be read: {reason}",
             field="password",
             hint="Put the password into that file, readable for this account only.",
-        ) from (error if isinstance(error, OSError) else None)  # a decoder's error holds the bytes
-    return _one_line(text, f"the password's file {path}")
+        )
+        refusal.__cause__ = error if isinstance(error, OSError) else None
+    else:
+        return _one_line(content, f"the password's file {path}")
+    raise refusal  # out here, as a decoder's error, its context, holds the bytes
 
 
-def _one_line(text: str, where: str) -> str:
-    text = text.removesuffix("\n").removesuffix("\r")
-    if text and len(text) <= _LONGEST and not {"\n", "\r", "\0"} & set(text):
-        return text
+def _one_line(content: Secret, where: str) -> Secret:
+    content = Secret(content.reveal().removesuffix("\n").removesuffix("\r"))
+    length = len(content.reveal())
+    if 0 < length <= _LONGEST and not {"\n", "\r", "\0"} & set(content.reveal()):
+        return content
     raise ConfigError(
-        f"{where} is {'longer than a line' if text else 'empty'}",
+        f"{where} is {'longer than a line' if length else 'empty'}",
         field="password",
         hint="It must hold the password, and nothing else.",
     )
 
 
-def _from_keyring(service: str, user: str | None) -> str:
+def _from_keyring(service: str, user: str | None) -> Secret:
     if user is None:
         raise ConfigError(
             f"the keyring entry {service!r} needs a user", field="password", hint="Add user = ... beside keyring = ..."
         )
     password = _asked(service, user)
-    if not password:
+    if password is None:
         raise ConfigError(
             f"the keyring has no password of {user!r} for {service!r}",
             field="password",
@@ -125,7 +130,7 @@ def _from_keyring(service: str, user: str | None) -> str:
     return password
 
 
-def _asked(service: str, user: str) -> str | None:
+def _asked(service: str, user: str) -> Secret | None:
     try:
         import keyring
         from keyring.backends import fail, null
@@ -133,7 +138,7 @@ def _asked(service: str, user: str) -> str | None:
         chosen = keyring.get_keyring()
         absent = isinstance(chosen, (fail.Keyring, null.Keyring))
         if not absent:
-            return chosen.get_password(service, user)
+            return _secret(chosen.get_password(service, user))
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "keyring":
             raise ConfigError(
@@ -149,6 +154,10 @@ def _asked(service: str, user: str) -> str | None:
         field="password",
         hint="Set up a keyring, or keep the password in a file or in the environment.",
     )
+
+
+def _secret(text: str | None) -> Secret | None:
+    return Secret(text) if text else None
 
 
 def _broken(error: Exception) -> ConfigError:

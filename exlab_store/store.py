@@ -23,6 +23,7 @@ from exlab_store.model import ABSENT, ANY
 from exlab_store.paths import StorePath
 from exlab_store.reading_many import DEFAULT_CONCURRENCY, check_concurrency, read_each
 from exlab_store.retrying import Retry, RetryingHooks
+from exlab_store.secret import Secret, hidden, without_variables
 from exlab_store.turns import ReservedTurn, take_turn, task_call, this_thread
 from exlab_store.updating import Update, delete_expected, update, write_expected
 
@@ -62,6 +63,7 @@ def open_store(
     observers: Sequence[object] = ...,
     retry: Retry | None = ...,
 ) -> Store: ...
+@without_variables
 def open_store(
     location: str | os.PathLike[str] | None = None,
     /,
@@ -104,6 +106,7 @@ def open_store(
         ConfigError: The configuration cannot be read or is wrong, or a password or an observer that it names is
             not there.
     """
+    options = hidden(options)
     if backend is not None:
         if location is not None or options or create or config is not None or ignore is not None:
             raise TypeError("open_store takes a location with options, or a backend, not both")
@@ -142,7 +145,7 @@ def _open_named(
         require=entry.require if require is None else entry.require.stricter(require),
         observers=(*entry.observers, *observers),
         retry=retry,
-        options={**entry.options, **options},
+        options=hidden({**entry.options, **options}),
     )
 
 
@@ -157,6 +160,7 @@ def _ignored(patterns: Sequence[str] | None) -> tuple[str, ...] | None:
     return tuple(patterns)
 
 
+@without_variables
 def open_store_at(
     location: Location,
     *,
@@ -166,6 +170,7 @@ def open_store_at(
     options: Mapping[str, object] = MappingProxyType({}),
 ) -> Store:
     """As `open_store`, for a location that is parsed already."""
+    options = hidden(options)
     secrets = _secrets(location, options)
     try:
         watching = [registry.open_observer(name, location) if isinstance(name, str) else name for name in observers]
@@ -175,10 +180,10 @@ def open_store_at(
     return _assembled(backend, location, require, watching, retry, secrets)
 
 
-def _secrets(location: Location, options: Mapping[str, object]) -> tuple[str, ...]:
+def _secrets(location: Location, options: Mapping[str, object]) -> tuple[Secret, ...]:
     """What must not be in any text: the password, and every option that may be one."""
-    candidates = [location.password, *options.values()]
-    return tuple(text for text in candidates if isinstance(text, str) and text)
+    candidates = [location.secret, *options.values()]
+    return tuple(secret for secret in candidates if isinstance(secret, Secret) and secret.reveal())
 
 
 def _assembled(
@@ -187,7 +192,7 @@ def _assembled(
     require: Guarantees | None,
     observers: Sequence[object],
     retry: Retry | None,
-    secrets: tuple[str, ...] = (),
+    secrets: tuple[Secret, ...] = (),
 ) -> Store:
     try:
         hooks = BackendHooks(backend, observers, secrets, partial(url_of, location))

@@ -153,7 +153,7 @@ def _password(entry: StoreEntry, parsed: Location) -> _Setting:
         return _Setting("password", _HIDDEN, str(entry.password))
     if entry.password is not None:
         return _Setting("password", _HIDDEN, "file, in clear")
-    if parsed.password is not None:
+    if parsed.secret is not None:
         return _Setting("password", _HIDDEN, "url, in clear")
     return _Setting("password", None, "default")
 

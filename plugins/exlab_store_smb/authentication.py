@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from smbprotocol import exceptions as smb
 from smbprotocol.session import Session
 
-from exlab_store import AccessDenied, BackendUnavailable, NotSupported, StoreError
+from exlab_store import AccessDenied, BackendUnavailable, NotSupported, Secret, StoreError, without_variables
 from exlab_store_smb.blocking import blocking
 from exlab_store_smb.statuses import ACCESS_DENIED
 from exlab_store_smb.tickets import Ticket, TicketRefused, not_taken, ticket_for, tickets_are_possible
@@ -78,7 +78,7 @@ def authenticate(connection: SmbConnection, options: SmbOptions, limit: Deadline
     account = f"the account {options.account!r}" if options.account else "an anonymous user"
     session = _session(connection, options, options.account, options.password, protocol)
     try:
-        session.connect()
+        without_variables(session.connect)()  # spnego has the password in variables
     except smb.SMBAuthenticationError as error:
         if refused is not None:
             raise refused.error from refused.__cause__
@@ -147,11 +147,11 @@ def _by_ticket(connection: SmbConnection, options: SmbOptions, ticket: Ticket, l
     return session
 
 
-def _session(connection: SmbConnection, options: SmbOptions, user: Any, password: str | None, protocol: Any) -> Any:
+def _session(connection: SmbConnection, options: SmbOptions, user: Any, password: Secret | None, protocol: Any) -> Any:
     return Session(
         connection,
         username=user,
-        password=password,
+        password=None if password is None else password.reveal(),
         require_encryption=options.encrypt is True,
         auth_protocol=protocol,
     )
@@ -164,7 +164,7 @@ def _refusal_of_account(error: Exception, account: str, options: SmbOptions) -> 
             f"the server refuses {account} or its password", hint="Check the user name, the domain and the password."
         )
     status = int(error.status)  # type: ignore[attr-defined]
-    if status == _INVALID_PARAMETER and options.password == "":
+    if status == _INVALID_PARAMETER and options.password == Secret(""):
         return AccessDenied(
             f"{account} has an empty password, with which nobody can log on", hint="Give the account a password."
         )

@@ -37,6 +37,7 @@ from exlab_store import (
     lock_key,
     temporary_name,
     version_of,
+    without_variables,
 )
 from exlab_store_smb import messages
 from exlab_store_smb.deadline import Deadline
@@ -75,6 +76,7 @@ _T = TypeVar("_T")
 _log = logging.getLogger("exlab_store_smb")
 
 
+@without_variables
 def open_backend(location: Location, options: Mapping[str, object]) -> SmbBackend:
     """Opens a folder of a share: connects, and asks the server what it can do.
 
@@ -95,7 +97,7 @@ def open_backend(location: Location, options: Mapping[str, object]) -> SmbBacken
         raise LocationError("an SMB location names a server and a share", hint="Write smb://user@server/share/folder.")
     if {".", ".."} & {share, *folder.split("/")}:
         raise LocationError("the path has '.' or '..' in it", hint="Write it as it is seen from the server.")
-    given = {"port": location.port, "username": location.username, "password": location.password}
+    given = {"port": location.port, "username": location.username, "password": location.secret}
     for name, value in given.items():
         if value is not None and name in options:
             raise LocationError(f"{name} is in the URL and among the options", hint="Give it once.")

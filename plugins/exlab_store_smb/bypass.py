@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from fsspec.implementations.smb import SMBFileSystem
 
+from exlab_store import without_variables
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["ShareFiles", "open_bypass"]
 
 
+@without_variables
 def open_bypass(location: Location, options: Mapping[str, Any]) -> ShareFiles:
     """Opens the share once more, over a connection that has nothing to do with the store's.
 
@@ -21,15 +24,18 @@ def open_bypass(location: Location, options: Mapping[str, Any]) -> ShareFiles:
         location: Where the store is.
         options: The options that it was opened with.
     """
-    account: dict[str, Any] = {
+    # fsspec would keep it, with its password, for the life of the process.
+    return ShareFiles(SMBFileSystem(**{**_account(location), **options}, skip_instance_cache=True), location.path)
+
+
+def _account(location: Location) -> dict[str, Any]:
+    account = {
         "host": location.host,
         "port": location.port,
         "username": location.username,
         "password": location.password,
     }
-    given = {name: value for name, value in account.items() if value is not None} | dict(options)
-    # fsspec would keep it, with its password, for the life of the process.
-    return ShareFiles(SMBFileSystem(**given, skip_instance_cache=True), location.path)
+    return {name: value for name, value in account.items() if value is not None}
 
 
 class ShareFiles:

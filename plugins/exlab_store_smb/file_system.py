@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from fsspec.implementations.smb import SMBFileSystem
 
-from exlab_store import LocationError, NotSupported
+from exlab_store import LocationError, NotSupported, Secret
 from exlab_store_smb.deadline import Deadline
 from exlab_store_smb.listing import Listing, list_folder
 from exlab_store_smb.options import SmbOptions
@@ -50,6 +50,8 @@ class SmbFileSystem(SMBFileSystem):  # type: ignore[misc]
     cachable = False  # fsspec would keep it, with its password, for the life of the process
 
     def __init__(self, host: str = "", **kwargs: Any) -> None:
+        if isinstance(kwargs.get("password"), str):
+            kwargs["password"] = Secret(kwargs["password"])
         if "mode" in kwargs:
             raise NotSupported(
                 "the server chooses the permissions of documents, and mode was given",
@@ -71,7 +73,15 @@ class SmbFileSystem(SMBFileSystem):  # type: ignore[misc]
             register_session_retries=-1,
         )
         self.link: Link | None = None
-        self.storage_options: dict[str, Any] = {}  # fsspec has put the password into it
+
+    @property
+    def storage_options(self) -> dict[str, Any]:
+        """Nothing: fsspec puts all options into it, when the object is made, with the password in clear."""
+        return {}
+
+    @storage_options.setter
+    def storage_options(self, value: object) -> None:
+        del value
 
     def _connect(self) -> None:
         """Does nothing: the store has a connection of its own."""

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from exlab_store import Secret  # noqa: TC001  # msgspec reads the annotations
+
 __all__ = ["SmbOptions"]
 
 
@@ -35,7 +37,7 @@ class SmbOptions(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     port: int = 445
     username: str | None = None
-    password: str | None = None
+    password: Secret | None = None
     domain: str | None = None
     encrypt: bool | None = None
     require_signing: bool = True

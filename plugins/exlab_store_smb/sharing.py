@@ -238,7 +238,7 @@ def _key(options: SmbOptions, share: str) -> Hashable:
     if password is None:
         account: Hashable = (getattr(os, "geteuid", int)(), *map(os.environ.get, _TICKETS))
     else:
-        account = hashlib.blake2b(password.encode("utf-8", "surrogatepass"), key=_HASH_KEY).digest()
+        account = hashlib.blake2b(password.reveal().encode("utf-8", "surrogatepass"), key=_HASH_KEY).digest()
     return replace(options, host=options.host.lower(), password=None), account, share.casefold()
 
 

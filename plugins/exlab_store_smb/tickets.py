@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from spnego import CredentialCache, KerberosCCache
 
-from exlab_store import AccessDenied, BackendUnavailable, NotSupported, StoreError
+from exlab_store import AccessDenied, BackendUnavailable, NotSupported, Secret, StoreError
 
 if TYPE_CHECKING:
     from exlab_store_smb.options import SmbOptions
@@ -187,11 +187,11 @@ def _cached(context: Any, principal: str | None, host: str) -> Ticket:
     return Ticket(principal or _principal_of_cache(context) or "this account", CredentialCache(username=principal))
 
 
-def _fresh(context: Any, principal: str, password: str, host: str) -> Ticket:
+def _fresh(context: Any, principal: str, password: Secret, host: str) -> Ticket:
     how = krb5.get_init_creds_opt_alloc(context)
     krb5.get_init_creds_opt_set_canonicalize(how, True)
     client = krb5.parse_name_flags(context, principal.encode())
-    granting = krb5.get_init_creds_password(context, client, how, password=password.encode(errors="replace"))
+    granting = krb5.get_init_creds_password(context, client, how, password=password.reveal().encode(errors="replace"))
     cache = krb5.cc_new_unique(context, b"MEMORY")
     name = f"MEMORY:{cache.name.decode()}"
     ticket = Ticket(principal, KerberosCCache(ccache=name), lambda: krb5.cc_destroy(context, cache))

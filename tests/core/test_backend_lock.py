@@ -20,6 +20,7 @@ from exlab_store import (
     LockLost,
     LockOwner,
     PluginError,
+    Secret,
     Snapshot,
     Store,
     StoreError,
@@ -94,7 +95,7 @@ class CombiningBackend(StubbornBackend):
 
 
 def opened(backend: MemoryBackend) -> Store:
-    hooks = BackendHooks(backend, secrets=[SECRET], url_of=lambda key: f"memory://lab/{key}")
+    hooks = BackendHooks(backend, secrets=[Secret(SECRET)], url_of=lambda key: f"memory://lab/{key}")
     return Store(hooks, Location.parse("memory://lab"), None)
 
 

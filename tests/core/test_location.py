@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 import time
 from pathlib import Path
 from pprint import pformat
 
+import msgspec
 import pytest
 from rich.pretty import pretty_repr
 
-from exlab_store import Location, LocationError
+from exlab_store import Location, LocationError, Secret
 
 
 @pytest.mark.parametrize(
@@ -104,5 +106,21 @@ def test_the_parent_of_a_file_at_the_top_is_the_top() -> None:
 
 
 def test_a_location_crosses_to_another_process() -> None:
-    location = Location.parse("smb://svc:hunter2@nas/lab")
+    location = Location.parse("smb://svc@nas/lab")
     assert pickle.loads(pickle.dumps(location)) == location
+
+
+def test_a_location_with_a_password_is_not_pickled_and_not_encoded() -> None:
+    location = Location.parse("smb://svc:hunter2@nas/lab")
+    with pytest.raises(TypeError, match="a password is not pickled"):
+        pickle.dumps(location)
+    with pytest.raises(TypeError, match="Secret"):
+        msgspec.json.encode(location)
+    assert copy.copy(location) == copy.deepcopy(location) == location
+
+
+def test_a_location_can_be_made_and_changed_with_a_password_as_text() -> None:
+    location = msgspec.structs.replace(Location("smb", "nas", password="hunter2"), path="/lab")
+    assert (location.password, location.secret) == ("hunter2", Secret("hunter2"))
+    assert msgspec.structs.replace(location, password="other").password == "other"
+    assert "hunter2" not in repr(msgspec.structs.asdict(location))

@@ -36,15 +36,15 @@ def own_keyring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("content", ["pass word", "pass word\n", "pass word\r\n", "\ufeffpass word\n"])
 def test_a_file_holds_the_password_and_perhaps_a_line_break(secret_file: Path, content: str) -> None:
     secret_file.write_bytes(content.encode())
-    assert SecretSource(file=str(secret_file)).fetch(None) == "pass word"
+    assert SecretSource(file=str(secret_file)).fetch(None).reveal() == "pass word"
 
 
 @pytest.mark.parametrize("content", [" leading", "trailing ", "päß", "#no comment", '"quoted"'])
 def test_a_password_is_taken_as_it_stands(secret_file: Path, content: str, monkeypatch: pytest.MonkeyPatch) -> None:
     secret_file.write_text(content, encoding="utf-8")
     monkeypatch.setenv("NAS_PASSWORD", content)
-    assert SecretSource(file=str(secret_file)).fetch(None) == content
-    assert SecretSource(env="NAS_PASSWORD").fetch(None) == content
+    assert SecretSource(file=str(secret_file)).fetch(None).reveal() == content
+    assert SecretSource(env="NAS_PASSWORD").fetch(None).reveal() == content
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_file_that_everybody_may_read_is_worth_a_warning(secret_file: Path) ->
     for mode, warned in ((0o600, False), (0o640, False), (0o644, True), (0o604, True)):
         secret_file.chmod(mode)
         assert (source.warning is not None) == warned
-        assert source.fetch(None) == "s3cret"
+        assert source.fetch(None).reveal() == "s3cret"
     assert SecretSource(file=str(secret_file.parent / "missing")).warning is None
     assert SecretSource(env="X").warning is None
 
@@ -116,8 +116,8 @@ def test_a_variable_without_a_password_is_refused(
 
 def test_a_keyring_gives_the_password_of_its_user_or_of_the_stores(own_keyring: Path) -> None:
     own_keyring.write_text('{"exlab/nas": "s3cret", "exlab/svc": "other"}')
-    assert SecretSource(keyring="exlab", user="nas").fetch("svc") == "s3cret"
-    assert SecretSource(keyring="exlab").fetch("svc") == "other"
+    assert SecretSource(keyring="exlab", user="nas").fetch("svc").reveal() == "s3cret"
+    assert SecretSource(keyring="exlab").fetch("svc").reveal() == "other"
     with pytest.raises(ConfigError, match="needs a user"):
         SecretSource(keyring="exlab").fetch(None)
 
