@@ -19,7 +19,7 @@ from exlab_store_smb.filetimes import seconds_since_1970
 from exlab_store_smb.link_lost import LinkLost
 from exlab_store_smb.messages import RELATED, MalformedAnswer, Message, Reply, file_id_of
 from exlab_store_smb.shapes import ensure_well_formed
-from exlab_store_smb.statuses import SESSION_GONE
+from exlab_store_smb.statuses import ACCESS_DENIED, SESSION_GONE
 from exlab_store_smb.unanswered import Unanswered
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ class Link:
         Raises:
             LinkLost: The connection has ended, or an answer is not the server's own or makes no sense.
         """
-        return [self.wait(request, deadline) for request in self.start(messages, deadline, sealed=sealed)]
+        return self._wait_for_all(messages, self.start(messages, deadline, sealed=sealed), deadline)
 
     def run_all(self, compounds: Sequence[Sequence[Message]], deadline: Deadline) -> list[list[Reply]]:
         """Does what `run` does for several compounds, in order, and in one round trip.
@@ -172,7 +172,19 @@ class Link:
             LinkLost: The connection has ended.
         """
         started = [self.start(messages, deadline) for messages in compounds]
-        return [[self.wait(request, deadline) for request in requests] for requests in started]
+        return [self._wait_for_all(*each, deadline) for each in zip(compounds, started, strict=True)]
+
+    def _wait_for_all(self, messages: Sequence[Message], requests: Sequence[Any], deadline: Deadline) -> list[Reply]:
+        replies = [self.wait(request, deadline) for request in requests]
+        opened = True
+        for message, reply in zip(messages, replies, strict=True):
+            if message.command == Commands.SMB2_CREATE:
+                opened = reply.ok
+            elif reply.status == ACCESS_DENIED and message.command == Commands.SMB2_CLOSE and opened:
+                # A bit of the request was changed on its way. The file would stay open, and nobody could replace it.
+                self.end()
+                raise LinkLost("the server has refused to close a file", sent=True)
+        return replies
 
     @property
     def may_chain(self) -> bool:

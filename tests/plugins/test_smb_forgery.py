@@ -404,18 +404,18 @@ def test_one_bit_that_is_flipped_in_a_write_never_empties_the_document(lab: Lab,
         assert path.read_bytes() in (OLD, NEW)
 
 
-def _flipping_the_close() -> Attack:
-    """One bit in the CLOSE of the next compound that renames; what was before it is carried out."""
+def _flipping_a_close() -> Attack:
+    """One bit in the first CLOSE of the next compound that renames; what was before it is carried out."""
     left = [1]
 
     def attack(direction: Direction, message: bytes) -> list[tuple[Direction, bytes]]:
-        commands = {} if is_sealed(message) else {command_of(message, start): start for start, _ in parts(message)}
-        if direction == "reply" or not left or not {SET_INFO, CLOSE} <= commands.keys():
+        commands = [] if is_sealed(message) else [(command_of(message, start), start) for start, _ in parts(message)]
+        closes = [start for command, start in commands if command == CLOSE]
+        if direction == "reply" or not left or not closes or SET_INFO not in dict(commands):
             return [(direction, message)]
         left.pop()
-        first = next(start for start, _ in parts(message) if command_of(message, start) == CLOSE)
         changed = bytearray(message)
-        changed[first + 70] ^= 1
+        changed[closes[0] + 70] ^= 1
         return [(direction, bytes(changed))]
 
     return attack
@@ -425,8 +425,18 @@ def _flipping_the_close() -> Attack:
 def test_nothing_of_a_document_is_left_when_the_answer_to_its_deletion_was_lost(lab: Lab) -> None:
     (lab.samba.root / "a.json").write_bytes(OLD)
     with lab.open() as store:
-        lab.wire.attack = _flipping_the_close()
+        lab.wire.attack = _flipping_a_close()
         store.delete("a.json")
         with pytest.raises(DocumentNotFound):
             store.read_snapshot("a.json")
     assert list(lab.samba.root.iterdir()) == []
+
+
+@pytest.mark.parametrize("lab", ["signed 2.1"], indirect=True)
+def test_a_file_that_one_bit_has_kept_open_hinders_no_write(lab: Lab) -> None:
+    with lab.open() as store:
+        store.atomic_write("a.json", OLD)
+        lab.wire.attack = _flipping_a_close()
+        store.atomic_write("a.json", NEW)
+        assert store.read_snapshot("a.json").data == NEW
+        store.atomic_write("a.json", OLD)
