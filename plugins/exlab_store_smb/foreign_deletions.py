@@ -57,11 +57,12 @@ def is_asked(link: Link) -> bool:
 
 
 def run_asking(
-    path: str, compound: list[Message], run: Callable[[list[Message]], list[Reply]]
+    link: Link, path: str, compound: list[Message], run: Callable[[list[Message]], list[Reply]]
 ) -> tuple[bool, list[Reply]]:
     """Runs a compound that replaces a document, in the same round trip as a question about that.
 
     Args:
+        link: The connection.
         path: The document's name on the share.
         compound: What replaces it, or makes what will; it begins with a CREATE.
         run: Runs it.
@@ -73,7 +74,10 @@ def run_asking(
         LinkLost: The connection has ended.
     """
     asking = [messages.open_to_ask(path), messages.close()]
-    asked, _, *replies = run([*asking, *compound])
+    if link.fits([*asking, *compound]):
+        asked, _, *replies = run([*asking, *compound])
+    else:  # with few credits, a document that is not there yet would keep the compound from being sent
+        (asked, _), replies = run(asking), run(compound)
     return asked.status == DELETE_PENDING, replies
 
 

@@ -222,14 +222,19 @@ class Link:
         Raises:
             LinkLost: It could not be sent.
         """
-        if self._fits(messages):
+        if self.fits(messages):
             try:
                 return self._send(messages, deadline, sealed=sealed)
             except TooFewCredits:
                 pass  # the server grants fewer than it did
         return self._in_parts(messages, deadline, sealed=sealed)
 
-    def _fits(self, messages: Sequence[Message]) -> bool:
+    def fits(self, messages: Sequence[Message]) -> bool:
+        """Whether requests can be sent as one compound; in parts, a failure skips all that comes after it.
+
+        Args:
+            messages: The requests.
+        """
         if len(messages) == 1:
             return True
         return self.compounds and self.connection.charge(messages) <= self.connection.most_credits
@@ -345,7 +350,7 @@ class Link:
                 replies.append(_SKIPPED)
                 continue
             part = [first]
-            while len(part) < len(rest) and self._fits([*part, rest[len(part)]]):
+            while len(part) < len(rest) and self.fits([*part, rest[len(part)]]):
                 part.append(rest[len(part)])
             try:
                 requests = self._send(part, deadline, sealed=sealed)

@@ -288,7 +288,7 @@ class Replacer:
         # A request on a file that is open already would be given the one that is asked about.
         if not attempt.replaced or compound[0].command != Commands.SMB2_CREATE:
             return run(compound)
-        attempt.going, replies = run_asking(attempt.replaced, compound, run)
+        attempt.going, replies = run_asking(link, attempt.replaced, compound, run)
         return replies
 
     def _ensure_held(self, link: Link, held: SmbLock, deadline: Deadline, attempt: Attempt) -> None:
