@@ -228,12 +228,12 @@ def test_a_connection_is_not_idle_while_a_lock_is_waited_for(samba: SambaServer,
 
 
 def test_operations_of_many_threads_lose_nothing_to_the_end_of_idle_connections(samba: SambaServer) -> None:
-    with opened(samba, idle_timeout=0.003) as store, ThreadPoolExecutor(4) as pool:
+    with opened(samba, idle_timeout=0.02) as store, ThreadPoolExecutor(4) as pool:
 
         def count(number: int) -> None:
             for _ in range(15):
                 store.update(f"{number}.json", lambda current: b"%d" % (int(current or b"0") + 1))
-                threading.Event().wait(0.004)
+                threading.Event().wait(0.025)
 
         list(pool.map(count, range(4)))
         assert [store.read_snapshot(f"{number}.json").data for number in range(4)] == [b"15"] * 4
