@@ -14,6 +14,7 @@ def main() -> None:
     """Runs the command with the process's arguments and ends the process with its exit code."""
     import sys
 
+    _leave_folder_of_programs(sys.path, sys.argv[0])
     try:
         import rich
         import typer
@@ -30,3 +31,16 @@ def main() -> None:
     from exlab_store.cli.app import run
 
     run()
+
+
+def _leave_folder_of_programs(path: list[str], program: str) -> None:
+    """Takes the folder in which this command stands off the path of imports.
+
+    Other programs stand there too, and the ``smbclient.py`` that impacket installs would be imported in the place of
+    smbprotocol's package.
+    """
+    import os
+
+    folder, name = os.path.split(os.path.realpath(program))
+    if name.startswith("exlab-store") and path and os.path.realpath(path[0]) == folder:
+        del path[0]

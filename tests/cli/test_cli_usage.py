@@ -145,3 +145,14 @@ def test_a_fault_of_the_command_itself_is_a_sentence_too() -> None:
     assert "Traceback" not in result.stderr
     assert "do not show" not in result.stderr
     assert "\nHint: " in result.stderr
+
+
+def test_programs_beside_the_command_are_not_imported_in_the_place_of_packages(tmp_path: Path) -> None:
+    # impacket installs a smbclient.py there, and smbprotocol has a package of that name.
+    (tmp_path / "smbclient.py").write_text("raise SystemExit('another program')\n")
+    script = tmp_path / "exlab-store"
+    script.write_text("from exlab_store.cli import main\nmain()\n")
+    asked = [sys.executable, script, "ls", "smb://127.0.0.1:1/lab"]
+    result = subprocess.run(asked, capture_output=True, text=True, env=environment(), check=False)
+    assert "another program" not in result.stderr
+    assert result.returncode == 6, result.stderr

@@ -13,6 +13,12 @@ KEY = bytes(range(16))
 LARGE = bytes(range(256)) * 4096
 
 
+class Session:
+    """What of a session a signature depends on."""
+
+    signing_key = KEY
+
+
 @pytest.fixture(
     params=[
         (Dialects.SMB_2_1_0, None),
@@ -33,14 +39,14 @@ def connection(request: pytest.FixtureRequest) -> SmbConnection:
 @pytest.mark.parametrize("from_server", [False, True])
 def test_the_signature_is_the_one_that_smbprotocol_computes(connection: SmbConnection, from_server: bool) -> None:
     wanted = Connection._generate_signature(connection, LARGE, KEY, 77, from_server, 8)
-    assert connection._generate_signature(LARGE, KEY, 77, from_server, 8) == wanted
+    assert connection.keys._signature(Session, LARGE, 77, 8, response=from_server) == wanted
 
 
 def test_the_message_is_not_copied(connection: SmbConnection) -> None:
-    connection._generate_signature(LARGE, KEY, 77, True, 8)
+    connection.keys._signature(Session, LARGE, 77, 8, response=True)
     tracemalloc.start()
     try:
-        connection._generate_signature(LARGE, KEY, 77, True, 8)
+        connection.keys._signature(Session, LARGE, 77, 8, response=True)
         assert tracemalloc.get_traced_memory()[1] < len(LARGE) / 8
     finally:
         tracemalloc.stop()
