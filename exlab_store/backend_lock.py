@@ -6,7 +6,7 @@ say that it has not.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from exlab_store.errors import StoreError
 from exlab_store.model import LockOwner, ProcessBound
@@ -40,7 +40,7 @@ class BackendLock(ProcessBound):
     def owner(self) -> LockOwner:
         """Who holds it, as the backend says."""
         try:
-            owner = self.inner.owner
+            owner: Any = self.inner.owner  # whatever it is
         except Exception as error:
             self._hooks.escaped("owner of a lock", error)
         if not isinstance(owner, LockOwner):

@@ -17,7 +17,8 @@ _OUTCOME = re.compile(r"^(PASSED|FAILED|ERROR|SKIPPED) \S+::(Test\w+)::(\w+)", r
 
 sys.path.insert(0, str(_BROKEN))
 try:
-    from broken_backends import CAUGHT_BY
+    from every_broken_backend import CAUGHT_BY
+    from hanging_backends import CALLS, hanging_class_name
 finally:
     sys.path.remove(str(_BROKEN))
 
@@ -35,7 +36,7 @@ def _run(nodes: list[str], directory: Path) -> tuple[dict[tuple[str, str], set[s
         env={**os.environ, "PYTHONPATH": str(_BROKEN)},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     outcomes: dict[tuple[str, str], set[str]] = {}
@@ -62,3 +63,12 @@ def test_the_kit_accepts_the_sound_backend_that_the_broken_ones_are_made_from(tm
     outcomes, output = _run(["kit_over_broken.py::TestSound"], tmp_path)
     assert set(CAUGHT_BY.values()) <= {test for _, test in outcomes}, output[-20_000:]
     assert set().union(*outcomes.values()) <= {"PASSED", "SKIPPED"}, output[-20_000:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("call", CALLS)
+def test_the_kit_ends_over_a_backend_that_hangs_and_names_the_call(call: str, tmp_path: Path) -> None:
+    outcomes, output = _run([f"hanging_backends.py::{hanging_class_name(call)}"], tmp_path)
+    assert any("FAILED" in found or "ERROR" in found for found in outcomes.values()), output[-20_000:]
+    hang = re.search(rf"Hangs: {call}\b.* has not returned after 0\.5 s", output)
+    assert hang or f"in {call}\n" in output, output[-20_000:]

@@ -4,21 +4,23 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from exlab_store.backend_hooks import BackendHooks
 from exlab_store.errors import LockTimeout, NotSupported
 from exlab_store.model import LockOwner
-from exlab_store.store import Store, open_store
+from exlab_store.store import Store
 from exlab_store.testing.conformance.clients import ClientProcess
 from exlab_store.testing.conformance.harness import Harness, Oracle
-from exlab_store.testing.conformance.running import ending_after, within
+from exlab_store.testing.conformance.running import within
+from exlab_store.testing.conformance.watching import Watch, WatchedHooks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
+    from exlab_store.backend_hooks import Backend, BackendHooks
     from exlab_store.guarantees import Guarantees
 
 __all__ = ["KEY", "Clientele", "as_claimed", "assert_locked", "between_processes", "owner", "start_processes"]
@@ -96,8 +98,35 @@ def start_processes(harness: Harness, count: int, *, pid: int | None = None) -> 
         yield [client.ready() for client in started]
 
 
+def _close(backends: Iterable[Backend], watch: Watch) -> None:
+    for backend in backends:
+        with watch.call("close"):
+            backend.close()
+
+
+def _watched(test: Callable[..., None]) -> Callable[..., None]:
+    """The test, run by the watch of its class."""
+
+    @wraps(test)
+    def run(self: Clientele, **fixtures: object) -> None:
+        __tracebackhide__ = True
+        self.watching.run("the test", partial(test, self, **fixtures))
+
+    return run
+
+
 class Clientele:
     """The fixtures that every theme of the kit uses."""
+
+    watching: Watch
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if not cls.__module__.startswith("exlab_store.testing."):
+            return  # what an author adds may need the main thread, for signals
+        for name, member in list(vars(cls).items()):
+            if name.startswith("test_"):
+                setattr(cls, name, _watched(member))
 
     @pytest.fixture
     def harness(self) -> Harness:
@@ -105,38 +134,45 @@ class Clientele:
         raise NotImplementedError("the class needs a fixture `harness` that returns a Harness")
 
     @pytest.fixture(autouse=True)
-    def watchdog(self, harness: Harness) -> Iterator[None]:
-        """Ends a test in which something waits for ever: it fails, and the others go on."""
-        with ending_after(6 * harness.patience + harness.lease):
-            yield
+    def watch(self, harness: Harness) -> Watch:
+        """Fails a test in which something waits for ever, and the others go on."""
+        self.watching = Watch(harness.patience, 6 * harness.patience + harness.lease)
+        return self.watching
 
     @pytest.fixture
-    def open_client(self, harness: Harness) -> Iterator[Callable[[], Store]]:
-        """Opens further clients, which are closed after the test."""
-        with ExitStack() as stack:
-            yield lambda: stack.enter_context(open_store(backend=harness.open()))
+    def open_backend(self, harness: Harness, watch: Watch) -> Iterator[Callable[[], Backend]]:
+        """Opens further backends, without anything around them."""
+        opened: list[Backend] = []
+
+        def open_another() -> Backend:
+            with watch.call("open of the harness"):
+                backend = harness.open()
+            opened.append(backend)
+            return backend
+
+        yield open_another
+        if not watch.hung:  # what hangs in a call may not end either
+            watch.run("close", lambda: _close(reversed(opened), watch))
 
     @pytest.fixture
-    def open_hooks(self, harness: Harness) -> Iterator[Callable[[], BackendHooks]]:
+    def open_hooks(self, watch: Watch, open_backend: Callable[[], Backend]) -> Callable[[], BackendHooks]:
         """Opens further backends, with their hooks but without a store around them."""
-        with ExitStack() as stack:
-
-            def opened() -> BackendHooks:
-                hooks = BackendHooks(harness.open())
-                stack.callback(hooks.close)
-                return hooks
-
-            yield opened
+        return lambda: WatchedHooks(open_backend(), watch)
 
     @pytest.fixture
-    def store(self, open_client: Callable[[], Store]) -> Store:
+    def open_client(self, open_hooks: Callable[[], BackendHooks]) -> Callable[[], Store]:
+        """Opens further clients, which are closed after the test."""
+        return lambda: Store(open_hooks(), None)
+
+    @pytest.fixture
+    def store(self, watch: Watch, open_client: Callable[[], Store]) -> Store:
         """The client under test."""
-        return open_client()
+        return watch.run("open", open_client)
 
     @pytest.fixture
-    def other(self, open_client: Callable[[], Store]) -> Store:
+    def other(self, watch: Watch, open_client: Callable[[], Store]) -> Store:
         """Another client of the same storage."""
-        return open_client()
+        return watch.run("open", open_client)
 
     @pytest.fixture
     def guarantees(self, store: Store) -> Guarantees:
@@ -144,6 +180,6 @@ class Clientele:
         return store.guarantees
 
     @pytest.fixture
-    def oracle(self, harness: Harness) -> Oracle:
+    def oracle(self, harness: Harness, open_client: Callable[[], Store]) -> Oracle:
         """What is really stored."""
-        return Oracle(harness)
+        return Oracle(harness, open_client)

@@ -165,11 +165,23 @@ class _Client:
         if self._lock is not None:
             self._lock.release()
 
+    def begin_program(self) -> int:
+        # A program gets what descriptors are inheritable: os.system, and much else, closes none.
+        command = [own_interpreter(), "-c", "import time; time.sleep(600)"]
+        quiet = subprocess.DEVNULL
+        return subprocess.Popen(command, close_fds=False, stdin=quiet, stdout=quiet, stderr=quiet).pid  # noqa: S603
+
     def read(self, key: str) -> str:
         return self.store.read_snapshot(key).data.decode()
 
     def write(self, key: str, text: str) -> str:
         return self.store.atomic_write(key, text.encode())
+
+    def delete(self, key: str) -> None:
+        self.store.delete(key)
+
+    def update(self, key: str, text: str) -> str:
+        return self.store.update(key, lambda _: text.encode())
 
     def hold(self, key: str, client: str, times: int) -> list[Hold]:
         return work.hold(self.store, key, client, times)

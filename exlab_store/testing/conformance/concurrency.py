@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 
+from exlab_store.errors import DocumentNotFound
+from exlab_store.model import ABSENT
 from exlab_store.testing import history
 from exlab_store.testing.conformance.clientele import KEY, Clientele, between_processes, start_processes
 from exlab_store.testing.conformance.running import Started, together
@@ -39,6 +42,19 @@ class Torn(Clientele):
         assert reads.whole > 0
         if guarantees.atomic_replace:
             assert reads.torn == 0
+
+    def test_readers_see_no_torn_document_while_it_is_made(
+        self, harness: Harness, store: Store, other: Store, guarantees: Guarantees
+    ) -> None:
+        if not guarantees.atomic_replace or guarantees.conditional_write == "none":
+            return
+        for number in range(10):
+            key = f"made/{number}.json"
+            maker = Started(lambda key=key: store.atomic_write(key, sealed("maker", 0, BODY), expect=ABSENT))  # type: ignore[misc]
+            while not maker.ended:
+                with suppress(DocumentNotFound):
+                    assert is_whole(other.read_snapshot(key).data)
+            maker.result(harness.patience)
 
     def test_readers_see_no_torn_document_of_another_process(
         self, harness: Harness, store: Store, guarantees: Guarantees

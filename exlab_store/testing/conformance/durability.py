@@ -21,6 +21,7 @@ from exlab_store.testing.conformance.clientele import Clientele
 from exlab_store.testing.conformance.clients import ClientProcess
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from exlab_store.guarantees import Guarantees
@@ -28,10 +29,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Durability", "Step", "steps_of", "what_a_power_cut_could_undo"]
 
-_TRACED = "write,pwrite64,writev,fsync,fdatasync,sync,syncfs,rename,renameat,renameat2,link,linkat,mkdir,mkdirat,openat"
+_TRACED = (
+    "write,pwrite64,writev,fsync,fdatasync,sync,syncfs,rename,renameat,renameat2,link,linkat,unlink,unlinkat,"
+    "mkdir,mkdirat,openat"
+)
 _CALL = re.compile(r"(?:\d+ +)?(?P<name>\w+)\((?P<arguments>.*)\) += (?P<result>-?\d+)")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _DESCRIPTOR = re.compile(r"(?P<number>\d+)<(?P<path>[^>]*)>")
+_AT = re.compile(r"(?:AT_FDCWD|\d+)<(?P<folder>[^>]*)>, ")
 _ANSWER = '"{\\"result\\"'
 
 ACKNOWLEDGED = "acknowledged"
@@ -41,7 +46,7 @@ class Step(NamedTuple):
     """A system call that succeeded.
 
     Attributes:
-        call: ``write``, ``fsync``, ``rename``, ``mkdir``, ``create``, or `ACKNOWLEDGED`.
+        call: ``write``, ``fsync``, ``rename``, ``unlink``, ``mkdir``, ``create``, or `ACKNOWLEDGED`.
         path: The file or directory; for ``rename`` the old name.
         to: For ``rename`` the new name.
     """
@@ -75,6 +80,9 @@ def steps_of(trace: str) -> list[Step]:
             steps.append(Step("fsync", descriptor["path"]))
         elif name in {"rename", "renameat", "renameat2", "link", "linkat"}:
             steps.append(Step("rename", names[0], names[1]))
+        elif name in {"unlink", "unlinkat"}:
+            at = _AT.match(arguments)
+            steps.append(Step("unlink", os.path.join(at["folder"], names[0]) if at is not None else names[0]))
         elif name in {"mkdir", "mkdirat"}:
             steps.append(Step("mkdir", names[0]))
         elif name == "openat" and "O_CREAT" in arguments:
@@ -82,17 +90,19 @@ def steps_of(trace: str) -> list[Step]:
     return steps
 
 
-def what_a_power_cut_could_undo(steps: list[Step], root: str) -> list[str]:
-    """What is missing before the last acknowledgement; empty if the write is durable.
+def what_a_power_cut_could_undo(steps: list[Step], root: str, *, deletes: bool = False) -> list[str]:
+    """What is missing before the last acknowledgement; empty if the change is durable.
 
     Args:
-        steps: Of one client: its store is opened, which it acknowledges, then a write, which it acknowledges too.
+        steps: Of one client: its store is opened, which it acknowledges, then changes, each of which it acknowledges.
         root: The directory below which documents are kept.
+        deletes: The last change is a deletion.
     """
     acknowledged = [place for place, step in enumerate(steps) if step.call == ACKNOWLEDGED]
     if len(acknowledged) < 2:
-        return ["the write itself: it was not acknowledged"]
-    done = [step for step in steps[: acknowledged[1]] if not _is_of_a_lock(step)]
+        return ["the change itself: it was not acknowledged"]
+    begin = 0 if len(acknowledged) == 2 else acknowledged[-2]
+    done = [step for step in steps[begin : acknowledged[-1]] if not _is_of_a_lock(step)]
     missing: list[str] = []
     synced = {place: step.path for place, step in enumerate(done) if step.call == "fsync"}
 
@@ -100,18 +110,25 @@ def what_a_power_cut_could_undo(steps: list[Step], root: str) -> list[str]:
         return any(after < place < before and each == path for place, each in synced.items())
 
     renamed = {step.path: place for place, step in enumerate(done) if step.call == "rename"}
+    made = {step.to or step.path for step in done if step.call in {"create", "rename"}}
     for place, step in enumerate(done):
         later = done[place + 1 :]
-        if step.call == "write" and _is_below(step.path, root) and Step("write", step.path) not in later:
+        name = step.to or step.path
+        if not _is_below(name, root):
+            continue
+        folder_is_synced = is_synced(os.path.dirname(name), place, len(done))
+        if step.call == "write" and Step("write", step.path) not in later:
             if not is_synced(step.path, place, renamed.get(step.path, len(done))):
                 missing.append("the fsync of the file after its last write and before its rename")
-        elif step.call in {"rename", "mkdir", "create"}:
-            name = step.to or step.path
-            gone = step.call == "create" and name in renamed
-            if _is_below(name, root) and not gone and not is_synced(os.path.dirname(name), place, len(done)):
+        elif step.call in {"rename", "mkdir", "create"} and not folder_is_synced:
+            gone = step.call == "create" and (name in renamed or Step("unlink", name) in later)
+            if not gone:
                 missing.append(f"the fsync of the directory that holds the new {os.path.relpath(name, root)}")
-    if not any(step.call == "write" and _is_below(step.path, root) for step in done):
-        missing.append("a write to any file below local_root")
+        elif step.call == "unlink" and name not in made and not folder_is_synced:
+            missing.append(f"the fsync of the directory that held {os.path.relpath(name, root)}")
+    wanted = {"unlink", "rename", "write"} if deletes else {"write"}
+    if not any(step.call in wanted and _is_below(step.path, root) for step in done):
+        missing.append("a change of any file below local_root")
     return missing
 
 
@@ -136,24 +153,41 @@ class Durability(Clientele):
     def test_a_durable_write_is_on_the_disk_when_it_is_acknowledged(
         self, harness: Harness, guarantees: Guarantees, tmp_path: Path
     ) -> None:
-        key = "new/folders/document.json"
-        if guarantees.durable and harness.local_root is not None and harness.location is not None:
-            trace = _trace_of_a_write(harness, key, tmp_path / "conformance.strace")
-            root = os.path.realpath(harness.local_root)
-            assert what_a_power_cut_could_undo(steps_of(trace), root) == []
+        if _can_be_watched(harness, guarantees):
+            assert _undone(harness, tmp_path, "new/folders/document.json", "write") == []
 
     def test_a_durable_replacement_is_on_the_disk_when_it_is_acknowledged(
         self, harness: Harness, guarantees: Guarantees, tmp_path: Path
     ) -> None:
-        key = "document.json"
-        if guarantees.durable and harness.local_root is not None and harness.location is not None:
-            _trace_of_a_write(harness, key, tmp_path / "first.strace")
-            trace = _trace_of_a_write(harness, key, tmp_path / "second.strace")
-            root = os.path.realpath(harness.local_root)
-            assert what_a_power_cut_could_undo(steps_of(trace), root) == []
+        if _can_be_watched(harness, guarantees):
+            assert _undone(harness, tmp_path, "document.json", "write", "write") == []
+
+    def test_a_durable_update_is_on_the_disk_when_it_is_acknowledged(
+        self, harness: Harness, guarantees: Guarantees, tmp_path: Path
+    ) -> None:
+        if _can_be_watched(harness, guarantees) and guarantees.lock_scope != "none":
+            assert _undone(harness, tmp_path, "document.json", "write", "update") == []
+
+    def test_a_durable_deletion_is_on_the_disk_when_it_is_acknowledged(
+        self, harness: Harness, guarantees: Guarantees, tmp_path: Path
+    ) -> None:
+        if _can_be_watched(harness, guarantees) and guarantees.deletes:
+            assert _undone(harness, tmp_path, "document.json", "write", "delete") == []
 
 
-def _trace_of_a_write(harness: Harness, key: str, log: Path) -> str:
+def _can_be_watched(harness: Harness, guarantees: Guarantees) -> bool:
+    return guarantees.durable and harness.local_root is not None and harness.location is not None
+
+
+def _undone(harness: Harness, folder: Path, key: str, *changes: str) -> list[str]:
+    """What a power cut could undo of the last of some changes, each of them made by a client and acknowledged."""
+    steps = steps_of(_trace(harness, key, changes, folder / "conformance.strace"))
+    return what_a_power_cut_could_undo(
+        steps, os.path.realpath(str(harness.local_root)), deletes=changes[-1] == "delete"
+    )
+
+
+def _trace(harness: Harness, key: str, changes: Iterable[str], log: Path) -> str:
     if not sys.platform.startswith("linux"):
         _lacking("the system calls of a write can be watched on Linux only")
     strace = shutil.which("strace")
@@ -166,7 +200,8 @@ def _trace_of_a_write(harness: Harness, key: str, log: Path) -> str:
     client = ClientProcess(str(harness.location), harness.options, 3 * harness.patience, under=under)
     try:
         client.ready()
-        client.ask("write", key=key, text="durable")
+        for number, change in enumerate(changes):
+            client.ask(change, key=key, **({} if change == "delete" else {"text": f"durable {number}"}))
     finally:
         client.end()
     return log.read_text(encoding="utf-8", errors="surrogateescape")

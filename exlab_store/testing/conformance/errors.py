@@ -93,10 +93,10 @@ class Errors(Clientele):
             open_store(harness.location, **harness.options) as store,
             open_store(harness.location, **harness.options) as other,
         ):
-            store.atomic_write(KEY, b"1")
+            within(harness.patience, lambda: store.atomic_write(KEY, b"1"))
             for kind, call in failures(store, other):
                 with pytest.raises(kind) as caught:
-                    call()
+                    within(harness.patience, call)
                 assert caught.value.location == shown
                 assert shown in str(caught.value)
 

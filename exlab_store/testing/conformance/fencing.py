@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
-from exlab_store.errors import LockLost
+from exlab_store.errors import LockLost, StoreError
 from exlab_store.model import ANY
 from exlab_store.testing.conformance.clientele import KEY, Clientele, as_claimed, owner
+from exlab_store.testing.conformance.running import Started
+from exlab_store.testing.conformance.work import BODY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,6 +101,34 @@ class Fencing(Clientele):
         lost.release()
         held.ensure_held()
         held.release()
+
+    def test_a_lock_that_is_lost_during_a_write_lets_nothing_be_overwritten(
+        self, harness: Harness, open_hooks: Callable[[], BackendHooks], guarantees: Guarantees, oracle: Oracle
+    ) -> None:
+        if not guarantees.fenced:
+            return
+        first, second = open_hooks(), open_hooks()
+        body = b"z" * BODY
+        with first.lock(KEY, owner("first"), harness.patience, _never) as held:
+            began = time.monotonic()
+            first.atomic_write(KEY, body, ANY, held)
+            duration = time.monotonic() - began
+        for share in (0.2, 0.5, 0.8):
+            lost = first.lock(KEY, owner("first"), harness.patience, _never)
+            writer = Started(partial(first.atomic_write, KEY, body, ANY, lost))
+            time.sleep(share * duration)
+            try:
+                harness.break_lock(KEY)
+            except NotImplementedError:
+                lost.release()
+            with second.lock(KEY, owner("second"), harness.patience, _never) as held:
+                second.atomic_write(KEY, b"successor", ANY, held)
+                try:
+                    writer.result(harness.patience)
+                except StoreError:
+                    pass  # it was refused, or came to its end before the lock was lost
+                assert oracle.read(KEY) == b"successor", "the lock was not looked at when the write took effect"
+            lost.release()
 
     def test_a_deletion_under_a_lost_lock_is_refused(
         self, open_hooks: Callable[[], BackendHooks], guarantees: Guarantees, oracle: Oracle

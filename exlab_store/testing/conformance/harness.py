@@ -7,13 +7,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from exlab_store.errors import DocumentNotFound
-from exlab_store.store import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from exlab_store.backend_hooks import Backend
+    from exlab_store.store import Store
 
 __all__ = ["Harness", "Oracle"]
 
@@ -31,7 +31,8 @@ class Harness(ABC):
         secrets: Texts that must never be shown, beside the password of the location and of the options.
         local_root: The directory below which the backend keeps its documents as files. With it, and a location, the
             kit watches the system calls of a durable write (Linux, strace).
-        patience: Seconds after which a call that should have ended counts as hanging.
+        patience: Seconds after which a call that should have ended counts as hanging. Every call of the backend has
+            them, beside its own timeout; a test fails then with the name of the call, and the next one begins.
         lease: Seconds after which the lock of a dead holder is free, for ``lock_release="lease"``; the backend's
             options may make them short.
     """
@@ -84,10 +85,12 @@ class Oracle:
 
     Args:
         harness: The harness.
+        open_client: Opens a client of its own.
     """
 
-    def __init__(self, harness: Harness) -> None:
+    def __init__(self, harness: Harness, open_client: Callable[[], Store]) -> None:
         self._harness = harness
+        self._open_client = open_client
 
     def read(self, key: str) -> bytes | None:
         """The bytes that are stored under a key; None for nothing.
@@ -99,7 +102,7 @@ class Oracle:
             return self._harness.raw_read(key)
         except NotImplementedError:
             pass
-        with open_store(backend=self._harness.open()) as store:
+        with self._open_client() as store:
             try:
                 return store.read_snapshot(key).data
             except DocumentNotFound:
@@ -115,7 +118,7 @@ class Oracle:
         try:
             self._harness.raw_write(key, data)
         except NotImplementedError:
-            with open_store(backend=self._harness.open()) as store:
+            with self._open_client() as store:
                 store.atomic_write(key, data)
 
     def plant(self, name: str) -> bool:
@@ -139,5 +142,5 @@ class Oracle:
             return set(self._harness.raw_list())
         except NotImplementedError:
             pass
-        with open_store(backend=self._harness.open()) as store:
+        with self._open_client() as store:
             return set(store.list_keys()) if store.guarantees.lists else set()

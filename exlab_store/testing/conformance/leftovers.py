@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import gc
+import os
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from exlab_store.testing.conformance.harness import Harness, Oracle
 
 __all__ = ["Leftovers"]
+
+_DESCRIPTORS = "/dev/fd"
 
 
 def _visit(store: Store) -> None:
@@ -48,6 +53,36 @@ class Leftovers(Clientele):
         store.atomic_write(KEY, b"1")
         new = {name for name in oracle.names() - before if KEY.rpartition("/")[2] in name}
         assert new <= {KEY, lock_key(KEY)}
+
+    def test_a_deletion_leaves_nothing_of_the_document(self, store: Store, oracle: Oracle) -> None:
+        if not store.guarantees.deletes:
+            return
+        key = "folder/deleted.json"
+        _visit(store)
+        store.atomic_write(key, b"1")
+        store.delete(key)
+        before = oracle.names()
+        store.atomic_write(key, b"2")
+        store.delete(key)
+        assert oracle.names() == before
+        assert not [name for name in before if "deleted.json" in name and name != lock_key(key)]
+
+    def test_work_leaves_no_descriptor_open(self, store: Store, other: Store) -> None:
+        def work() -> None:
+            _visit(store)
+            store.read_snapshot(KEY)
+            for _, call in failures(store, other):
+                with suppress(StoreError):
+                    call()
+
+        if not os.path.isdir(_DESCRIPTORS):
+            return
+        work()
+        before = len(os.listdir(_DESCRIPTORS))
+        for _ in range(10):
+            work()
+        gc.collect()
+        assert len(os.listdir(_DESCRIPTORS)) < before + 10
 
     def test_refused_operations_leave_nothing(self, store: Store, other: Store, oracle: Oracle) -> None:
         _visit(store)

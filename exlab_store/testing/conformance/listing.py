@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,10 +12,12 @@ from exlab_store.errors import DocumentNotFound, VersionConflict
 from exlab_store.keys import is_key
 from exlab_store.model import ABSENT, Version
 from exlab_store.testing.conformance.clientele import KEY, Clientele, as_claimed, assert_locked
-from exlab_store.testing.conformance.running import Started
+from exlab_store.testing.conformance.running import Started, together
 from exlab_store.testing.conformance.work import write_sealed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from exlab_store.guarantees import Guarantees
     from exlab_store.store import Store
     from exlab_store.testing.conformance.harness import Harness, Oracle
@@ -91,6 +94,15 @@ class Listing(Clientele):
                 assert store.list_keys() == [KEY]
             writer.result(harness.patience)
 
+    def test_a_listing_of_many_documents_has_them_all(
+        self, store: Store, guarantees: Guarantees, oracle: Oracle
+    ) -> None:
+        # More than the thousand names that a server gives in one answer.
+        if guarantees.lists and oracle.plant("many/0"):
+            for number in range(1, 1100):
+                oracle.plant(f"many/{number}")
+            assert len(store.list_keys()) == len(store.list_keys("many")) == 1100
+
     def test_every_listed_key_is_valid_and_can_be_read(
         self, store: Store, other: Store, guarantees: Guarantees
     ) -> None:
@@ -162,6 +174,49 @@ class Deleting(Clientele):
             assert oracle.read(KEY) == b"1"
             other.delete(KEY, expect=version)
             assert oracle.read(KEY) is None
+
+    def test_a_deletion_on_a_condition_deletes_nothing_that_came_after(
+        self, harness: Harness, open_client: Callable[[], Store], guarantees: Guarantees
+    ) -> None:
+        if not guarantees.deletes or guarantees.conditional_write == "none":
+            return
+        clients = [open_client() for _ in range(4)]
+
+        def delete(client: Store, version: Version) -> bool:
+            try:
+                client.delete(KEY, expect=version)
+            except (VersionConflict, DocumentNotFound):
+                return False
+            return True
+
+        def replace(client: Store, version: Version) -> bool:
+            try:
+                client.atomic_write(KEY, b"new", expect=version)
+            except VersionConflict:
+                return False
+            return True
+
+        for _ in range(30):
+            version = clients[0].atomic_write(KEY, b"old")
+            ways = [delete, delete, replace, delete]
+            done = together(
+                [partial(way, client, version) for way, client in zip(ways, clients, strict=True)], harness.patience
+            )
+            assert done.count(True) == 1
+
+    def test_writers_and_deleters_in_one_folder_do_not_disturb_each_other(
+        self, harness: Harness, open_client: Callable[[], Store], guarantees: Guarantees
+    ) -> None:
+        if not guarantees.deletes:
+            return
+
+        def write_and_delete(client: Store, key: str) -> None:
+            for _ in range(15):
+                client.atomic_write(key, b"1")
+                assert client.read_snapshot(key).data == b"1"
+                client.delete(key)
+
+        together([partial(write_and_delete, open_client(), f"shared/{name}") for name in "abc"], 3 * harness.patience)
 
     def test_deleting_leaves_the_lock_whole(self, store: Store, other: Store, guarantees: Guarantees) -> None:
         store.atomic_write(KEY, b"1")

@@ -4,9 +4,13 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
+import signal
+import sys
 import threading
 import time
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -122,6 +126,29 @@ class Exclusion(Clientele):
             held.release()
             third.lock(KEY, owner("third"), 0, _never).release()
 
+    def test_a_release_raises_nothing_be_it_the_first_or_the_second(
+        self, harness: Harness, open_hooks: Callable[[], BackendHooks], guarantees: Guarantees
+    ) -> None:
+        hooks = open_hooks()
+        with as_claimed(_locks(guarantees)):
+            held = hooks.lock(KEY, owner(), 0, _never)
+            held.release_or_raise()  # the core logs what it raises: the work under the lock has happened
+            held.release_or_raise()
+            lost = hooks.lock(KEY, owner(), harness.patience, _never)
+            with suppress(NotImplementedError):
+                harness.break_lock(KEY)
+            lost.release_or_raise()
+
+    def test_a_lock_may_be_used_and_released_by_another_thread(
+        self, harness: Harness, open_hooks: Callable[[], BackendHooks], guarantees: Guarantees
+    ) -> None:
+        hooks, others = open_hooks(), open_hooks()
+        with as_claimed(_locks(guarantees)):
+            held = hooks.lock(KEY, owner(), 0, _never)
+            within(harness.patience, held.ensure_held)
+            within(harness.patience, held.release)
+            others.lock(KEY, owner(), harness.patience / 2, _never).release()
+
     def test_a_released_lock_says_that_it_is_lost(
         self, open_hooks: Callable[[], BackendHooks], guarantees: Guarantees
     ) -> None:
@@ -185,9 +212,12 @@ class Waiting(Clientele):
         self, harness: Harness, store: Store, other: Store, guarantees: Guarantees
     ) -> None:
         with as_claimed(_locks(guarantees)), store.lock(KEY):
-            began = time.monotonic()
-            assert_locked(other, KEY)
-            assert time.monotonic() - began < harness.patience / 4
+            tries: list[float] = []
+            while not tries or (len(tries) < 5 and tries[-1] >= harness.patience / 20):
+                began = time.monotonic()
+                assert_locked(other, KEY)
+                tries.append(time.monotonic() - began)
+            assert min(tries) < harness.patience / 20  # of several, as a busy machine may hold one up
 
     def test_a_wait_ends_when_its_time_is_over(
         self, harness: Harness, store: Store, other: Store, guarantees: Guarantees
@@ -356,7 +386,29 @@ class ProcessLocks(Clientele):
             process.ask("lock", key=KEY, timeout=0)
         finally:
             process.kill()
-        if guarantees.lock_release == "explicit":  # the lock may stay for ever, and nobody promised otherwise
+        _assert_free_as_claimed(harness, store, guarantees)
+
+    def test_the_lock_of_a_killed_process_is_free_though_a_program_that_it_began_goes_on(
+        self, harness: Harness, store: Store, guarantees: Guarantees, reaches_processes: bool
+    ) -> None:
+        if not reaches_processes or sys.platform == "win32":
             return
-        limit = harness.patience / 2 + (harness.lease if guarantees.lock_release == "lease" else 0.0)
-        within(limit + harness.patience, lambda: store.lock(KEY, timeout=limit)).release()
+        process = ClientProcess(str(harness.location), harness.options, harness.patience).ready()
+        program: int | None = None
+        try:
+            process.ask("lock", key=KEY, timeout=0)
+            program = process.ask("begin_program")
+            process.kill()
+            _assert_free_as_claimed(harness, store, guarantees)
+        finally:
+            process.kill()
+            if program is not None:
+                os.kill(program, signal.SIGKILL)
+
+
+def _assert_free_as_claimed(harness: Harness, store: Store, guarantees: Guarantees) -> None:
+    """Asserts that the lock of a process that was killed can be had, where and when that is claimed."""
+    if guarantees.lock_release == "explicit":  # the lock may stay for ever, and nobody promised otherwise
+        return
+    limit = harness.patience / 2 + (harness.lease if guarantees.lock_release == "lease" else 0.0)
+    within(limit + harness.patience, lambda: store.lock(KEY, timeout=limit)).release()

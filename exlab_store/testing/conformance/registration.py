@@ -13,15 +13,16 @@ from exlab_store.errors import NotSupported
 from exlab_store.guarantees import Guarantees
 from exlab_store.hookspecs import OPTIONAL_HOOKS, REQUIRED_HOOKS
 from exlab_store.model import ANY, HeldLock, Snapshot
-from exlab_store.store import open_store
+from exlab_store.store import Store, open_store
 from exlab_store.testing.conformance.clientele import KEY, Clientele, owner
+from exlab_store.testing.conformance.watching import WatchedHooks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from exlab_store.backend_hooks import Backend
-    from exlab_store.store import Store
     from exlab_store.testing.conformance.harness import Harness
+    from exlab_store.testing.conformance.watching import Watch
 
 __all__ = ["Registration", "Unclaimed"]
 
@@ -40,14 +41,12 @@ class Registration(Clientele):
     """The contract of the hooks, at the backend itself."""
 
     @pytest.fixture
-    def backend(self, harness: Harness) -> Iterator[Backend]:
+    def backend(self, watch: Watch, open_backend: Callable[[], Backend]) -> Backend:
         """The backend, without a store around it."""
-        backend = harness.open()
-        yield backend
-        backend.close()
+        return watch.run("open", open_backend)
 
-    def test_the_backend_is_accepted(self, harness: Harness) -> None:
-        with open_store(backend=harness.open(), require=Guarantees.at_least()) as store:
+    def test_the_backend_is_accepted(self, open_backend: Callable[[], Backend]) -> None:
+        with open_store(backend=open_backend(), require=Guarantees.at_least()) as store:
             assert isinstance(store.guarantees, Guarantees)
 
     def test_the_guarantees_are_of_their_type_and_do_not_contradict_each_other(self, backend: Backend) -> None:
@@ -59,10 +58,10 @@ class Registration(Clientele):
             assert not claims.fenced, "there is no lock that could be lost"
             assert claims.conditional_write != "locked", "there is no lock that the core could take"
 
-    def test_every_client_has_the_same_guarantees(self, harness: Harness, backend: Backend) -> None:
-        another = harness.open()
-        assert another.guarantees == backend.guarantees
-        another.close()
+    def test_every_client_has_the_same_guarantees(
+        self, harness: Harness, backend: Backend, open_backend: Callable[[], Backend]
+    ) -> None:
+        assert open_backend().guarantees == backend.guarantees
         if harness.location is not None:
             with open_store(harness.location, **harness.options) as store:
                 assert store.guarantees == backend.guarantees
@@ -87,26 +86,34 @@ class Registration(Clientele):
                 inspect.signature(getattr(hookspecs, name)).parameters
             )
 
-    def test_no_hook_returns_none_but_delete(self, backend: Backend) -> None:
-        assert type(_hook(backend, "atomic_write")(key=KEY, data=b"1", expect=ANY, lock=None)) is str
-        assert type(_hook(backend, "read_snapshot")(key=KEY)) is Snapshot
+    def test_no_hook_returns_none_but_delete(self, watch: Watch, backend: Backend) -> None:
+        def result_of(name: str, **arguments: object) -> Any:
+            with watch.call(name):
+                return _hook(backend, name)(**arguments)
+
+        assert type(result_of("atomic_write", key=KEY, data=b"1", expect=ANY, lock=None)) is str
+        assert type(result_of("read_snapshot", key=KEY)) is Snapshot
         if backend.guarantees.lists:
-            assert list(_hook(backend, "list_keys")(prefix="")) == [KEY]
+            assert list(result_of("list_keys", prefix="")) == [KEY]
         if backend.guarantees.lock_scope != "none":
-            held = _hook(backend, "lock")(key=KEY, owner=owner(), timeout=0.0, cancelled=_never)
+            held = result_of("lock", key=KEY, owner=owner(), timeout=0.0, cancelled=_never)
             assert isinstance(held, HeldLock)
-            held.release()
+            with watch.call("release of a lock"):
+                held.release()
         if backend.guarantees.deletes:
-            assert _hook(backend, "delete")(key=KEY, expect=ANY, lock=None) is None
+            assert result_of("delete", key=KEY, expect=ANY, lock=None) is None
 
-    def test_closing_twice_does_nothing_more(self, harness: Harness) -> None:
-        backend = harness.open()
-        backend.close()
-        backend.close()
+    def test_closing_twice_does_nothing_more(self, watch: Watch, open_backend: Callable[[], Backend]) -> None:
+        backend = open_backend()
+        for _ in range(2):
+            with watch.call("close"):
+                backend.close()
 
-    def test_closing_after_work_twice_does_nothing_more(self, harness: Harness) -> None:
-        backend = harness.open()
-        store = open_store(backend=backend)
+    def test_closing_after_work_twice_does_nothing_more(
+        self, watch: Watch, open_backend: Callable[[], Backend]
+    ) -> None:
+        backend = open_backend()
+        store = Store(WatchedHooks(backend, watch), None)
         store.atomic_write(KEY, b"1")
         store.read_snapshot(KEY)
         store.close()
@@ -126,11 +133,9 @@ class Unclaimed(Clientele):
     """What is not claimed says `NotSupported`: it neither works in silence nor does nothing."""
 
     @pytest.fixture
-    def backend(self, harness: Harness) -> Iterator[Backend]:
+    def backend(self, watch: Watch, open_backend: Callable[[], Backend]) -> Backend:
         """The backend, without a store around it."""
-        backend = harness.open()
-        yield backend
-        backend.close()
+        return watch.run("open", open_backend)
 
     def test_a_listing_that_is_not_claimed_is_not_supported(self, backend: Backend, store: Store) -> None:
         if backend.guarantees.lists:

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
 from exlab_store.errors import DocumentNotFound
 from exlab_store.testing.conformance.clientele import KEY, Clientele, between_processes, start_processes
+from exlab_store.testing.conformance.running import together
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,6 +139,19 @@ class Versions(Clientele):
             versions.add(store.atomic_write(KEY, b"%03d" % number))
             versions.add(store.read_snapshot(KEY).version)
         assert len(versions) == 50
+
+    def test_bytes_with_one_checksum_have_versions_of_their_own(self, store: Store) -> None:
+        # Both have the CRC-32 4ddb0c25, and the same length.
+        assert store.atomic_write(KEY, b"plumless") != store.atomic_write(KEY, b"buckeroo")
+
+    def test_a_write_returns_the_version_of_its_own_bytes(
+        self, harness: Harness, open_client: Callable[[], Store]
+    ) -> None:
+        def write(client: Store, name: str) -> list[str]:
+            return [client.atomic_write(KEY, f"{name} {number}".encode()) for number in range(15)]
+
+        versions = together([partial(write, open_client(), name) for name in "abc"], 3 * harness.patience)
+        assert len({version for each in versions for version in each}) == 45, "one has the version of another's bytes"
 
     def test_a_snapshot_keeps_its_version_when_the_document_changes(self, store: Store, other: Store) -> None:
         written = store.atomic_write(KEY, b"one")

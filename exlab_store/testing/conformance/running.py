@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import threading
-from contextlib import contextmanager
+import traceback
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Callable, Iterable
 
-__all__ = ["Hangs", "Started", "ending_after", "together", "within"]
+__all__ = ["Hangs", "Started", "together", "within"]
 
 T = TypeVar("T")
 
 
-class Hangs(AssertionError):
-    """A call has not ended in the time that it had."""
+class Hangs(BaseException):
+    """A call has not ended in the time that it had.
+
+    It is no `Exception`: nothing between the call and the test may take it for an error of the storage, and Hypothesis
+    would repeat what hangs some hundred times to make it smaller.
+    """
 
 
 class Started(Generic[T]):
@@ -35,6 +38,7 @@ class Started(Generic[T]):
         self._thread.start()
 
     def _run(self) -> None:
+        __tracebackhide__ = True
         try:
             self._results.append(self._call())
         except BaseException as error:  # it is raised again where the result is asked for
@@ -45,6 +49,22 @@ class Started(Generic[T]):
         """Whether the call has ended, however it did."""
         return not self._thread.is_alive()
 
+    def ends_within(self, seconds: float) -> bool:
+        """Whether the call has ended, or does so soon.
+
+        Args:
+            seconds: How long to wait for that.
+        """
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def stands_at(self) -> str:
+        """The last steps of its thread, for the message of a hang."""
+        frame = sys._current_frames().get(self._thread.ident or 0)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        if frame is None:
+            return "its thread has ended"
+        return "its thread stands at\n" + "".join(traceback.format_stack(frame)[-8:])
+
     def result(self, seconds: float) -> T:
         """What the call returned; raises what it raised.
 
@@ -54,9 +74,9 @@ class Started(Generic[T]):
         Raises:
             Hangs: It has not ended by then.
         """
-        self._thread.join(seconds)
-        if self._thread.is_alive():
-            raise Hangs(f"the call has not returned after {seconds:g} s")
+        __tracebackhide__ = True
+        if not self.ends_within(seconds):
+            raise Hangs(f"the call has not returned after {seconds:g} s; {self.stands_at()}")
         if self._error is not None:
             raise self._error
         return self._results[0]
@@ -100,33 +120,3 @@ def together(calls: Iterable[Callable[[], T]], seconds: float) -> list[T]:
 
     started = [Started(after_the_gate(call)) for call in waiting]
     return [each.result(seconds) for each in started]
-
-
-@contextmanager
-def ending_after(seconds: float) -> Generator[None]:
-    """Interrupts a block of the main thread that goes on for too long, where the system has timers for that.
-
-    Args:
-        seconds: How long it may take.
-
-    Raises:
-        Hangs: It took longer.
-    """
-    if (
-        sys.platform == "win32"
-        or threading.current_thread() is not threading.main_thread()
-        or signal.getitimer(signal.ITIMER_REAL)[0] > 0  # somebody else's watchdog is at work
-    ):
-        yield
-        return
-
-    def interrupt(*_: object) -> None:
-        raise Hangs(f"the test has not ended after {seconds:g} s")
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)

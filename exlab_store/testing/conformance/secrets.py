@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import logging
 import traceback
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -14,9 +16,10 @@ from exlab_store.location import Location
 from exlab_store.store import open_store
 from exlab_store.testing.conformance.clientele import KEY, Clientele
 from exlab_store.testing.conformance.errors import failures
+from exlab_store.testing.conformance.running import within
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from exlab_store.backend_hooks import Backend
     from exlab_store.store import Store
@@ -82,22 +85,18 @@ def _everything_of(backend: Backend, stores: list[Store]) -> Iterator[str]:
 class Secrets(Clientele):
     """The password of a location and of the options, and whatever else the harness declares to be secret."""
 
-    def test_no_repr_shows_a_secret(self, harness: Harness, store: Store) -> None:
-        backend = harness.open()
-        try:
-            _assert_hidden(_everything_of(backend, [store]), _secrets_of(harness))
-        finally:
-            backend.close()
+    def test_no_repr_shows_a_secret(self, harness: Harness, store: Store, open_backend: Callable[[], Backend]) -> None:
+        _assert_hidden(_everything_of(open_backend(), [store]), _secrets_of(harness))
 
-    def test_no_repr_of_a_store_that_was_opened_by_its_location_shows_a_secret(self, harness: Harness) -> None:
+    def test_no_repr_of_a_store_that_was_opened_by_its_location_shows_a_secret(
+        self, harness: Harness, open_backend: Callable[[], Backend]
+    ) -> None:
         if harness.location is None:
             return
-        backend = harness.open()
-        try:
-            with open_store(harness.location, **harness.options) as store:
-                _assert_hidden(_everything_of(backend, [store]), _secrets_of(harness))
-        finally:
-            backend.close()
+        with open_store(harness.location, **harness.options) as store:
+            backend = open_backend()
+            shown = within(harness.patience, lambda: list(_everything_of(backend, [store])))
+            _assert_hidden(shown, _secrets_of(harness))
 
     def test_no_error_shows_a_secret(self, harness: Harness, store: Store, other: Store) -> None:
         store.atomic_write(KEY, b"1")
@@ -105,6 +104,16 @@ class Secrets(Clientele):
             with pytest.raises(kind) as caught:
                 call()
             _assert_hidden(_shown_by(caught.value), _secrets_of(harness))
+
+    def test_no_log_shows_a_secret(
+        self, harness: Harness, store: Store, other: Store, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.DEBUG)
+        store.atomic_write(KEY, b"1")
+        for kind, call in failures(store, other):
+            with pytest.raises(kind):
+                call()
+        _assert_hidden([caplog.text], _secrets_of(harness))
 
     def test_a_password_that_is_not_wanted_or_not_right_is_not_shown(self, harness: Harness) -> None:
         if harness.location is None:
@@ -116,7 +125,7 @@ class Secrets(Clientele):
             (harness.location, {**harness.options, "password": _MADE_UP}),
         ):
             try:
-                with open_store(url, **options) as store:
+                with within(harness.patience, partial(open_store, url, **options)) as store:
                     _assert_hidden(_shown(store), _secrets_of(harness))
             except StoreError as error:
                 _assert_hidden(_shown_by(error), _secrets_of(harness))

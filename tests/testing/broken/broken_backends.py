@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
@@ -21,7 +21,6 @@ from exlab_store import (
     Expectation,
     HeldLock,
     Leftover,
-    Location,
     LockLost,
     LockOwner,
     Snapshot,
@@ -46,11 +45,6 @@ def flaw(name: str, *, caught_by: str) -> Callable[[B], B]:
         return cls
 
     return registered
-
-
-def open_backend(location: Location, options: Mapping[str, object]) -> FileBackend:
-    """``flawed://[user:password@]<flaw>/<directory>``."""
-    return BACKENDS[location.host](location.path, location.password)
 
 
 # Writes

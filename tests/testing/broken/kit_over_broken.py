@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from broken_backends import BACKENDS
+from every_broken_backend import BACKENDS
 
 from exlab_store import Backend, lock_key
 from exlab_store.testing import BackendConformance, Harness
