@@ -66,6 +66,7 @@ from exlab_store.registry import InstalledBackend, installed_backends
 from exlab_store.resolving import DocumentLocation, as_document
 from exlab_store.retrying import Retry
 from exlab_store.secret import Secret, without_variables
+from exlab_store.signal_handlers import came_from_signal_handler, suppress_unless_signalled
 from exlab_store.store import Store, open_store
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ __all__ = [
     "VersionConflict",
     "WriteOutcomeUnknown",
     "as_document",
+    "came_from_signal_handler",
     "check_key",
     "hookimpl",
     "hookspec",
@@ -128,6 +130,7 @@ __all__ = [
     "lock_key",
     "open_store",
     "shortened",
+    "suppress_unless_signalled",
     "temporary_name",
     "temporary_writer",
     "version_of",

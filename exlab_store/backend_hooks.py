@@ -17,6 +17,7 @@ from exlab_store.errors import PluginError, StoreError, escaped, shown
 from exlab_store.guarantees import Guarantees
 from exlab_store.hookspecs import OPTIONAL_HOOKS, PROJECT, REQUIRED_HOOKS
 from exlab_store.model import Snapshot
+from exlab_store.signal_handlers import came_from_signal_handler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -171,7 +172,11 @@ class BackendHooks:
             self.escaped("lock", error)
         if held is None:  # checking a Protocol costs more than taking the lock
             self.wrong_result("lock", "a HeldLock", held)
-        return BackendLock(self, key, held)
+        try:
+            return BackendLock(self, key, held)
+        except BaseException:  # of a signal handler
+            held.release()
+            raise
 
     def lock_and_read(
         self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]
@@ -187,10 +192,13 @@ class BackendHooks:
             self.wrong_result("lock_and_read", "a tuple of a HeldLock and a Snapshot or None", result)
         if inner is None:
             self.wrong_result("lock_and_read", "a HeldLock", inner)
-        held = BackendLock(self, key, inner)
-        if snapshot is not None and type(snapshot) is not Snapshot:
-            held.release()  # nobody else would
-            self.wrong_result("lock_and_read", "a Snapshot or None beside the lock", snapshot)
+        try:
+            held = BackendLock(self, key, inner)
+            if snapshot is not None and type(snapshot) is not Snapshot:
+                self.wrong_result("lock_and_read", "a Snapshot or None beside the lock", snapshot)
+        except BaseException:  # nobody else would release it
+            BackendLock(self, key, inner).release()
+            raise
         return held, snapshot
 
     def write_and_release(self, key: str, data: bytes, expect: Expectation, lock: HeldLock) -> Version:
@@ -253,7 +261,7 @@ class BackendHooks:
             hook_name: What was called.
             error: What it raised.
         """
-        if isinstance(error, StoreError):
+        if isinstance(error, StoreError) or came_from_signal_handler(error):
             raise error
         if isinstance(error, MemoryError):
             raise StoreError(

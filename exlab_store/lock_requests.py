@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from exlab_store.errors import StoreError
 from exlab_store.locks import new_owner
+from exlab_store.signal_handlers import came_from_signal_handler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +37,8 @@ class _Cancelled:
         try:
             return self._question()
         except Exception as error:
+            if came_from_signal_handler(error):
+                raise
             self.fault = error
             return True
 
@@ -55,7 +58,7 @@ class LockRequest:
         reserved: Where the turn came from, and where it goes when the lock cannot be had; None for the queue.
     """
 
-    __slots__ = ("_asked", "_cancelled", "_deadline", "_owner", "_reserved", "_turn", "key")
+    __slots__ = ("_asked", "_cancelled", "_deadline", "_owner", "_reserved", "asker", "key", "turn")
 
     def __init__(
         self,
@@ -68,7 +71,10 @@ class LockRequest:
     ) -> None:
         self.key = key
         self._owner = owner
-        self._turn: Turn | None = turn
+        self.asker = owner
+        """To whom the turn belongs."""
+        self.turn: Turn | None = turn
+        """The turn, until it is given back; None afterwards."""
         self._deadline = deadline
         self._cancelled = cancelled
         self._reserved = reserved
@@ -102,20 +108,16 @@ class LockRequest:
                     raise cancelled.fault from None  # the caller's own, and no fault of the backend
                 raise
         except BaseException:
-            turn = self.take_turn()
-            if self._reserved is not None:
+            if self._reserved is None:
+                self.end()
+            elif self.turn is not None:
+                turn, self.turn = self.turn, None
                 self._reserved.give_back(turn)
-            else:
-                turn.end()
             raise
 
-    def take_turn(self) -> Turn:
-        """The turn, which is the caller's to end from now on."""
-        turn, self._turn = self._turn, None
-        assert turn is not None  # noqa: S101  # it is taken once, by `ask` or by its caller
-        return turn
-
     def end(self) -> None:
-        """Ends the turn, unless it was taken or given back."""
-        if self._turn is not None:
-            self.take_turn().end()
+        """Ends the turn, unless that was done; a second call does nothing."""
+        turn = self.turn
+        if turn is not None:
+            turn.end(self.asker)
+            self.turn = None

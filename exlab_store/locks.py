@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from exlab_store.store import Store
     from exlab_store.turns import Turn
 
-__all__ = ["DEFAULT_LOCK_TIMEOUT", "StoreLock", "check_timeout", "new_owner"]
+__all__ = ["DEFAULT_LOCK_TIMEOUT", "StoreLock", "UnreleasedLock", "check_timeout", "new_owner"]
 
 DEFAULT_LOCK_TIMEOUT = 30.0
 
@@ -33,16 +33,16 @@ def check_timeout(timeout: float) -> None:
         raise ValueError(f"timeout must be finite and not negative, not {timeout!r}")
 
 
-@final
 class StoreLock(ProcessBound):
     """A lock of a store: a `HeldLock` that also holds the turn of this process. `Store.lock` makes one."""
 
-    __slots__ = ("_held", "_store", "_turn")
+    __slots__ = ("_asker", "_held", "_store", "_turn")
 
-    def __init__(self, store: Store, held: BackendLock, turn: Turn) -> None:
+    def __init__(self, store: Store, held: BackendLock, turn: Turn | None, asker: LockOwner) -> None:
+        self._asker = asker
         self._store = store
         self._held = held
-        self._turn: Turn | None = turn
+        self._turn = turn
 
     @property
     def key(self) -> str:
@@ -82,13 +82,28 @@ class StoreLock(ProcessBound):
         It is free when the storage system has heard of that: another client may find it held until then. A release
         that fails is logged (``exlab_store``) and raises nothing: what was done under the lock has happened.
         """
-        turn, self._turn = self._turn, None
+        try:
+            turn = self._turn
+            if turn is not None:
+                self._held.release()
+                turn.end(self._asker)
+                self._turn = None
+                self.__class__ = StoreLock
+        except BaseException:
+            self._finish()
+            raise
+
+    def _finish(self) -> None:
+        """Does what is left of a release that has failed, or was interrupted by a signal handler's exception."""
+        turn = self._turn
         if turn is None:
             return
         try:
-            self._held.release()
+            self._held.release()  # nothing, if it was released
         finally:
-            turn.end()
+            turn.end(self._asker)
+            self._turn = None
+            self.__class__ = StoreLock
 
     def __enter__(self) -> Self:
         return self
@@ -99,6 +114,25 @@ class StoreLock(ProcessBound):
     def __repr__(self) -> str:
         state = "released" if self._turn is None else "held"
         return f"StoreLock({self.key!r}, {state})"
+
+
+@final
+class UnreleasedLock(StoreLock):
+    """A `StoreLock` for as long as it is held, which is released when nothing refers to it any more.
+
+    A signal handler's exception may come between `lock` and the with statement, or before `__exit__` begins. What a
+    handler raises within ``__del__`` is lost: so a lock that was released is of the class that has none.
+    """
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        try:
+            held = self._turn is not None
+        except AttributeError:
+            return  # it was interrupted when it was made
+        if held:
+            self.release()
 
 
 @lru_cache(maxsize=4)

@@ -12,6 +12,7 @@ import msgspec
 from exlab_store.attempts import current_attempt
 from exlab_store.errors import StoreError
 from exlab_store.hookspecs import hookimpl
+from exlab_store.signal_handlers import came_from_signal_handler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -171,6 +172,8 @@ class Observer(ABC):
             context = self.around(observation)
             context.__enter__()
         except Exception as fault:
+            if came_from_signal_handler(fault):
+                raise
             self._complain(fault)
             context = None
         try:
@@ -190,6 +193,8 @@ class Observer(ABC):
             else:
                 context.__exit__(type(error), error, error.__traceback__)
         except Exception as fault:
+            if came_from_signal_handler(fault) and fault is not error:
+                raise
             if fault is not error:
                 self._complain(fault)
 

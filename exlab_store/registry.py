@@ -13,6 +13,7 @@ from exlab_store.errors import ConfigError, PluginError, StoreError, UnknownSche
 from exlab_store.interpreter import is_frozen
 from exlab_store.offers import FROZEN_ADVICE, offers_of
 from exlab_store.secret import revealed
+from exlab_store.signal_handlers import came_from_signal_handler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -72,6 +73,8 @@ def open_backend(location: Location, options: Mapping[str, object], secrets: Seq
     except StoreError:
         raise
     except Exception as error:
+        if came_from_signal_handler(error):
+            raise
         what = f"the backend for {location.scheme}: raised {type(error).__name__} when opened"
         refusal = escaped(what, error, secrets, hint="Report it to the author of the plugin.")
         refusal.__cause__ = shown(error, secrets)
@@ -104,6 +107,8 @@ def open_observer(name: str, location: Location | None) -> object:
     except StoreError:
         raise
     except Exception as error:
+        if came_from_signal_handler(error):
+            raise
         extra = _missing_extra(offer, error)
         if extra is not None:
             raise ConfigError(
@@ -181,6 +186,8 @@ def _load(offer: Offer) -> Callable[[Location, Mapping[str, object]], Any]:
     try:
         opener = offer.entry.load()
     except Exception as error:
+        if came_from_signal_handler(error):
+            raise
         extra = _missing_extra(offer, error)
         if extra is not None:
             raise UnknownScheme(

@@ -14,6 +14,7 @@ import msgspec
 
 from exlab_store.attempts import current_attempt
 from exlab_store.errors import BackendUnavailable, DocumentNotFound
+from exlab_store.signal_handlers import came_from_signal_handler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +49,7 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _may_be_repeated(error: Exception) -> bool:
-    return isinstance(error, BackendUnavailable) and not error.exhausted
+    return isinstance(error, BackendUnavailable) and not error.exhausted and not came_from_signal_handler(error)
 
 
 class RetryingHooks:
@@ -180,13 +181,15 @@ class RetryingHooks:
     def _again(self, first: BackendUnavailable, call: Callable[[], T], within: float | None = None) -> T:
         retry = self._retry
         timeout = 0.0 if retry is None else retry.timeout if within is None else min(retry.timeout, within)
-        if retry is None or timeout <= 0 or first.exhausted:
+        if retry is None or timeout <= 0 or first.exhausted or came_from_signal_handler(first):
             raise first
         try:
             import logging
 
             import stamina  # 50 ms to import, and a store that works never needs it
         except (ImportError, OSError) as error:  # a process that is out of descriptors cannot import either
+            if came_from_signal_handler(error):
+                raise
             raise first from error
 
         # stamina logs each retry; where nobody has configured logging, it would land on standard error.

@@ -6,7 +6,7 @@ import os
 import time
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NoReturn, cast, overload
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast, overload
 
 import msgspec
 
@@ -18,13 +18,13 @@ from exlab_store.ignored import flaw_of_pattern
 from exlab_store.keys import check_key
 from exlab_store.location import Location
 from exlab_store.lock_requests import LockRequest
-from exlab_store.locks import DEFAULT_LOCK_TIMEOUT, StoreLock, check_timeout, new_owner, this_process
+from exlab_store.locks import DEFAULT_LOCK_TIMEOUT, StoreLock, UnreleasedLock, check_timeout, new_owner, this_process
 from exlab_store.model import ABSENT, ANY
 from exlab_store.paths import StorePath
 from exlab_store.reading_many import DEFAULT_CONCURRENCY, check_concurrency, read_each
 from exlab_store.retrying import Retry, RetryingHooks
 from exlab_store.secret import Secret, hidden, without_variables
-from exlab_store.turns import ReservedTurn, take_turn, task_call, this_thread
+from exlab_store.turns import ReservedTurn, forsake_turn, take_turn, task_call, this_thread
 from exlab_store.updating import Update, delete_expected, update, write_expected
 
 if TYPE_CHECKING:
@@ -34,12 +34,15 @@ if TYPE_CHECKING:
 
     from exlab_store.aio import AsyncStore
     from exlab_store.backend_hooks import Backend
+    from exlab_store.backend_lock import BackendLock
     from exlab_store.guarantees import Guarantees
     from exlab_store.model import Expectation, HeldLock, Leftover, Snapshot, Version
 
 __all__ = ["Store", "StoreLock", "open_store", "open_store_at"]
 
 _DEFAULT_RETRY = Retry()
+
+T = TypeVar("T")
 
 
 @overload
@@ -344,9 +347,8 @@ class Store:
             if expect is ANY and lock is None:
                 return self._calls.atomic_write(key, data, ANY, None)
             if lock is None and self._needs_lock_for(expect):
-                calls = self._open_calls()
-                request = self._request(key, DEFAULT_LOCK_TIMEOUT, "conditional write")
-                return write_expected(calls, request, data, expect, self._location)
+                write = partial(write_expected, data=data, expect=expect, location=self._location)
+                return self._under_own_turn(key, DEFAULT_LOCK_TIMEOUT, "conditional write", write)
             return self._calls.atomic_write(key, data, expect, self._backend_lock(key, lock))
         except StoreError as error:
             raise placed(error, key, self._location) from error.__cause__
@@ -370,7 +372,8 @@ class Store:
             holder: Who asks, where that is not the thread (a task, say); to one holder a lock is given once.
 
         Returns:
-            The lock, a context manager and a fence for writes (``lock=``).
+            The lock, a context manager and a fence for writes (``lock=``). Keep it: it is released when nothing
+            refers to it any more, as a file is closed.
 
         Raises:
             LockTimeout: Somebody else holds it; ``.holder`` says who, where that is known.
@@ -380,12 +383,21 @@ class Store:
             AccessDenied: This user may not lock the document.
             BackendUnavailable: The storage cannot be reached, after the retries.
         """
+        request: LockRequest | None = None
+        held: BackendLock | None = None
         try:
             calls = self._open_calls()
             request = self._request(key, timeout, purpose, cancelled, holder)
-            return StoreLock(self, request.ask(calls.lock), request.take_turn())
+            held = request.ask(calls.lock)
+            return UnreleasedLock(self, held, request.turn, request.asker)
         except StoreError as error:
             raise placed(error, key, self._location) from error.__cause__
+        except BaseException:
+            if held is not None:
+                held.release()
+            if request is not None:
+                request.end()
+            raise
 
     def update(
         self,
@@ -424,13 +436,12 @@ class Store:
             held = self._own(key, lock)
             work = Update(key, change, self._location, swaps=swaps, deadline=time.monotonic() + timeout)
             return work.run(self._read(key), partial(self._read, key), partial(self._write_locked, held=held))
-        try:
-            calls = self._open_calls()
-            request = self._request(key, timeout, purpose)
-        except StoreError as error:
-            raise placed(error, key, self._location) from error.__cause__
-        work = Update(key, change, self._location, swaps=swaps, deadline=time.monotonic() + timeout)
-        return update(calls, request, work, partial(self._read, key), self._location)
+
+        def locked(calls: RetryingHooks, request: LockRequest) -> Version:
+            work = Update(key, change, self._location, swaps=swaps, deadline=time.monotonic() + timeout)
+            return update(calls, request, work, partial(self._read, key), self._location)
+
+        return self._under_own_turn(key, timeout, purpose, locked)
 
     def list_keys(self, prefix: str = "") -> list[str]:
         """Lists the documents below a folder, at any depth, in order.
@@ -476,9 +487,8 @@ class Store:
             if not self._guarantees.deletes:
                 raise NotSupported("the backend does not delete documents")
             if lock is None and expect is not ANY and self._needs_lock_for(expect):
-                calls = self._open_calls()
-                request = self._request(key, DEFAULT_LOCK_TIMEOUT, "conditional deletion")
-                delete_expected(calls, request, expect, self._location)
+                delete = partial(delete_expected, expect=expect, location=self._location)
+                self._under_own_turn(key, DEFAULT_LOCK_TIMEOUT, "conditional deletion", delete)
                 return
             self._calls.delete(key, expect, self._backend_lock(key, lock))
         except StoreError as error:
@@ -603,9 +613,30 @@ class Store:
                 return LockRequest(key, call.owner, turn, until, lambda: call.abandoned, call)
             holder = holder or call.holder  # a change may take a lock that its task holds
         owner = new_owner(purpose)
-        deadline = time.monotonic() + timeout
-        turn = take_turn(place, this_thread() if holder is None else holder, owner, timeout, cancelled)
-        return LockRequest(key, owner, turn, deadline, cancelled)
+        try:
+            deadline = time.monotonic() + timeout
+            turn = take_turn(place, this_thread() if holder is None else holder, owner, timeout, cancelled)
+            return LockRequest(key, owner, turn, deadline, cancelled)
+        except BaseException:
+            forsake_turn(place, owner)  # a signal handler may have raised it when the turn had come
+            raise
+
+    def _under_own_turn(
+        self, key: str, timeout: float, purpose: str, work: Callable[[RetryingHooks, LockRequest], T]
+    ) -> T:
+        """Does something with a lock request, which is ended wherever a signal handler's exception interrupts it."""
+        request: LockRequest | None = None
+        try:
+            try:
+                calls = self._open_calls()
+                request = self._request(key, timeout, purpose)
+            except StoreError as error:
+                raise placed(error, key, self._location) from error.__cause__
+            return work(calls, request)
+        except BaseException:
+            if request is not None:
+                request.end()
+            raise
 
     def _needs_lock_for(self, expect: Expectation) -> bool:
         support = self._guarantees.conditional_write

@@ -12,6 +12,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections import deque
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -29,6 +30,7 @@ __all__ = [
     "Turn",
     "Waiter",
     "ask_for_turn",
+    "forsake_turn",
     "take_turn",
     "task_call",
     "this_thread",
@@ -91,7 +93,8 @@ class _WaitingThread(Waiter):
         self.gate.acquire()
 
     def wake(self) -> bool:
-        self.gate.release()
+        with suppress(RuntimeError):  # it was woken by one that a signal handler's exception has interrupted
+            self.gate.release()
         return True
 
 
@@ -109,18 +112,30 @@ class Turn:
         self._owner = owner
         self._waiters: deque[Waiter] = deque()
 
-    def end(self) -> None:
-        """Lets the one that has waited longest go on; to be called once, by any thread."""
+    def end(self, owner: LockOwner | None = None) -> None:
+        """Lets the one that has waited longest go on; to be called once, by any thread.
+
+        Args:
+            owner: Who ends the turn: then a second call does nothing, as the turn is another's by then.
+        """
         with _mutex:
             if _turns.get(self._place) is not self:
                 return  # a forked child gives back what only its parent holds
+            if owner is not None and self._owner is not owner:
+                return
             while self._waiters:
-                waiter = self._waiters.popleft()
+                waiter = self._waiters[0]
+                del self._waiters[0]  # no call, so that no signal handler runs before it is known whose turn it is
                 self._holder = waiter.holder
                 self._owner = waiter.owner
                 waiter.has_turn = True
+                try:
+                    woken = waiter.wake()
+                except BaseException:  # of a signal handler: nobody else would wake it
+                    waiter.wake()
+                    raise
                 # Who is not woken may have been ended by the garbage collector just now, and with it this turn.
-                if waiter.wake() or not waiter.has_turn:
+                if woken or not waiter.has_turn:
                     return
                 waiter.has_turn = False
             del _turns[self._place]
@@ -145,6 +160,11 @@ class Turn:
             if waiter in self._waiters:  # it may have been passed over
                 self._waiters.remove(waiter)
             return self._owner
+
+    def withdraw_owner(self, owner: LockOwner) -> None:
+        """Takes whoever waits for this owner out of the queue; the mutex is held by the caller."""
+        for waiter in [waiter for waiter in self._waiters if waiter.owner is owner]:
+            self._waiters.remove(waiter)
 
     def give_up(self, waiter: Waiter, timeout: float) -> None:
         """Ends a wait whose time is over.
@@ -237,10 +257,24 @@ def take_turn(
             return turn
     except BaseException:
         if turn.withdraw(waiter) is None:
-            turn.end()
+            turn.end(owner)
         raise
     turn.give_up(waiter, timeout)
     return turn
+
+
+def forsake_turn(place: Hashable, owner: LockOwner) -> None:
+    """Ends what is left of a request for a turn that an exception has interrupted, wherever that was.
+
+    Args:
+        place: As for `ask_for_turn`.
+        owner: Who asked.
+    """
+    with _mutex:
+        turn = _turns.get(place)
+        if turn is not None:
+            turn.end(owner)
+            turn.withdraw_owner(owner)
 
 
 def _wait(gate: threading.Lock, timeout: float, cancelled: Callable[[], bool] | None) -> bool:

@@ -62,6 +62,7 @@ def under_own_lock(
     """
     pause = _FIRST_PAUSE
     lost: LockLost | None = None
+    held: HeldLock | None = None
     try:
         while True:
             try:
@@ -75,16 +76,20 @@ def under_own_lock(
                 if lost is not None and not request.remaining:
                     raise placed(found.error, request.key, location) from found.error.__cause__
                 lost = found.error
-            except BaseException:
-                held.release()
-                raise
             else:
                 held.release()
+                request.end()
                 return result
             time.sleep(min(request.remaining, random.uniform(0.5, 1.5) * pause))  # noqa: S311  # no secret
             pause = min(_LONGEST_PAUSE, 2 * pause)
-    finally:
-        request.end()
+    except BaseException:
+        # Also where a signal handler's exception has interrupted a release, which is done to its end here.
+        try:
+            if held is not None:
+                held.release()
+        finally:
+            request.end()
+        raise
 
 
 class Update:

@@ -42,7 +42,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.documents: dict[str, bytes] = {}
-        self.locks: dict[str, MemoryLock] = {}
+        self.locks: dict[str, LockOwner] = {}
         self.changed = threading.Condition()
 
 
@@ -73,7 +73,7 @@ def open_backend(location: Location, options: Mapping[str, object]) -> MemoryBac
 
 
 class MemoryLock(ProcessBound):
-    """A lock that is held for as long as the memory knows this very object."""
+    """A lock that is held for as long as the memory knows its owner, who is another for each lock."""
 
     def __init__(self, memory: Memory, place: str, key: str, owner: LockOwner) -> None:
         self._memory = memory
@@ -83,13 +83,13 @@ class MemoryLock(ProcessBound):
 
     def ensure_held(self) -> None:
         """Raises `LockLost` once it was released."""
-        if self._memory.locks.get(self._place) is not self:
+        if self._memory.locks.get(self._place) is not self.owner:
             raise LockLost("the lock was released")
 
     def release(self) -> None:
         """Releases the lock; a second call does nothing."""
         with self._memory.changed:
-            if self._memory.locks.get(self._place) is self:
+            if self._memory.locks.get(self._place) is self.owner:
                 del self._memory.locks[self._place]
                 self._memory.changed.notify_all()
 
@@ -187,10 +187,11 @@ class MemoryBackend:
             while (holder := self._memory.locks.get(place)) is not None:
                 remaining = deadline - time.monotonic()
                 if remaining <= 0 or cancelled():
-                    raise LockTimeout(f"waited {timeout:g} s for the lock", holder=holder.owner)
+                    raise LockTimeout(f"waited {timeout:g} s for the lock", holder=holder)
                 self._memory.changed.wait(min(remaining, 0.05))
-            held = self._memory.locks[place] = MemoryLock(self._memory, place, key, owner)
-        return held
+            held = MemoryLock(self._memory, place, key, owner)
+            self._memory.locks[place] = owner  # last: nothing can interrupt what follows
+            return held
 
     # A name is a document's or a folder's: a file system has no room for both.
 

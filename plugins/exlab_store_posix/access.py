@@ -11,10 +11,9 @@ import errno
 import os
 import stat
 import sys
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from exlab_store import NotSupported
+from exlab_store import NotSupported, came_from_signal_handler, suppress_unless_signalled
 from exlab_store_posix import acl
 
 if TYPE_CHECKING:
@@ -43,7 +42,9 @@ def replaced_by(target: str) -> os.stat_result | None:
     """
     try:
         old = os.stat(target)
-    except OSError:
+    except OSError as error:
+        if came_from_signal_handler(error):
+            raise
         return None
     return old if stat.S_ISREG(old.st_mode) and os.name != "nt" else None
 
@@ -98,7 +99,7 @@ def give_mode(descriptor: int, old: os.stat_result | None, mode: int) -> None:
     if acl.ATTRIBUTE in acl.attributes_of(descriptor):
         _without_list(descriptor, mode)
     if stat.S_IMODE(os.fstat(descriptor).st_mode) != mode:
-        with suppress(PermissionError):  # vfat and others, which have one mode for all files
+        with suppress_unless_signalled(PermissionError):  # vfat and others, which have one mode for all files
             os.fchmod(descriptor, mode)
     given = stat.S_IMODE(os.fstat(descriptor).st_mode)
     if given & ~mode & 0o777:
@@ -133,7 +134,7 @@ def _allowed(change: Callable[[], None]) -> bool:
     try:
         change()
     except OSError as error:
-        if error.errno not in _MAY_NOT:
+        if error.errno not in _MAY_NOT or came_from_signal_handler(error):
             raise
         return False
     return True
@@ -145,13 +146,17 @@ if sys.platform == "linux":
         """Copies the access control list; the mode that is still to be set, or -1 if the list has set it."""
         try:
             entries = acl.parsed(os.getxattr(document, acl.ATTRIBUTE))
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
+            if came_from_signal_handler(error):
+                raise
             return _without_list(descriptor, mode & 0o700)  # nobody knows whom it let in
         if not grouped:
             entries = acl.narrowed(entries)
         try:
             os.setxattr(descriptor, acl.ATTRIBUTE, acl.packed(entries))
-        except OSError:  # a name in it has no number in this user namespace, say
+        except OSError as error:  # a name in it has no number in this user namespace, say
+            if came_from_signal_handler(error):
+                raise
             return _without_list(descriptor, acl.mode_without(entries))
         return -1
 
@@ -160,6 +165,8 @@ if sys.platform == "linux":
         try:
             os.removexattr(descriptor, acl.ATTRIBUTE)
         except OSError as error:
+            if came_from_signal_handler(error):
+                raise
             if error.errno not in {errno.ENODATA, errno.ENOTSUP}:
                 return mode & 0o707  # the group bits are the most that anybody who is named gets
         return mode
@@ -167,7 +174,7 @@ if sys.platform == "linux":
     def _keep_attribute(descriptor: int, document: str | int, name: str) -> None:
         # A label that may not be set, or an attribute for which there is no room, must not keep a document from
         # being written: neither lets anybody in.
-        with suppress(OSError):
+        with suppress_unless_signalled(OSError):
             os.setxattr(descriptor, name, os.getxattr(document, name))
 else:
 

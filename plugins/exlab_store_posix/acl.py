@@ -13,6 +13,8 @@ import sys
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from exlab_store import came_from_signal_handler
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -123,7 +125,7 @@ def entries_of(path: str | int, mode: int) -> list[Entry]:
         except ValueError:
             pass
         except OSError as error:
-            if error.errno not in {errno.ENODATA, errno.ENOTSUP, errno.ENOSYS}:
+            if error.errno not in {errno.ENODATA, errno.ENOTSUP, errno.ENOSYS} or came_from_signal_handler(error):
                 raise
     return [
         Entry(Tag.OWNER, mode >> 6 & 7),
@@ -142,7 +144,9 @@ if sys.platform == "linux":
         """
         try:
             return os.listxattr(path)
-        except OSError:
+        except OSError as error:
+            if came_from_signal_handler(error):
+                raise
             return []
 else:
 

@@ -6,7 +6,6 @@ import errno
 import os
 import stat
 import sys
-from contextlib import suppress
 from itertools import filterfalse
 from typing import TYPE_CHECKING
 
@@ -30,14 +29,17 @@ from exlab_store import (
     Version,
     VersionConflict,
     WriteOutcomeUnknown,
+    came_from_signal_handler,
     hookimpl,
     keys_in,
     lock_key,
+    suppress_unless_signalled,
     temporary_name,
     version_of,
 )
 from exlab_store_posix.access import PRIVATE, give_mode, keep_access, replaced_by
 from exlab_store_posix.copying import copy_file
+from exlab_store_posix.descriptors import close_all, close_first, discard_all, open_into
 from exlab_store_posix.directories import Directories
 from exlab_store_posix.encoding import base_of, checked
 from exlab_store_posix.faults import did_not_happen, translated
@@ -57,7 +59,7 @@ _READ = (
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_NONBLOCK", 0)  # a FIFO in the document's place must not hold up the reader
     | getattr(os, "O_NOCTTY", 0)
-    | getattr(os, "O_BINARY", 0)
+    | getattr(os, "O_BINARY", 0),
 )
 
 
@@ -179,8 +181,10 @@ class PosixBackend:
     def read_snapshot(self, key: str) -> Snapshot:
         """Reads a file through one descriptor; a replacement meanwhile does not touch the open one."""
         try:
-            descriptor = os.open(self._base + key, _READ)
+            (descriptor,) = map(os.open, (self._base + key,), _READ)  # in one step, see descriptors.py
         except (FileNotFoundError, NotADirectoryError) as error:
+            if came_from_signal_handler(error):
+                raise
             self._ensure_root()
             raise DocumentNotFound("there is no such document", errno=error.errno) from error
         except OSError as error:
@@ -189,19 +193,21 @@ class PosixBackend:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise not_a_document(status.st_mode)
-            if status.st_size > _LARGE:
-                ensure_fits(status.st_size)
+            size = status.st_size
+            if size > _LARGE:
+                ensure_fits(size)
             # One byte more than the size, so that the usual read needs no second call to see the end.
-            data = os.read(descriptor, status.st_size + 1)
-            if len(data) != status.st_size:
+            data = os.read(descriptor, size + 1)
+            if len(data) != size:
                 data = _read_on(descriptor, data)
         except OSError as error:
             raise translated(error, "read the document") from error
         finally:
             try:
                 os.close(descriptor)
-            except OSError:
-                pass  # what was read is read
+            except OSError as error:  # what was read is read
+                if came_from_signal_handler(error):
+                    raise
         return Snapshot(data)
 
     @hookimpl
@@ -210,50 +216,46 @@ class PosixBackend:
         target = self._base + key
         directory, _, name = target.rpartition("/")
         temporary = f"{directory}/{temporary_name(name)}"
-        parent = -1
+        opened: list[int] = []
         replaced = False
         try:
             old = replaced_by(target)
             # 0666, not mkstemp's 0600: other accounts of the share must be able to read a new document.
             born = 0o666 if old is None and self._mode is None else PRIVATE
             try:
-                file = os.open(temporary, CREATE, born)
+                file = open_into(opened, temporary, CREATE, born)
             except FileNotFoundError:
                 self._directories.make(directory)
-                file = os.open(temporary, CREATE, born)
+                file = open_into(opened, temporary, CREATE, born)
+            if self._mode is not None:
+                give_mode(file, old, self._mode)
+            elif old is not None:
+                keep_access(file, target, old)
+            write_out(file, data)
+            # The rest is done while the disk works. A directory that cannot be opened refuses the write here, before
+            # anything has happened.
+            parent = self._directories.open(directory, opened)
+            version = version_of(data)
+            make_durable(file)
+            close_first(opened)
+            if lock is not None or expect is not ANY:
+                self._check(key, expect, lock)
             try:
-                try:
-                    if self._mode is not None:
-                        give_mode(file, old, self._mode)
-                    elif old is not None:
-                        keep_access(file, target, old)
-                    write_out(file, data)
-                    # The rest is done while the disk works. A directory that cannot be opened refuses the write here,
-                    # before anything has happened.
-                    parent = self._directories.open(directory)
-                    version = version_of(data)
-                    make_durable(file)
-                finally:
-                    os.close(file)
-                if lock is not None or expect is not ANY:
-                    self._check(key, expect, lock)
-                try:
-                    os.replace(temporary, target)
-                except OSError as error:
-                    if did_not_happen(error):
-                        raise
-                    raise _unknown("the rename failed", error, version) from error
-                replaced = True
-                self._directories.settle(parent)
-            finally:
-                if not replaced:
-                    # After a failed fsync the kernel may call the pages clean: this file is never tried again.
-                    _remove(temporary)
-                if parent >= 0:
-                    os.close(parent)
-        except StoreError:
-            raise
-        except OSError as error:
+                os.replace(temporary, target)
+            except OSError as error:
+                if did_not_happen(error):
+                    raise
+                raise _unknown("the rename failed", error, version) from error
+            replaced = True
+            self._directories.settle(parent)
+            close_all(opened)
+        except BaseException as error:
+            discard_all(opened)
+            if not replaced:
+                # After a failed fsync the kernel may call the pages clean: this file is never tried again.
+                _remove(temporary)
+            if isinstance(error, StoreError) or not isinstance(error, OSError):
+                raise
             if replaced:
                 # The new document is visible, and a power cut may take it back.
                 raise _unknown("the directory could not be synchronised", error, version_of(data)) from error
@@ -290,28 +292,30 @@ class PosixBackend:
         """Unlinks the file and synchronises its directory."""
         target = self._base + key
         directory = target.rpartition("/")[0]
+        opened: list[int] = []
         deleted = False
         try:
             mode = os.lstat(target).st_mode
             if stat.S_ISDIR(mode):
                 raise not_a_document(mode)
-            descriptor = self._directories.open(directory)
-            try:
-                self._check(key, expect, lock)
-                deleted = self._unlink(target)
-                self._directories.settle(descriptor)
-            finally:
-                if descriptor >= 0:
-                    os.close(descriptor)
+            descriptor = self._directories.open(directory, opened)
+            self._check(key, expect, lock)
+            deleted = self._unlink(target)
+            self._directories.settle(descriptor)
+            close_all(opened)
         except StoreError:
             raise
         except (FileNotFoundError, NotADirectoryError) as error:
+            if came_from_signal_handler(error):
+                raise
             self._ensure_root()
             raise DocumentNotFound("there is no such document", errno=error.errno) from error
         except OSError as error:
             if deleted:
                 raise _unknown("the directory could not be synchronised", error, None) from error
             raise translated(error, "delete the document") from error
+        finally:
+            discard_all(opened)
 
     @hookimpl
     def keep_copy(self, key: str, copy: str, data: bytes) -> bool:
@@ -418,6 +422,8 @@ class PosixBackend:
 
 
 def _unknown(what: str, error: OSError, intended: Version | None) -> WriteOutcomeUnknown:
+    if came_from_signal_handler(error):
+        raise error
     return WriteOutcomeUnknown(f"{what}: {error.strerror}", intended=intended)
 
 
@@ -428,7 +434,7 @@ def _existing(path: str) -> str:
 
 
 def _remove(temporary: str) -> None:
-    with suppress(OSError):
+    with suppress_unless_signalled(OSError):
         os.unlink(temporary)
 
 

@@ -5,11 +5,18 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from exlab_store import VersionConflict, WriteOutcomeUnknown, temporary_name, version_of
+from exlab_store import (
+    VersionConflict,
+    WriteOutcomeUnknown,
+    came_from_signal_handler,
+    suppress_unless_signalled,
+    temporary_name,
+    version_of,
+)
 from exlab_store_posix.access import PRIVATE, give_mode, keep_access
+from exlab_store_posix.descriptors import close_all, close_first, discard_all, open_into
 from exlab_store_posix.replacing import CREATE, make_durable, write_out
 
 if TYPE_CHECKING:
@@ -47,21 +54,25 @@ def copy_file(document: str, copy: str, data: bytes, directories: Directories, m
         OSError: From a system call; there is no copy.
         WriteOutcomeUnknown: The copy is there, and may not survive a power cut.
     """
+    opened: list[int] = []
     try:
-        source = os.open(document, _READ)
-    except OSError as error:
-        if error.errno in {errno.ELOOP, errno.EMLINK}:  # the latter is FreeBSD's [open(2)]
-            return False
-        if error.errno in {errno.ENOENT, errno.ENOTDIR}:
-            raise VersionConflict(expected=version_of(data)) from error
-        raise
-    try:
+        try:
+            source = open_into(opened, document, _READ)
+        except OSError as error:
+            if came_from_signal_handler(error):
+                raise
+            if error.errno in {errno.ELOOP, errno.EMLINK}:  # the latter is FreeBSD's [open(2)]
+                return False
+            if error.errno in {errno.ENOENT, errno.ENOTDIR}:
+                raise VersionConflict(expected=version_of(data)) from error
+            raise
         status = os.fstat(source)
         if not stat.S_ISREG(status.st_mode) or status.st_size != len(data) or _content(source, len(data)) != data:
             raise VersionConflict(expected=version_of(data))
         _write(copy, source, status, data, directories, mode)
+        close_all(opened)
     finally:
-        os.close(source)
+        discard_all(opened)
     return True
 
 
@@ -70,34 +81,33 @@ def _write(
 ) -> None:
     folder, _, name = copy.rpartition("/")
     temporary = f"{folder}/{temporary_name(name)}"
-    parent = directories.open(folder)
+    opened: list[int] = []
     renamed = False
     try:
-        file = os.open(temporary, CREATE, PRIVATE)
-        try:
-            if mode is not None:
-                give_mode(file, status, mode & status.st_mode)
-            elif os.name != "nt":
-                keep_access(file, source, status)
-            write_out(file, data)
-            make_durable(file)
-        finally:
-            os.close(file)
+        file = open_into(opened, temporary, CREATE, PRIVATE)
+        if mode is not None:
+            give_mode(file, status, mode & status.st_mode)
+        elif os.name != "nt":
+            keep_access(file, source, status)
+        write_out(file, data)
+        parent = directories.open(folder, opened)
+        make_durable(file)
+        close_first(opened)
         os.replace(temporary, copy)
         renamed = True
         directories.settle(parent)
+        close_all(opened)
     except OSError as error:
-        if renamed:
+        if renamed and not came_from_signal_handler(error):
             raise WriteOutcomeUnknown(
                 f"the directory could not be synchronised: {error.strerror}", intended=version_of(data)
             ) from error
         raise
     finally:
+        discard_all(opened)
         if not renamed:
-            with suppress(OSError):
+            with suppress_unless_signalled(OSError):
                 os.unlink(temporary)
-        if parent >= 0:
-            os.close(parent)
 
 
 def _content(descriptor: int, size: int) -> bytes:

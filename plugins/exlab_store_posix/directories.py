@@ -6,7 +6,8 @@ import errno
 import os
 from contextlib import suppress
 
-from exlab_store import BackendUnavailable, StoreError
+from exlab_store import BackendUnavailable, StoreError, came_from_signal_handler
+from exlab_store_posix.descriptors import close_all, discard_all, open_into
 from exlab_store_posix.faults import translated
 
 __all__ = ["Directories"]
@@ -34,7 +35,7 @@ class Directories:
         self._strict = durable
         self._durable: dict[str, tuple[int, int]] = {}
 
-    def open(self, directory: str) -> int:
+    def open(self, directory: str, opened: list[int]) -> int:
         """Opens a directory so that it can be synchronised once something was done in it; makes it where it is missing.
 
         Its own name, and on first use those of the directories above it, are durable then. Opening it first means
@@ -42,9 +43,10 @@ class Directories:
 
         Args:
             directory: The root or a directory below it; empty text for ``/``.
+            opened: Gets the descriptor, for the caller to close.
 
         Returns:
-            A descriptor for `settle`, which the caller closes; -1 on Windows, which has no way to synchronise a
+            A descriptor for `settle`; -1 on Windows, which has no way to synchronise a
             directory.
 
         Raises:
@@ -56,17 +58,13 @@ class Directories:
             self.make(directory)
             return -1
         try:
-            descriptor = os.open(directory or "/", _OPEN_DIRECTORY)
+            descriptor = open_into(opened, directory or "/", _OPEN_DIRECTORY)
         except FileNotFoundError:
             self.make(directory)
-            descriptor = os.open(directory, _OPEN_DIRECTORY)
+            descriptor = open_into(opened, directory, _OPEN_DIRECTORY)
         status = os.fstat(descriptor)
         if self._durable.get(directory) != (status.st_dev, status.st_ino):
-            try:
-                self._settle_all_above(directory, status)
-            except BaseException:
-                os.close(descriptor)
-                raise
+            self._settle_all_above(directory, status)
         return descriptor
 
     def make(self, directory: str) -> None:
@@ -121,20 +119,23 @@ class Directories:
         self._durable[directory] = status.st_dev, status.st_ino
 
     def _settle_above(self, path: str) -> None:
+        opened: list[int] = []
         try:
-            descriptor = os.open(path or "/", _OPEN_DIRECTORY)
-        except PermissionError:
-            return  # what this account may pass but not read, others have made, and they synchronise it
-        try:
-            os.fsync(descriptor)
-        except OSError as error:
-            if self._matters(error):
-                raise _not_durable(error) from error
+            try:
+                descriptor = open_into(opened, path or "/", _OPEN_DIRECTORY)
+            except PermissionError:
+                return  # what this account may pass but not read, others have made, and they synchronise it
+            try:
+                os.fsync(descriptor)
+            except OSError as error:
+                if self._matters(error):
+                    raise _not_durable(error) from error
+            close_all(opened)
         finally:
-            os.close(descriptor)
+            discard_all(opened)
 
     def _matters(self, error: OSError) -> bool:
-        return self._strict or error.errno not in _REFUSES_FSYNC
+        return self._strict or error.errno not in _REFUSES_FSYNC or came_from_signal_handler(error)
 
 
 def _not_durable(error: OSError) -> StoreError:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import errno
 
-from exlab_store import AccessDenied, BackendUnavailable, InvalidKey, NotSupported, StorageFull, StoreError
+from exlab_store import (
+    AccessDenied,
+    BackendUnavailable,
+    InvalidKey,
+    NotSupported,
+    StorageFull,
+    StoreError,
+    came_from_signal_handler,
+)
 
 __all__ = ["did_not_happen", "translated"]
 
@@ -59,7 +67,12 @@ def translated(error: OSError, action: str) -> StoreError:
     Returns:
         `AccessDenied`, `StorageFull`, `InvalidKey`, `NotSupported`, or for everything else `BackendUnavailable`, which
         is temporary and repeated.
+
+    Raises:
+        OSError: A signal handler raised it: the error itself.
     """
+    if came_from_signal_handler(error):
+        raise error
     number = error.errno
     message = f"cannot {action}: {error.strerror or error}"
     if number in _DENIED:

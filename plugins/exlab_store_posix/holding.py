@@ -8,6 +8,9 @@ import sys
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from exlab_store import came_from_signal_handler
+from exlab_store_posix.descriptors import discard_all, open_into
+
 if TYPE_CHECKING:
     from exlab_store_posix.mounts import FileSystem
     from exlab_store_posix.processes import Processes
@@ -64,21 +67,20 @@ class KernelLocks:
         """
         if sys.platform != "linux":
             return None
+        opened: list[int] = []
         try:
-            descriptor = os.open(path, _OPEN)
-        except FileNotFoundError:
-            raise
-        except OSError:
-            return None
-        try:
+            descriptor = open_into(opened, path, _OPEN)
             if kind.is_of_this_machine and _byte_0_is_locked(descriptor):
                 return True
             if self._identity(descriptor) in self._flocks:
                 return True
-        except OSError:
+        except OSError as error:
+            gone = isinstance(error, FileNotFoundError) and not opened  # and not something in /proc
+            if gone or came_from_signal_handler(error):
+                raise
             return None
         finally:
-            os.close(descriptor)
+            discard_all(opened)
         return False if kind.is_of_this_machine and self._processes.sees_all else None
 
     def _identity(self, descriptor: int) -> tuple[str, int]:

@@ -8,7 +8,8 @@ import stat
 import time
 from typing import TYPE_CHECKING
 
-from exlab_store import InvalidKey, Leftover, is_key, is_temporary_name, temporary_writer
+from exlab_store import InvalidKey, Leftover, came_from_signal_handler, is_key, is_temporary_name, temporary_writer
+from exlab_store_posix.descriptors import close_all, close_first, open_into
 from exlab_store_posix.holding import KernelLocks
 from exlab_store_posix.lock_file import excluded_from
 from exlab_store_posix.locking import read_owner
@@ -134,21 +135,23 @@ def remove_temporary(base: str, name: str) -> None:
     if os.unlink not in os.supports_dir_fd:
         _unlink(base + name, None)
         return
-    descriptor = os.open(base, _OPEN_FOLDER & ~os.O_NOFOLLOW)
+    opened: list[int] = []
     try:
+        open_into(opened, base, _OPEN_FOLDER & ~os.O_NOFOLLOW)
         for segment in folder.split("/") if folder else []:
-            above, descriptor = descriptor, _opened(segment, descriptor)
-            os.close(above)
-        _unlink(last, descriptor)
+            _open(segment, opened, opened[-1])
+            close_first(opened)
+        _unlink(last, opened[-1])
+        close_all(opened)
     finally:
-        os.close(descriptor)
+        close_all(opened)
 
 
-def _opened(segment: str, above: int) -> int:
+def _open(segment: str, opened: list[int], above: int) -> None:
     try:
-        return os.open(segment, _OPEN_FOLDER, dir_fd=above)
+        open_into(opened, segment, _OPEN_FOLDER, above=above)
     except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+        if error.errno in (errno.ELOOP, errno.ENOTDIR) and not came_from_signal_handler(error):
             raise FileNotFoundError(errno.ENOENT, "a folder on the way is none", segment) from error
         raise
 

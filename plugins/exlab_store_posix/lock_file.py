@@ -11,13 +11,13 @@ import os
 import stat
 import struct
 import sys
-from contextlib import suppress
 from typing import Final, NamedTuple
 
-from exlab_store import AccessDenied, BackendUnavailable
+from exlab_store import AccessDenied, BackendUnavailable, came_from_signal_handler, suppress_unless_signalled
 from exlab_store_posix import acl
 from exlab_store_posix.access import hand_over
 from exlab_store_posix.acl import Entry, Tag
+from exlab_store_posix.descriptors import open_into
 
 __all__ = ["OPEN", "REMOVE", "SMALLEST_PAGE", "excluded_from", "is_database", "open_lock_file", "shown_account"]
 
@@ -37,14 +37,15 @@ SMALLEST_PAGE: Final = 512
 _DATABASE: Final = b"SQLite format 3\0"  # https://www.sqlite.org/fileformat.html, 1.3
 
 
-def open_lock_file(path: str) -> tuple[int, bool]:
+def open_lock_file(path: str, opened: list[int]) -> bool:
     """Opens a lock file, or makes it.
 
     Args:
         path: The lock file; its folder exists.
+        opened: Gets a descriptor for reading and writing.
 
     Returns:
-        A descriptor for reading and writing, and whether the file was made.
+        Whether the file was made.
 
     Raises:
         AccessDenied: This account may not write the lock file, or what stands there is none.
@@ -55,10 +56,12 @@ def open_lock_file(path: str) -> tuple[int, bool]:
     # when the file is another account's (sysctl fs.protected_regular).
     for _ in range(100):
         try:
-            return os.open(path, OPEN), False
+            open_into(opened, path, OPEN)
         except FileNotFoundError:
             pass
         except OSError as error:
+            if came_from_signal_handler(error):
+                raise
             if error.errno in (errno.EISDIR, errno.ENXIO):
                 raise AccessDenied(
                     "what stands at the lock's name is not a file", errno=error.errno, hint=REMOVE
@@ -66,12 +69,14 @@ def open_lock_file(path: str) -> tuple[int, bool]:
             if error.errno == errno.EACCES:
                 raise _not_ours(path, error) from error
             raise
+        else:
+            return False
         try:
-            descriptor = os.open(path, OPEN | os.O_CREAT | os.O_EXCL, 0o666)
+            descriptor = open_into(opened, path, OPEN | os.O_CREAT | os.O_EXCL, 0o666)
         except FileExistsError:
             continue
         _let_all_in(descriptor, path)
-        return descriptor, True
+        return True
     raise BackendUnavailable("the lock file appears and vanishes", hint="Find out what deletes lock files.")
 
 
@@ -79,7 +84,9 @@ def _not_ours(path: str, error: OSError) -> Exception:
     """The error for a lock file that somebody else has made so that this account may not write it."""
     try:
         status = os.lstat(path)
-    except OSError:
+    except OSError as unseen:
+        if came_from_signal_handler(unseen):
+            raise
         return error  # the folder itself may not be entered
     name = os.path.basename(path)
     owner, group = shown_account("user", status.st_uid), shown_account("group", status.st_gid)
@@ -100,7 +107,7 @@ def _let_all_in(descriptor: int, path: str) -> None:
     """
     if os.name == "nt":
         return
-    with suppress(OSError):
+    with suppress_unless_signalled(OSError):
         directory = os.path.dirname(path)
         folder = os.stat(directory)
         hand_over(descriptor, folder, os.fstat(descriptor))
@@ -178,7 +185,9 @@ def excluded_from(path: str) -> list[str]:
     try:
         directory = os.path.dirname(path)
         folder, lock = _Rules.of(directory, os.stat(directory)), _Rules.of(path, os.lstat(path))
-    except OSError:
+    except OSError as error:
+        if came_from_signal_handler(error):
+            raise
         return []
     shut_out = [
         *(
@@ -225,7 +234,9 @@ if sys.platform == "linux":
     def _sqlite_has_locked(descriptor: int) -> bool:
         try:
             answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _ASK)
-        except OSError:
+        except OSError as error:
+            if came_from_signal_handler(error):
+                raise
             return True  # nobody can tell
         return bool(struct.unpack(_FLOCK, answer)[0] != fcntl.F_UNLCK)
 else:

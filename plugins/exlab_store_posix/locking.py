@@ -21,7 +21,16 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import msgspec
 from filelock import lock_descriptor, unlock_descriptor
 
-from exlab_store import AccessDenied, BackendUnavailable, LockLost, LockOwner, LockTimeout, ProcessBound
+from exlab_store import (
+    AccessDenied,
+    BackendUnavailable,
+    LockLost,
+    LockOwner,
+    LockTimeout,
+    ProcessBound,
+    came_from_signal_handler,
+)
+from exlab_store_posix.descriptors import discard_all, open_into
 from exlab_store_posix.lock_file import OPEN, REMOVE, SMALLEST_PAGE, is_database, open_lock_file
 
 if TYPE_CHECKING:
@@ -43,6 +52,8 @@ _CALM_POLL = 0.001
 _PATIENT_AFTER = 1.0
 _PATIENT_POLL = 0.005
 _NETWORK_POLL = 0.02
+
+_OPEN: Final = (OPEN,)
 
 # The record begins behind byte 0, the byte that SMB clients lock: a locked byte cannot be read by others.
 _RECORD_AT = 1
@@ -79,7 +90,7 @@ else:
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(LockOwner).decode
 
-_held: set[FileLock] = set()
+_held: dict[FileLock, None] = {}
 
 
 def _abandon_in_child() -> None:
@@ -136,7 +147,6 @@ class FileLock(ProcessBound):
         self._status = status
         self._byte_0 = byte_0
         self._record = record
-        _held.add(self)
 
     def ensure_held(self) -> None:
         """Checks that the lock was not released and that its file is still the one that others open.
@@ -151,6 +161,8 @@ class FileLock(ProcessBound):
             status = self._status if self._byte_0 else os.fstat(self._descriptor)
             still_there = _stands_at(self._path, status)
         except OSError as error:
+            if came_from_signal_handler(error):
+                raise
             raise LockLost(f"the lock file cannot be examined: {error.strerror}") from error
         if not still_there:
             raise LockLost(
@@ -163,8 +175,8 @@ class FileLock(ProcessBound):
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor < 0:
             return
-        _held.discard(self)
         try:
+            _held.pop(self, None)
             # Closing alone would leave the locks to whoever has inherited the descriptor.
             if self._record is Record.KEPT:
                 _pwrite(descriptor, _VOID, _RECORD_AT)
@@ -173,13 +185,15 @@ class FileLock(ProcessBound):
             if self._byte_0:
                 _record_lock(descriptor, _SET, _FREE_BYTE_0)
             unlock_descriptor(descriptor)
-        except OSError:
-            pass  # none of this can fail in a way that matters: the close ends the locks all the same
+        except OSError as error:  # none of this can fail in a way that matters: the close ends the locks all the same
+            if came_from_signal_handler(error):
+                raise
         finally:
             try:
                 os.close(descriptor)
-            except OSError:
-                pass  # Linux has closed it whatever close(2) returns
+            except OSError as error:  # Linux has closed it whatever close(2) returns
+                if came_from_signal_handler(error):
+                    raise
 
     def abandon(self) -> None:
         """Closes the descriptor in a forked child, without unlocking: the lock is the parent's."""
@@ -219,11 +233,20 @@ def take_lock(
     """
     patience: _Patience | None = None
     while True:
+        descriptor = -1
+        lock: FileLock | None = None
         try:
-            descriptor, made = os.open(path, OPEN), False
-        except OSError:
-            descriptor, made = open_lock_file(path)
-        try:
+            try:
+                (descriptor,) = map(os.open, (path,), _OPEN)  # in one step, see descriptors.py
+                made = False
+            except OSError as error:
+                if came_from_signal_handler(error):
+                    raise
+                opened: list[int] = []
+                try:
+                    made = open_lock_file(path, opened)
+                finally:
+                    descriptor = opened[0] if opened else -1
             status = os.fstat(descriptor)
             if status.st_nlink > 1 or not stat.S_ISREG(status.st_mode):
                 _refuse_what_is_no_lock_file(status)
@@ -234,9 +257,14 @@ def take_lock(
                 patience.pause()
             if patience is None or _stands_at(path, status if byte_0 else os.fstat(descriptor)):
                 record = _write_record(descriptor, owner, status.st_size, made=made)
-                return FileLock(key, owner, path, descriptor, status, byte_0, record)
+                lock = FileLock(key, owner, path, descriptor, status, byte_0, record)
+                _held[lock] = None
+                return lock
         except BaseException:
-            os.close(descriptor)
+            if lock is not None:
+                lock.release()
+            elif descriptor >= 0:
+                os.close(descriptor)
             raise
         os.close(descriptor)  # the file was taken away while we waited: it guards nothing any more
 
@@ -246,8 +274,9 @@ def _write_record(descriptor: int, owner: LockOwner, size: int, *, made: bool) -
         return Record.NONE
     try:
         _pwrite(descriptor, b"\n%b\n" % _encode(owner), 0)
-    except OSError:
-        pass  # a hint for those who wait; a full disk must not keep anybody from locking
+    except OSError as error:  # a hint for those who wait; a full disk must not keep anybody from locking
+        if came_from_signal_handler(error):
+            raise
     return Record.KEPT if made or size else Record.TEMPORARY
 
 
@@ -305,7 +334,8 @@ def _locked(descriptor: int) -> bool:
         _record_lock(descriptor, _SET, _TAKE_BYTE_0)
     except BaseException as error:
         unlock_descriptor(descriptor)
-        if isinstance(error, OSError) and error.errno in (errno.EAGAIN, errno.EACCES):
+        refused = isinstance(error, OSError) and error.errno in (errno.EAGAIN, errno.EACCES)
+        if refused and not came_from_signal_handler(error):
             return False
         raise
     return True
@@ -317,18 +347,18 @@ def read_owner(path: str) -> LockOwner | None:
     Args:
         path: The lock file.
     """
+    opened: list[int] = []
     try:
-        descriptor = os.open(path, os.O_RDONLY | (OPEN & ~os.O_RDWR))
-    except OSError:
-        return None
-    try:
+        descriptor = open_into(opened, path, os.O_RDONLY | (OPEN & ~os.O_RDWR))
         os.lseek(descriptor, _RECORD_AT, os.SEEK_SET)
         record, _, _ = os.read(descriptor, _RECORD_SIZE).partition(b"\n")
         owner = _decode(record)
-    except (OSError, msgspec.DecodeError):  # void, absent, or in the middle of being written
+    except (OSError, msgspec.DecodeError) as error:  # void, absent, or in the middle of being written
+        if came_from_signal_handler(error):
+            raise
         return None
     finally:
-        os.close(descriptor)
+        discard_all(opened)
     return owner if _may_be_alive(owner) else None
 
 
@@ -340,6 +370,8 @@ def _may_be_alive(owner: LockOwner) -> bool:
         os.kill(owner.pid, 0)
     except ProcessLookupError:
         return False
-    except (OSError, OverflowError):
+    except (OSError, OverflowError) as error:
+        if came_from_signal_handler(error):
+            raise
         return True
     return True

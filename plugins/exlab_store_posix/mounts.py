@@ -7,6 +7,8 @@ import os
 import re
 import sys
 
+from exlab_store import came_from_signal_handler
+
 __all__ = ["FileSystem", "file_system_of"]
 
 
@@ -62,7 +64,9 @@ def file_system_of(directory: str) -> FileSystem:
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
             name = _type_of(os.path.realpath(directory), file.read())
-    except OSError:  # a container without /proc: nothing is known, and the guarantees say so
+    except OSError as error:  # a container without /proc: nothing is known, and the guarantees say so
+        if came_from_signal_handler(error):
+            raise
         return FileSystem.UNKNOWN
     return next((kind for kind, names in _NAMES.items() if name in names), FileSystem.UNKNOWN)
 

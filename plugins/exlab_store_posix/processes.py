@@ -6,6 +6,8 @@ import os
 import sys
 from functools import cached_property
 
+from exlab_store import came_from_signal_handler
+
 __all__ = ["Processes"]
 
 # The initial namespace's number is a constant of the kernel (PROC_PID_INIT_INO).
@@ -43,7 +45,9 @@ class Processes:
             return False
         try:
             return os.readlink(f"{self._proc}/self/ns/pid") == _INITIAL
-        except OSError:
+        except OSError as error:
+            if came_from_signal_handler(error):
+                raise
             return False
 
     @cached_property
@@ -55,7 +59,9 @@ class Processes:
         try:
             for each in self._ids():
                 numbers.update(self._numbers_of(each))
-        except OSError:
+        except OSError as error:
+            if came_from_signal_handler(error):
+                raise
             return None
         return frozenset(numbers) if 1 in numbers else None
 
@@ -84,11 +90,15 @@ class Processes:
             folder = f"{self._proc}/{each}/fd"
             try:
                 descriptors = os.listdir(folder)
-            except OSError:
+            except OSError as error:
+                if came_from_signal_handler(error):
+                    raise
                 continue
             for descriptor in descriptors:
                 try:
                     names.add(os.readlink(f"{folder}/{descriptor}").rpartition("/")[2])
-                except OSError:
+                except OSError as error:
+                    if came_from_signal_handler(error):
+                        raise
                     continue
         return frozenset(names)

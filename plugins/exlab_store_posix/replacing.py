@@ -10,6 +10,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from exlab_store import came_from_signal_handler
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -59,5 +61,6 @@ def write_out(descriptor: int, data: bytes) -> None:
             # What makes Linux begin to store at once. Pages that are not stored yet stay in its memory, so that
             # readers do not wait for the disk.
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        except OSError:
-            pass  # advice: the fsync does it all
+        except OSError as error:  # advice: the fsync does it all
+            if came_from_signal_handler(error):
+                raise

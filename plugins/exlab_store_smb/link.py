@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import struct
 import time
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from smbprotocol import exceptions as smb
 from smbprotocol.connection import Dialects
 from smbprotocol.header import Commands
 
+from exlab_store import came_from_signal_handler, suppress_unless_signalled
 from exlab_store_smb.chains import Chains
 from exlab_store_smb.connection import TooFewCredits
 from exlab_store_smb.filetimes import seconds_since_1970
@@ -257,6 +257,8 @@ class Link:
             if len(messages) > 1 and isinstance(error, TooFewCredits):
                 raise
             self.end()
+            if came_from_signal_handler(error):
+                raise
             raise LinkLost(str(error), sent=False) from error
 
     def wait(self, request: Pending | Reply, deadline: Deadline) -> Reply:
@@ -317,6 +319,8 @@ class Link:
             self.connection.cancel(request)
         except Exception as error:
             self.end()
+            if came_from_signal_handler(error):
+                raise
             raise LinkLost(str(error), sent=False) from error
 
     def end(self) -> None:
@@ -334,7 +338,7 @@ class Link:
             deadline: Until when to wait for the server.
         """
         if self.alive:
-            with suppress(Exception):  # it ends all the same
+            with suppress_unless_signalled(Exception):  # it ends all the same
                 self.connection.say_goodbye(self._session, deadline)
             self.connection.disconnect(False)  # waits for the thread that receives
         self.end()

@@ -109,7 +109,8 @@ class SmbLock(ProcessBound):
         Raises:
             BackendUnavailable: It takes too long.
         """
-        if not self._changing.acquire(timeout=deadline.remaining()):
+        (alone,) = map(self._changing.acquire, (True,), (deadline.remaining(),))  # in one step: a signal may interrupt
+        if not alone:
             raise BackendUnavailable(
                 "another thread has been changing the document under this lock for too long",
                 exhausted=True,
@@ -194,13 +195,13 @@ class SmbLock(ProcessBound):
         """
         if self._released:
             return
-        self._released = True
-        self._links.forget(self)
-        if not self.link.is_of_this_process:
-            return
         idle = False
+        self._released = True
         try:
-            idle = self._changing.acquire(timeout=deadline.remaining() * 2 / 3)
+            self._links.forget(self)
+            if not self.link.is_of_this_process:
+                return
+            (idle,) = map(self._changing.acquire, (True,), (deadline.remaining() * 2 / 3,))
             if not idle:
                 self.link.end()
             soon = deadline.within(self._timeout / 2)

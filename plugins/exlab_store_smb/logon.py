@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 from smbprotocol import exceptions as smb
 from smbprotocol.tree import TreeConnect
 
-from exlab_store import AccessDenied, BackendUnavailable, LocationError, NotSupported, StoreError
+from exlab_store import (
+    AccessDenied,
+    BackendUnavailable,
+    LocationError,
+    NotSupported,
+    StoreError,
+    came_from_signal_handler,
+)
 from exlab_store_smb.authentication import authenticate
 from exlab_store_smb.blocking import blocking
 from exlab_store_smb.connection import SmbConnection
@@ -82,7 +89,7 @@ def _connect(options: SmbOptions, share: str, client: uuid.UUID, previous_sessio
         limits = limits_of(connection)
     except Exception as error:
         connection.end()
-        if isinstance(error, StoreError):
+        if isinstance(error, StoreError) or came_from_signal_handler(error):
             raise
         raise _explained(error, connection, options, account, share, limit) from error
     except BaseException:

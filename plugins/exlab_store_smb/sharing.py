@@ -99,7 +99,8 @@ class SharedLink:
         link = self._in_use()
         if link is not None:
             return link
-        if not self._making.acquire(timeout=deadline.remaining()):
+        (making,) = map(self._making.acquire, (True,), (deadline.remaining(),))  # in one step: a signal may interrupt
+        if not making:
             raise BackendUnavailable("connecting takes too long", hint="Look at the network and the server.")
         try:
             if not self.stores:
@@ -135,7 +136,8 @@ class SharedLink:
         Args:
             deadline: Until when to wait for the server.
         """
-        if not self._making.acquire(timeout=deadline.remaining()):
+        (making,) = map(self._making.acquire, (True,), (deadline.remaining(),))
+        if not making:
             return  # whoever is connecting now finds that no store wants it, and ends the new connection
         try:
             link, self._link = self._link, None

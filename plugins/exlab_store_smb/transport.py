@@ -13,9 +13,9 @@ import struct
 import threading
 import time
 import weakref
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from exlab_store import came_from_signal_handler, suppress_unless_signalled
 from exlab_store_smb.deadline import Deadline
 from exlab_store_smb.names import addresses_of
 
@@ -80,6 +80,8 @@ class DeadlineTcp:
                 self._configure(candidate)
             except OSError as error:
                 candidate.close()
+                if came_from_signal_handler(error):
+                    raise
                 failure = error
                 continue
             except BaseException:
@@ -122,6 +124,8 @@ class DeadlineTcp:
                 used.sendall(struct.pack(">I", len(message)) + message)
             except OSError as error:
                 self.close()
+                if came_from_signal_handler(error):
+                    raise
                 raise ConnectionAbortedError(f"the connection broke while sending: {error}") from error
 
     def recv(self, timeout: float) -> bytes:
@@ -177,7 +181,7 @@ class DeadlineTcp:
         used = self._socket
         if used is None:
             return
-        with suppress(OSError):
+        with suppress_unless_signalled(OSError):
             used.shutdown(socket.SHUT_RDWR)
         # Whoever receives closes the descriptor: closed by another thread, its number might be somebody else's
         # file or connection by the time of the next call.

@@ -30,6 +30,7 @@ from exlab_store import (
     Snapshot,
     Store,
     StoreError,
+    StoreLock,
     Version,
     VersionConflict,
     hookimpl,
@@ -330,7 +331,8 @@ def test_a_lost_lock_that_somebody_else_keeps_is_waited_for_until_the_time_is_ov
     store: Store, backend: Combining
 ) -> None:
     other = open_store(backend=MemoryBackend(backend._memory))
-    backend.losing = [lambda: other.lock("a")]
+    theirs: list[StoreLock] = []
+    backend.losing = [lambda: theirs.append(other.lock("a"))]
     with pytest.raises(LockTimeout) as caught:
         store.update("a", count, timeout=0.1)
     assert isinstance(caught.value.__cause__, LockLost)

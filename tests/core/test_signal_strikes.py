@@ -1,0 +1,226 @@
+"""Exceptions out of signal handlers, wherever they strike: the same comes out, and nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exlab_store import DocumentNotFound, Store, open_store, turns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from types import FrameType
+
+pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no interval timers")
+
+KEY = "folder/a.json"
+OURS = ("exlab_store", "exlab_store_posix", "exlab_store_memory")
+
+
+class TimeUp(TimeoutError):
+    """What job queues raise, and an `OSError` as those of the file system are."""
+
+
+class Alarm:
+    """A handler of SIGALRM that raises once for each time it is set."""
+
+    def __init__(self) -> None:
+        self.is_set = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        if self.is_set:
+            self.is_set = False
+            raise TimeUp("my time is over")
+
+
+@pytest.fixture
+def alarm() -> Iterator[Alarm]:
+    handler = Alarm()
+    before = signal.signal(signal.SIGALRM, handler)
+    yield handler
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture(params=["posix", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    with open_store(tmp_path if request.param == "posix" else "memory://") as opened:
+        opened.atomic_write(KEY, b"old")
+        yield opened
+
+
+def update(store: Store) -> None:
+    store.update(KEY, lambda _: b"new", timeout=5)
+
+
+def write(store: Store) -> None:
+    store.atomic_write(KEY, b"new")
+
+
+def write_expected(store: Store) -> None:
+    store.atomic_write(KEY, b"new", expect=store.read_snapshot(KEY).version)
+
+
+def write_under_lock(store: Store) -> None:
+    with store.lock(KEY, timeout=5) as lock:
+        store.atomic_write(KEY, b"new", lock=lock)
+
+
+def lock(store: Store) -> None:
+    with store.lock(KEY, timeout=5):
+        pass
+
+
+def read(store: Store) -> None:
+    store.read_snapshot(KEY)
+
+
+def delete(store: Store) -> None:
+    store.delete(KEY)
+
+
+OPERATIONS = [update, write, write_expected, write_under_lock, lock, read, delete]
+
+
+class Traces:
+    """What an operation may leave behind, and what the document was."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        with store.lock(KEY):
+            store.atomic_write(KEY, b"old")
+        self._descriptors = self._open()
+
+    def _open(self) -> list[str]:
+        folder = "/proc/self/fd"
+        if not os.path.isdir(folder):
+            return []
+        links = []
+        for name in os.listdir(folder):
+            with suppress(FileNotFoundError):  # of the listing itself
+                links.append(os.readlink(f"{folder}/{name}"))
+        return sorted(links)
+
+    def found(self, *, may_be_missing: bool) -> list[str]:
+        """Sentences on what is wrong."""
+        wrong = []
+        if turns._turns:
+            wrong.append("a turn was left")
+            turns._turns.clear()
+        try:
+            self._store.lock(KEY, timeout=0).release()
+        except Exception as error:
+            wrong.append(f"the lock cannot be taken: {error!r}")
+        if (now := self._open()) != self._descriptors:
+            wrong.append(f"descriptors are open: {[link for link in now if link not in self._descriptors]}")
+        if left := [found.name for found in self._store.list_leftovers() if found.kind == "temporary"]:
+            wrong.append(f"temporary files: {left}")
+        try:
+            data = self._store.read_snapshot(KEY).data
+        except DocumentNotFound:
+            data = None
+        if data not in {b"old", b"new"} and not (data is None and may_be_missing):
+            wrong.append(f"the document is {data!r}")
+        return wrong
+
+
+def struck(operation: Callable[[Store], None], store: Store) -> BaseException | None:
+    """Carries out an operation; what it raised."""
+    try:
+        operation(store)
+    except BaseException as error:
+        return error.with_traceback(None)
+    return None
+
+
+@pytest.mark.parametrize("strikes", [40, pytest.param(1500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_strike_at_a_random_moment_comes_out_and_leaves_nothing(
+    store: Store, alarm: Alarm, operation: Callable[[Store], None], strikes: int
+) -> None:
+    traces = Traces(store)
+    chance = random.Random(7)
+    longest = 0.001 if operation in {update, write, write_expected, write_under_lock, delete} else 0.0001
+    for number in range(strikes):
+        store.atomic_write(KEY, b"old")
+        raised: BaseException | None = None
+        alarm.is_set = True
+        try:
+            signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.000001, longest))
+            raised = struck(operation, store)
+        except TimeUp:
+            pass  # before or after the operation
+        finally:
+            alarm.is_set = False
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        assert raised is None or type(raised) is TimeUp, f"strike {number}"
+        assert traces.found(may_be_missing=operation is delete) == [], f"strike {number}"
+
+
+@contextmanager
+def striking(alarm: Alarm, moment: int, *, lines: bool = False) -> Iterator[list[str]]:
+    """Has the handler run at one of the moments at which Python may run it: after calls, and where functions begin.
+
+    Yields:
+        Where that was; empty if there are fewer moments.
+    """
+    where: list[str] = []
+    passed = 0
+
+    def watch(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal passed
+        if event not in {"call", "c_return"} or not frame.f_globals.get("__name__", "").startswith("exlab_store"):
+            return
+        caller: FrameType | None = frame
+        while caller is not None:
+            if caller.f_code.co_name == "__del__":
+                return  # what is raised in one goes nowhere
+            caller = caller.f_back
+        passed += 1
+        if passed == moment:
+            sys.setprofile(None)
+            sys.settrace(None)
+            called = getattr(argument, "__qualname__", "")
+            where.append(f"{frame.f_code.co_qualname}:{frame.f_lineno} {event} {called}")
+            alarm.is_set = True
+            alarm(signal.SIGALRM, frame)
+
+    def trace(frame: FrameType, event: str, argument: object) -> object:
+        if event == "line":
+            watch(frame, "call", argument)
+        return trace
+
+    (sys.settrace if lines else sys.setprofile)(trace if lines else watch)
+    try:
+        yield where
+    finally:
+        sys.setprofile(None)
+        sys.settrace(None)
+
+
+@pytest.mark.parametrize("lines", [False])
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_strike_at_each_moment_comes_out_and_leaves_nothing(
+    store: Store, alarm: Alarm, operation: Callable[[Store], None], lines: bool
+) -> None:
+    traces = Traces(store)
+    wrong: list[str] = []
+    for moment in range(1, 2000):
+        store.atomic_write(KEY, b"old")
+        with striking(alarm, moment, lines=lines) as where:
+            raised = struck(operation, store)
+        if not where:
+            break
+        if type(raised) is not TimeUp:
+            wrong.append(f"{where[0]}: {raised!r}")
+        wrong += [f"{where[0]}: {what}" for what in traces.found(may_be_missing=operation is delete)]
+    assert moment > 5
+    assert not wrong, "\n".join(wrong)
