@@ -188,16 +188,16 @@ class Leftover(msgspec.Struct, frozen=True, kw_only=True):
 class ProcessBound:
     """Base of what belongs to the process that made it: pickling or copying it raises `TypeError`.
 
-    A lock that a backend returns is such a thing. In another process it would fence nothing, and its release would go
-    to whatever file has the descriptor's number there.
+    A store is such a thing, and a lock that a backend returns. In another process the lock would fence nothing, and its
+    release would go to whatever file has the descriptor's number there.
     """
 
     __slots__ = ()
 
     def __reduce_ex__(self, protocol: SupportsIndex, /) -> NoReturn:
         raise TypeError(
-            f"a {type(self).__name__} cannot be pickled or copied: a held lock belongs to the process and the object "
-            "that took it; take the lock where it is needed"
+            f"a {type(self).__name__} cannot be pickled or copied: it belongs to the process that made it; "
+            "open the store, and take the lock, in the process that needs it"
         )
 
 

@@ -19,7 +19,7 @@ from exlab_store.keys import check_key
 from exlab_store.location import Location
 from exlab_store.lock_requests import LockRequest
 from exlab_store.locks import DEFAULT_LOCK_TIMEOUT, StoreLock, UnreleasedLock, check_timeout, new_owner, this_process
-from exlab_store.model import ABSENT, ANY
+from exlab_store.model import ABSENT, ANY, ProcessBound
 from exlab_store.paths import StorePath
 from exlab_store.reading_many import DEFAULT_CONCURRENCY, check_concurrency, read_each
 from exlab_store.retrying import Retry, RetryingHooks
@@ -218,7 +218,7 @@ class _ClosedHooks:
         raise self.error()
 
 
-class Store:
+class Store(ProcessBound):
     """Documents under keys, kept by one backend. Safe to share between threads; a forked process opens its own.
 
     `open_store` makes one.

@@ -237,3 +237,8 @@ def test_a_lock_is_refused_on_the_way_to_another_process(tmp_path: Path) -> None
         process = context.Process(target=print, args=(held,))
         with pytest.raises(TypeError, match="belongs to the process"):
             process.start()
+
+
+def test_a_store_is_opened_in_each_process(store: Store) -> None:
+    with pytest.raises(TypeError, match="open the store"):
+        pickle.dumps(store)
