@@ -254,7 +254,10 @@ def delete_expected(calls: RetryingHooks, request: LockRequest, expect: Expectat
 
 def _taking(calls: RetryingHooks) -> Callable[..., tuple[HeldLock, Snapshot | None]]:
     """Takes the lock; reads with it where that costs nothing, for otherwise the backend compares."""
-    return calls.lock_and_read if calls.combines else lambda *wanted: (calls.lock(*wanted), None)
+    if calls.combines:
+        return calls.lock_and_read
+    # Not with *: Python runs signal handlers after such a call, and what it returned would be lost.
+    return lambda key, owner, timeout, cancelled: (calls.lock(key, owner, timeout, cancelled), None)
 
 
 def _compare(snapshot: Snapshot | None, expect: Expectation) -> None:
