@@ -543,14 +543,25 @@ class SmbBackend:
         if not self.guarantees.atomic_replace:
             raise NotSupported("the server does not replace files as a document needs it", hint="Use another server.")
 
+    def _ask_for_root(self, link: Link, deadline: Deadline) -> Opened:
+        opened = open_root(link, link.path(self._root), deadline, create=self._create)
+        find_out(link, link.path(self._root, temporary_name("store")), deadline)
+        return opened
+
     def _open(self) -> Opened:
         # The first answer about a file may have to wait for the server's disks to wake, as connecting may.
         patience = max(self._timeout, self._file_system.options.connect_timeout)
-        deadline = Deadline(patience)
+        began, deadline = time.monotonic(), Deadline(patience)
+        link = self._links.current(deadline)
         try:
-            link = self._links.current(deadline)
-            opened = open_root(link, link.path(self._root), deadline, create=self._create)
-            find_out(link, link.path(self._root, temporary_name("store")), deadline)
+            try:
+                opened = self._ask_for_root(link, deadline if link.made > began else deadline.half())
+            except LinkLost:
+                if link.made > began or deadline.over:
+                    raise
+                # That of other stores, which may have ended long ago without a word.
+                link = self._links.current(deadline)
+                opened = self._ask_for_root(link, deadline)
         except LinkLost as lost:
             unavailable = _unavailable(lost, exhausted=deadline.over)
             if deadline.over:

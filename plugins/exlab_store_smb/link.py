@@ -58,7 +58,8 @@ class Link:
         self._session = session
         self._tree = tree
         self._pid = os.getpid()
-        self._made = time.monotonic()
+        self.made = time.monotonic()
+        """When, by this machine's monotonic clock."""
         self.session_id: int = session.session_id
         self.tree_id: int = tree.tree_connect_id
         self.last_used = time.monotonic()
@@ -102,7 +103,7 @@ class Link:
             return None
         if not filetime:
             return None
-        return seconds_since_1970(filetime) + time.monotonic() - self._made
+        return seconds_since_1970(filetime) + time.monotonic() - self.made
 
     def path(self, *segments: str) -> str:
         """The name of a file as CREATE wants it.

@@ -239,6 +239,17 @@ def test_operations_of_many_threads_lose_nothing_to_the_end_of_idle_connections(
         assert [store.read_snapshot(f"{number}.json").data for number in range(4)] == [b"15"] * 4
 
 
+def test_a_store_is_opened_though_the_connection_of_the_others_has_fallen_silent(
+    samba: SambaServer, wire: WireProxy
+) -> None:
+    options: dict[str, Any] = {**samba.options, "timeout": 6.0, "connect_timeout": 6.0}
+    with open_store(samba.url(user=False, port=wire.port), **options):
+        wire.black_hole()
+        wire.heal()  # for connections that are made from now on
+        with open_store(samba.url(user=False, port=wire.port), **options) as store:
+            assert store.list_keys() is not None
+
+
 # Stores that are dropped
 
 
