@@ -411,10 +411,11 @@ def test_a_release_that_the_server_does_not_answer_is_noticed_though_its_store_w
     options: dict[str, Any] = {**samba.options, "timeout": 1.0}
     with open_store(samba.url(user=False, port=wire.port), **options) as store:
         closing = open_store(samba.url(user=False, port=wire.port), **options)
-        closing.lock(KEY)
+        held = closing.lock(KEY)
         (link,) = links_in_use()
         wire.black_hole()
         closing.close()
+        assert held.key == KEY  # kept until here: a lock that nothing refers to is released
         eventually(lambda: not link.alive)
         wire.heal()
         assert store.list_keys() is not None
