@@ -182,16 +182,20 @@ class MemoryBackend:
         """Waits until the lock's place is empty, then takes it."""
         place = self._folder + key
         deadline = time.monotonic() + timeout
-        with self._memory.changed:
-            self._refuse_below_document(place)
-            while (holder := self._memory.locks.get(place)) is not None:
-                remaining = deadline - time.monotonic()
-                if remaining <= 0 or cancelled():
-                    raise LockTimeout(f"waited {timeout:g} s for the lock", holder=holder)
-                self._memory.changed.wait(min(remaining, 0.05))
-            held = MemoryLock(self._memory, place, key, owner)
-            self._memory.locks[place] = owner  # last: nothing can interrupt what follows
-            return held
+        held = MemoryLock(self._memory, place, key, owner)
+        try:
+            with self._memory.changed:
+                self._refuse_below_document(place)
+                while (holder := self._memory.locks.get(place)) is not None:
+                    remaining = deadline - time.monotonic()
+                    if remaining <= 0 or cancelled():
+                        raise LockTimeout(f"waited {timeout:g} s for the lock", holder=holder)
+                    self._memory.changed.wait(min(remaining, 0.05))
+                self._memory.locks[place] = owner
+        except BaseException:
+            held.release()  # a signal handler's exception may come when the lock is taken
+            raise
+        return held
 
     # A name is a document's or a folder's: a file system has no room for both.
 
