@@ -189,7 +189,7 @@ class MemoryBackend:
                 while (holder := self._memory.locks.get(place)) is not None:
                     remaining = deadline - time.monotonic()
                     if remaining <= 0 or cancelled():
-                        raise LockTimeout(f"waited {timeout:g} s for the lock", holder=holder)
+                        raise _waited_in_vain(timeout, holder)
                     self._memory.changed.wait(min(remaining, 0.05))
                 self._memory.locks[place] = owner
         except BaseException:
@@ -219,3 +219,7 @@ class MemoryBackend:
                 raise DocumentExists(found=found)
         elif found != expect:
             raise VersionConflict(expected=expect, found=found)
+
+
+def _waited_in_vain(timeout: float, holder: LockOwner) -> LockTimeout:
+    return LockTimeout(f"waited {timeout:g} s for the lock", holder=holder)
