@@ -189,7 +189,7 @@ class MemoryBackend:
                 while (holder := self._memory.locks.get(place)) is not None:
                     remaining = deadline - time.monotonic()
                     if remaining <= 0 or cancelled():
-                        raise _waited_in_vain(timeout, holder)
+                        raise _waited_in_vain(timeout, holder)  # noqa: TRY301  # nothing is taken yet
                     self._memory.changed.wait(min(remaining, 0.05))
                 self._memory.locks[place] = owner
         except BaseException:
