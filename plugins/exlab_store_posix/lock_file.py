@@ -68,6 +68,18 @@ def open_lock_file(path: str, opened: list[int]) -> bool:
                 ) from error
             if error.errno == errno.EACCES:
                 raise _not_ours(path, error) from error
+            if error.errno == errno.ELOOP and os.path.islink(path):
+                raise AccessDenied(
+                    "what stands at the lock's name is a symbolic link, which is not followed",
+                    errno=error.errno,
+                    hint=REMOVE,
+                ) from error
+            if error.errno == errno.EPERM:
+                raise AccessDenied(
+                    f"the lock file {os.path.basename(path)} may not be written",
+                    errno=error.errno,
+                    hint="It may be marked immutable: lsattr shows that, and chattr -i, by root, takes the mark away.",
+                ) from error
             raise
         else:
             return False

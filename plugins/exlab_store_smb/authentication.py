@@ -82,10 +82,7 @@ def authenticate(connection: SmbConnection, options: SmbOptions, limit: Deadline
     except smb.SMBAuthenticationError as error:
         if refused is not None:
             raise refused.error from refused.__cause__
-        raise AccessDenied(
-            f"there is nothing to log {account} on with",
-            hint="Give username and password, or get a Kerberos ticket (kinit) for auth_protocol 'kerberos'.",
-        ) from error
+        raise _nothing_given(options) from error
     except ImportError as error:
         raise NotSupported(f"Kerberos cannot be used: {error}", hint="pip install 'exlab-store[kerberos]'") from error
     except smb.SMBResponseException as error:
@@ -96,6 +93,16 @@ def authenticate(connection: SmbConnection, options: SmbOptions, limit: Deadline
             raise
         raise refusal from error
     return session, account
+
+
+def _nothing_given(options: SmbOptions) -> AccessDenied:
+    missing = f"no password is given for {options.account!r}" if options.account else "no account is given"
+    if options.auth_protocol == "ntlm" or tickets_are_possible():
+        return AccessDenied(f"{missing}, and the server lets nobody in without", hint="Give username and password.")
+    return AccessDenied(
+        f"{missing}, and no Kerberos ticket can be used here",
+        hint="Give username and password; for tickets, pip install 'exlab-store[kerberos]'.",
+    )
 
 
 def _may_use_kerberos(connection: SmbConnection, options: SmbOptions) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import socket
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -115,7 +116,7 @@ def _explained(
         return AccessDenied(
             f"{account} may not use the share {share!r}", hint="Ask the server's keeper for the right to use it."
         )
-    text = str(error)
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error)  # without "[Errno 111]"
     if "guest" in text and ("signing" in text or "encryption" in text):
         return NotSupported(
             "the server takes the user for a guest, whose session can be neither signed nor encrypted",
@@ -127,6 +128,12 @@ def _explained(
             hint="Allow encryption on the server (SMB 3), or leave encrypt out.",
         )
     server = f"{options.host}:{options.port}"
+    if isinstance(error, socket.gaierror):
+        return BackendUnavailable(
+            f"cannot connect to {server}: no server is known by the name {options.host!r} ({text})",
+            exhausted=limit.over,
+            hint="Check how the server's name is spelt, and the network; or give the server's address.",
+        )
     if isinstance(error, NameNotResolved):
         return BackendUnavailable(
             f"cannot connect to {server}: {text}",

@@ -17,9 +17,9 @@ class SmbOptions(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         host: The server's name or address.
         port: Its port, 445 unless given.
-        username: ``user``, ``DOMAIN\user``, ``user@realm`` or fsspec's ``workgroup;user``; None for the ticket or the
-            account that the operating system has, or anonymous.
-        password: None for Kerberos with a ticket, and for guests.
+        username: ``user``, ``DOMAIN\user``, ``user@realm`` or fsspec's ``workgroup;user``; None for the account of the
+            Kerberos ticket. A session is never anonymous.
+        password: None for a Kerberos ticket.
         domain: The account's domain or workgroup, where the user name has none.
         encrypt: True: everything is encrypted, or nothing is done. False and None: only if the server demands it.
         require_signing: Refuse a server that does not sign, as guests' sessions cannot be signed.

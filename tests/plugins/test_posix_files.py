@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -94,6 +95,20 @@ def test_a_link_at_the_lock_is_refused(posix: Store, tmp_path: Path) -> None:
     with pytest.raises(AccessDenied, match="symbolic link"):
         posix.lock("a.json")
     assert (tmp_path / "victim").read_bytes() == b"victim"
+
+
+def test_a_lock_file_that_is_immutable_is_named(posix: Store, tmp_path: Path) -> None:
+    posix.lock("a.json").release()
+    lock_file = tmp_path / "a.json.lock"
+    marked = shutil.which("chattr") and subprocess.run(["chattr", "+i", lock_file], capture_output=True, check=False)
+    if not marked or marked.returncode:
+        lacking("a file system whose files can be made immutable (chattr), and root's rights")
+    try:
+        with pytest.raises(AccessDenied, match=r"the lock file a\.json\.lock may not be written") as caught:
+            posix.lock("a.json", timeout=0)
+    finally:
+        subprocess.run(["chattr", "-i", lock_file], check=True)
+    assert "chattr -i" in str(caught.value.hint)
 
 
 def test_a_dangling_link_at_the_lock_makes_no_file(posix: Store, tmp_path: Path) -> None:

@@ -79,8 +79,9 @@ def test_a_name_server_that_is_silent_is_waited_for_no_longer_than_connecting_ma
 
 
 def test_a_name_that_nobody_knows_is_said(samba: SambaServer) -> None:
-    with pytest.raises(BackendUnavailable, match=r"cannot connect to nas01\.invalid:445"):
+    with pytest.raises(BackendUnavailable, match=r"no server is known by the name 'nas01\.invalid'") as caught:
         open_store("smb://nas01.invalid/lab", **samba.options, connect_timeout=5)
+    assert "Errno" not in str(caught.value)
 
 
 def test_a_server_is_found_by_its_name(samba: SambaServer) -> None:
