@@ -88,7 +88,7 @@ class StoreLock(ProcessBound):
                 self._held.release()
                 turn.end(self._asker)
                 self._turn = None
-                self.__class__ = StoreLock
+                self.__class__ = StoreLock  # pyright: ignore[reportAttributeAccessIssue]  # see UnreleasedLock
         except BaseException:
             self._finish()
             raise
@@ -103,7 +103,7 @@ class StoreLock(ProcessBound):
         finally:
             turn.end(self._asker)
             self._turn = None
-            self.__class__ = StoreLock
+            self.__class__ = StoreLock  # pyright: ignore[reportAttributeAccessIssue]  # see UnreleasedLock
 
     def __enter__(self) -> Self:
         return self

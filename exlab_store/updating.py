@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from exlab_store.location import Location
     from exlab_store.lock_requests import LockRequest
-    from exlab_store.model import Expectation, HeldLock, Snapshot, Version
+    from exlab_store.model import Expectation, HeldLock, LockOwner, Snapshot, Version
     from exlab_store.retrying import RetryingHooks
 
 __all__ = ["Update", "delete_expected", "under_own_lock", "update", "write_expected"]
@@ -256,8 +256,12 @@ def _taking(calls: RetryingHooks) -> Callable[..., tuple[HeldLock, Snapshot | No
     """Takes the lock; reads with it where that costs nothing, for otherwise the backend compares."""
     if calls.combines:
         return calls.lock_and_read
-    # Not with *: Python runs signal handlers after such a call, and what it returned would be lost.
-    return lambda key, owner, timeout, cancelled: (calls.lock(key, owner, timeout, cancelled), None)
+
+    # Not with *arguments: Python runs signal handlers after such a call, and what it returned would be lost.
+    def lock(key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]) -> tuple[HeldLock, None]:
+        return calls.lock(key, owner, timeout, cancelled), None
+
+    return lock
 
 
 def _compare(snapshot: Snapshot | None, expect: Expectation) -> None:
