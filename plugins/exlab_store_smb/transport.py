@@ -111,7 +111,11 @@ class DeadlineTcp:
         Raises:
             ConnectionError: It could not be handed over whole, so that the server cannot carry it out.
         """
-        with self._sending:
+        # Not for ever: a lock that nobody refers to is released by the collector, perhaps in the middle of a send.
+        if not self._sending.acquire(timeout=self.timeout):
+            self.close()
+            raise ConnectionAbortedError("the connection was busy for too long")
+        try:
             used = self._socket
             if used is None or not self.connected:
                 raise ConnectionAbortedError("the connection is closed")
@@ -127,6 +131,8 @@ class DeadlineTcp:
                 if came_from_signal_handler(error):
                     raise
                 raise ConnectionAbortedError(f"the connection broke while sending: {error}") from error
+        finally:
+            self._sending.release()
 
     def recv(self, timeout: float) -> bytes:
         """Waits for a message.
