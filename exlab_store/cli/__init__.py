@@ -41,6 +41,8 @@ def _leave_folder_of_programs(path: list[str], program: str) -> None:
     """
     import os
 
-    folder, name = os.path.split(os.path.realpath(program))
-    if name.startswith("exlab-store") and path and os.path.realpath(path[0]) == folder:
-        del path[0]
+    # The name first: where the working directory is gone, no path can be looked at.
+    if path and os.path.basename(program).startswith("exlab-store"):
+        folder = os.path.dirname(os.path.abspath(program))
+        if os.path.realpath(path[0]) in {folder, os.path.realpath(folder)}:
+            del path[0]
