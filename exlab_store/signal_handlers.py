@@ -56,7 +56,7 @@ def came_from_signal_handler(error: BaseException) -> bool:
 
 
 class suppress_unless_signalled(suppress):  # noqa: N801  # it stands where contextlib.suppress would
-    """`contextlib.suppress`, which lets through what a signal handler has raised."""
+    """``contextlib.suppress``, which lets through what a signal handler has raised."""
 
     def __exit__(
         self, exctype: type[BaseException] | None, excinst: BaseException | None, exctb: TracebackType | None
