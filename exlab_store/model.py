@@ -172,6 +172,8 @@ class Leftover(msgspec.Struct, frozen=True, kw_only=True):
         abandoned: Of a temporary file: its writer is gone for certain.
         excludes: Of a lock file: the accounts and groups that may put documents beside it and cannot lock them, as the
             file is closed to them; for a person to read, such as ``group users``.
+        database: Of a lock file: another program keeps an SQLite database in it, as ``filelock.ReadWriteLock`` does.
+            Its locks are others, and exclude nobody who locks documents.
     """
 
     name: str
@@ -183,6 +185,7 @@ class Leftover(msgspec.Struct, frozen=True, kw_only=True):
     owner: LockOwner | None = None
     abandoned: bool = False
     excludes: tuple[str, ...] = ()
+    database: bool = False
 
 
 class ProcessBound:

@@ -35,6 +35,7 @@ class _Lock(msgspec.Struct, frozen=True):
     size: int
     modified: float | None
     excludes: tuple[str, ...] = ()
+    database: bool = False
 
 
 def show_locks(location: str, *, held_only: bool, as_json: bool) -> None:
@@ -53,7 +54,10 @@ def show_locks(location: str, *, held_only: bool, as_json: bool) -> None:
         place = str(store.location)
     shown = [lock for lock in found if lock.held is not False] if held_only else found
     if as_json:
-        locks = [_Lock(lock.name, lock.held, lock.owner, lock.size, lock.modified, lock.excludes) for lock in shown]
+        locks = [
+            _Lock(lock.name, lock.held, lock.owner, lock.size, lock.modified, lock.excludes, lock.database)
+            for lock in shown
+        ]
         print_json({"location": place, "locks": locks})
     elif shown:
         show(_table(shown), _summary(found))
@@ -82,7 +86,10 @@ def _table(shown: Sequence[Leftover]) -> Table:
     for lock in shown:
         state = Text(_STATES[lock.held], style=_STYLES[lock.held])
         closed = f"closed to {', '.join(lock.excludes)}" if lock.excludes else ""
-        table.add_row(state, Text(one_line(lock.name)), Text("\n".join(filter(None, [_holder(lock), closed]))))
+        database = "an SQLite database of another program, whose locks exclude nobody here" if lock.database else ""
+        table.add_row(
+            state, Text(one_line(lock.name)), Text("\n".join(filter(None, [_holder(lock), closed, database])))
+        )
     return table
 
 

@@ -126,6 +126,16 @@ def _closed_to(locks: list[Leftover]) -> str:
     )
 
 
+def _kept_as_database(locks: list[Leftover]) -> str:
+    """What to do about lock files in which another program keeps a database."""
+    if not locks:
+        return ""
+    return (
+        f"Give the program that keeps an SQLite database in {_named(locks)} a file of its own: it and the "
+        "programs that lock documents do not exclude each other."
+    )
+
+
 def _named(locks: list[Leftover]) -> str:
     first = locks[0].name
     return first if len(locks) == 1 else f"{first} and {len(locks) - 1} more lock files"
@@ -142,11 +152,13 @@ def _judged(found: list[Leftover], keys: list[str]) -> Observation:
     doctors = {key.split("/")[0] for key in keys if key.startswith(FOLDER)}
     held = sum(each.held is True for each in locks)
     closed = [each for each in locks if each.excludes]
+    databases = [each for each in locks if each.database]
     advice = [
         text
         for text, wanted in (
             ("`exlab-store sweep` removes temporary files of writers that are gone.", old),
             (_closed_to(closed), closed),
+            (_kept_as_database(databases), databases),
             ("See what is in the corrupt copies, and delete them when nobody needs them.", corrupt),
             (f"Delete {', '.join(sorted(doctors))}, unless another doctor is at work there now.", doctors),
         )

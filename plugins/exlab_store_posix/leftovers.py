@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from exlab_store import InvalidKey, Leftover, came_from_signal_handler, is_key, is_temporary_name, temporary_writer
 from exlab_store_posix.descriptors import close_all, close_first, open_into
 from exlab_store_posix.holding import KernelLocks
-from exlab_store_posix.lock_file import excluded_from
+from exlab_store_posix.lock_file import OPEN, excluded_from, is_database
 from exlab_store_posix.locking import read_owner
 from exlab_store_posix.processes import Processes
 
@@ -114,7 +114,21 @@ class Finder:
             held=held,
             owner=None if held is False else read_owner(path),
             excludes=tuple(excluded_from(path)),
+            database=_is_database(path, status.st_size),
         )
+
+
+def _is_database(path: str, size: int) -> bool:
+    try:
+        descriptor = os.open(path, OPEN & ~os.O_RDWR | os.O_RDONLY)
+    except OSError:  # this account may not read it
+        return False
+    try:
+        return is_database(descriptor, size)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
 
 
 def remove_temporary(base: str, name: str) -> None:

@@ -406,6 +406,15 @@ def test_nothing_is_written_into_a_database(posix: Store, tmp_path: Path) -> Non
     assert path.read_bytes() == before
 
 
+def test_a_lock_file_that_is_a_database_is_called_so(posix: Store, tmp_path: Path) -> None:
+    posix.lock("ours.json").release()
+    with sqlite3.connect(tmp_path / "a.json.lock") as database:
+        database.execute("create table kept (text)")
+    database.close()
+    found = {leftover.name: leftover.database for leftover in posix.list_leftovers()}
+    assert found == {"a.json.lock": True, "ours.json.lock": False}
+
+
 def test_a_holder_is_named_in_a_lock_file_that_was_empty(posix: Store, tmp_path: Path) -> None:
     (tmp_path / "a.json.lock").touch()
     seen: list[object] = []
