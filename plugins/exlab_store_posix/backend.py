@@ -251,7 +251,9 @@ class PosixBackend:
             close_all(opened)
         except BaseException as error:
             discard_all(opened)
-            if not replaced:
+            # What stood at the temporary file's name before is not ours to remove.
+            in_the_way = isinstance(error, FileExistsError) and error.filename == temporary
+            if not replaced and not in_the_way:
                 # After a failed fsync the kernel may call the pages clean: this file is never tried again.
                 _remove(temporary)
             if isinstance(error, StoreError) or not isinstance(error, OSError):

@@ -82,7 +82,7 @@ def _write(
     folder, _, name = copy.rpartition("/")
     temporary = f"{folder}/{temporary_name(name)}"
     opened: list[int] = []
-    renamed = False
+    renamed = in_the_way = False
     try:
         file = open_into(opened, temporary, CREATE, PRIVATE)
         if mode is not None:
@@ -98,6 +98,8 @@ def _write(
         directories.settle(parent)
         close_all(opened)
     except OSError as error:
+        # What stood at the temporary file's name before is not ours to remove.
+        in_the_way = isinstance(error, FileExistsError) and error.filename == temporary
         if renamed and not came_from_signal_handler(error):
             raise WriteOutcomeUnknown(
                 f"the directory could not be synchronised: {error.strerror}", intended=version_of(data)
@@ -105,7 +107,7 @@ def _write(
         raise
     finally:
         discard_all(opened)
-        if not renamed:
+        if not renamed and not in_the_way:
             with suppress_unless_signalled(OSError):
                 os.unlink(temporary)
 

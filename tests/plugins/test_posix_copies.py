@@ -187,3 +187,15 @@ def test_nothing_is_left_of_a_copy_that_could_not_be_made(posix: Store, tmp_path
     with pytest.raises(Exception, match=r"copy\.json"):
         posix.keep_copy("doc.json", "copy.json", CORRUPT)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["copy.json", "doc.json"]
+
+
+def test_what_stands_at_the_copy_s_temporary_name_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "doc.json").write_bytes(CORRUPT)
+    monkeypatch.setattr(os, "urandom", bytes)  # all zeros: the name can be foretold
+    planted = tmp_path / f"copy.json.tmp.{os.getpid()}.{'00' * 8}"
+    planted.write_bytes(b"precious")
+    with open_store(tmp_path) as store, pytest.raises(PermissionError):
+        store.keep_copy("doc.json", "copy.json", CORRUPT)
+    assert planted.read_bytes() == b"precious"
