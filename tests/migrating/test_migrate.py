@@ -191,8 +191,8 @@ class Showing(MemoryBackend):
     @hookimpl
     def list_leftovers(self, prefix: str) -> list[Leftover]:
         return [
-            Leftover(name=f"{place}.lock", kind="lock", size=1, held=True, owner=lock.owner)
-            for place, lock in list(self._memory.locks.items())
+            Leftover(name=f"{place}.lock", kind="lock", size=1, held=True, owner=owner)
+            for place, owner in list(self._memory.locks.items())
         ]
 
     @hookimpl
