@@ -36,7 +36,6 @@ _GLOBAL = MappingProxyType(
     {
         "server role": "standalone server",
         "workgroup": "LAB",
-        "netbios name": "LABSERVER",
         "disable netbios": "yes",
         "interfaces": HOST,
         "bind interfaces only": "yes",
@@ -82,6 +81,7 @@ class SambaServer:
         share: The name of the default share.
         root: The directory that the default share exports.
         log: What smbd says.
+        netbios_name: What it calls itself, and the domain of its own accounts.
     """
 
     def __init__(
@@ -106,6 +106,9 @@ class SambaServer:
         self.port: int = self._reservation.getsockname()[1]
         self._close = weakref.finalize(self, self._reservation.close)
         self._global = dict(_GLOBAL)
+        # Samba makes its ServerGuid of this name: a later server on the same port would be taken for this one.
+        self.netbios_name = f"LAB-{secrets.token_hex(4)}".upper()
+        self._global["netbios name"] = self.netbios_name
         for name in ("private dir", "lock directory", "state directory", "cache directory", "pid directory"):
             self._global[name] = str(directory / name.split()[0])
         self._global["log file"] = str(directory / "log.smbd")  # for its folder of core dumps; it logs to ours

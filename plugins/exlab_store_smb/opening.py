@@ -67,13 +67,15 @@ def open_root(link: Link, root: str, deadline: Deadline, *, create: bool) -> Ope
         raise translated(asked.status, "open the folder")
     if not messages.is_directory(asked):
         raise LocationError("the location is not a folder", hint="Give the folder that holds the documents.")
-    if opened.ok and link.compounds and not closed.ok and closed.status in REFUSED_REQUEST:
-        # A server without compounds answers the first request of each, and no other. `show` finds that out as well.
+    takes_apart = opened.ok and link.compounds and not closed.ok and closed.status in REFUSED_REQUEST
+    if takes_apart:
+        # A server without compounds answers the first request of each, and no other. `show` finds that out as well,
+        # and is asked to even of a server that is known: another one may have come in its place.
         link.run([messages.close(messages.file_id_of(opened))], deadline.half())
     elif opened.ok:
         shown = replace(shown, flushes_folders=flushed.ok)
         remember(link, shown)
-    if not (shown.enough and shown.replaces and shown.locks):  # what it could not do, it may do by now
+    if takes_apart or not (shown.enough and shown.replaces and shown.locks):  # what it could not do, it may do by now
         show(link, root, deadline)
     return _opened(link, messages.room_of(room) if room.ok else None)
 

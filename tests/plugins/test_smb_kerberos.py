@@ -120,7 +120,7 @@ def test_a_user_name_chooses_the_ticket(site: Site) -> None:
 
 def test_an_account_of_the_server_alone_is_logged_on_with_ntlm(site: Site) -> None:
     works(site, **site.server.options)
-    works(site, **site.server.options, domain="LABSERVER", auth_protocol="ntlm")
+    works(site, **site.server.options, domain=site.server.netbios_name, auth_protocol="ntlm")
 
 
 # What is refused
