@@ -107,10 +107,10 @@ def _identity(distribution: Distribution) -> tuple[str, str]:
     known: list[str] = []
     for field in ("Name", "Version"):
         try:
-            value = distribution.metadata[field]
+            values = distribution.metadata.get_all(field)  # a missing key of a mapping is deprecated, and then an error
         except (KeyError, OSError, ValueError, TypeError, AttributeError):
-            value = None
-        known.append(value if isinstance(value, str) else "")
+            values = None
+        known.append(str(values[0]) if values else "")
     return known[0] or "a distribution without a name", known[1]
 
 

@@ -60,7 +60,8 @@ def _without_old_garbage() -> Iterator[None]:
 async def watched() -> AsyncIterator[Figures]:
     """Watches the event loop and the threads of this process with a task that wakes every millisecond."""
     figures = Figures()
-    before = sum(not thread.name.startswith("exlab-store") for thread in threading.enumerate())
+    # The workers that are there already count; what keeps house for other stores of this process does not.
+    before = sum(not thread.name.startswith("exlab-store_") for thread in threading.enumerate())
 
     async def beat() -> None:
         while True:
