@@ -224,11 +224,12 @@ def test_no_text_of_a_location_shows_its_password() -> None:
     assert SECRET not in f"{location} {location!r} {location.parent} {location.parent!r}"
 
 
+# By "S3" a password is known again, so nothing else may have it: Hypothesis takes texts from the source for its own.
 passwords = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12).map(lambda text: f"S3{text}")
 before = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=":"), max_size=8)
 
 
-@given(before, passwords, st.text(max_size=12))
+@given(before, passwords, st.text(max_size=12).filter(lambda text: "S3" not in text))
 @example("//svc", "S3@x", "nas01:port/lab")
 @settings(deadline=None, max_examples=300)
 def test_whatever_stands_around_it_a_password_before_an_at_sign_is_not_shown(
