@@ -226,7 +226,7 @@ def test_no_text_of_a_location_shows_its_password() -> None:
 
 # By "S3" a password is known again, so nothing else may have it: Hypothesis takes texts from the source for its own.
 passwords = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12).map(lambda text: f"S3{text}")
-before = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=":"), max_size=8)
+before = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=":S"), max_size=8)
 
 
 @given(before, passwords, st.text(max_size=12).filter(lambda text: "S3" not in text))
