@@ -108,17 +108,17 @@ def contended_by_threads(number: int, job: Job, store: Store, key: str) -> list[
             failures.append(error)
 
     threads = [threading.Thread(target=work) for _ in range(number)]
-    started: list[threading.Thread] = []
     try:
         for thread in threads:
             thread.start()
-            started.append(thread)
         for thread in threads:
             thread.join()
     finally:
         stop.set()
-        for thread in started:
-            thread.join()
+        # An interruption may strike inside `start`: a thread that has a number runs, whether or not `start` returned.
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join()
     if failures:
         raise failures[0]
     return turns
