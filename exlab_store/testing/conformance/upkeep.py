@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from exlab_store.testing.conformance.harness import Harness, Oracle
 
 __all__ = ["Upkeep"]
+
+_PARTS = 20  # of a look, in each of which the lock is asked for
 
 _PLANTED = "folder/b.json.tmp.4711.0123456789abcdef"
 
@@ -63,25 +66,21 @@ class Upkeep(Clientele):
             assert found.owner is None
 
     def test_who_looks_keeps_nobody_from_a_lock(
-        self, store: Store, other: Store, guarantees: Guarantees, shows: bool
+        self, harness: Harness, store: Store, other: Store, guarantees: Guarantees, shows: bool
     ) -> None:
         if not shows or guarantees.lock_scope == "none":
             return
         store.lock(KEY).release()
-        looked: list[int] = []
-        over: list[bool] = []
-
-        def look() -> None:
-            while not over:
-                looked.append(len(other.list_leftovers()))
-
-        looking = Started(look)
-        try:
-            while len(looked) < 20 and not looking.ended:
+        began = time.monotonic()
+        other.list_leftovers()
+        alone = time.monotonic() - began
+        for part in range(_PARTS):  # each look finds the lock free, and is met in another part of it
+            looking = Started(other.list_leftovers)
+            looking.ends_within(alone * part / _PARTS)
+            store.lock(KEY, timeout=0).release()
+            while not looking.ended:
                 store.lock(KEY, timeout=0).release()
-        finally:
-            over.append(True)
-        looking.result(10)
+            looking.result(harness.patience)
 
     def test_a_waiter_gets_its_lock_while_somebody_looks(
         self, harness: Harness, store: Store, other: Store, guarantees: Guarantees, shows: bool

@@ -510,7 +510,7 @@ class LooksByLocking(FileBackend):
         descriptor = os.open(self.path(name), os.O_RDWR)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            time.sleep(0.001)  # a server's round trip
+            time.sleep(0.1)  # so slow a server that somebody asks in the meantime, on a busy machine too
         except BlockingIOError:
             return msgspec.structs.replace(super().leftover(name), held=True)
         finally:
