@@ -85,7 +85,7 @@ def _public_name(app: Sphinx, env: BuildEnvironment, node: pending_xref, contnod
 _DEFINED_IN = {
     "exlab_store.ABSENT": "exlab_store.model",
     "exlab_store.ANY": "exlab_store.model",
-    "exlab_store.DocumentLocation": "exlab_store.resolving",
+    "exlab_store.DocumentLocation": "exlab_store.opening.locations",
     "exlab_store.Expectation": "exlab_store.model",
     "exlab_store.Version": "exlab_store.model",
 }

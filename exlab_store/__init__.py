@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exlab_store.backend_hooks import Backend
 from exlab_store.errors import (
     AccessDenied,
     BackendUnavailable,
@@ -34,6 +33,9 @@ from exlab_store.errors import (
     WriteOutcomeUnknown,
 )
 from exlab_store.guarantees import Guarantees, Shortfall
+from exlab_store.hooks.calls import Backend
+from exlab_store.hooks.observing import Observation, Observer
+from exlab_store.hooks.retrying import Retry
 from exlab_store.hookspecs import hookimpl, hookspec
 from exlab_store.ignored import IGNORED
 from exlab_store.keys import (
@@ -47,7 +49,7 @@ from exlab_store.keys import (
     temporary_writer,
 )
 from exlab_store.location import Location
-from exlab_store.locks import StoreLock
+from exlab_store.locks.held import StoreLock
 from exlab_store.model import (
     ABSENT,
     ANY,
@@ -60,17 +62,16 @@ from exlab_store.model import (
     Version,
     version_of,
 )
-from exlab_store.observing import Observation, Observer
+from exlab_store.opening.locations import DocumentLocation, as_document
+from exlab_store.opening.registry import InstalledBackend, installed_backends
+from exlab_store.opening.stores import open_store
 from exlab_store.paths import StorePath
-from exlab_store.registry import InstalledBackend, installed_backends
-from exlab_store.resolving import DocumentLocation, as_document
-from exlab_store.retrying import Retry
 from exlab_store.secret import Secret, without_variables
 from exlab_store.signal_handlers import came_from_signal_handler, suppress_unless_signalled
-from exlab_store.store import Store, open_store
+from exlab_store.store import Store
 
 if TYPE_CHECKING:
-    from exlab_store.aio import AsyncStore, AsyncStorePath
+    from exlab_store.aio.store import AsyncStore, AsyncStorePath
 
 __all__ = [
     "ABSENT",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from exlab_store.observing import Observation, Observer
+from exlab_store.hooks.observing import Observation, Observer
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, final, overload
 from exlab_store.addresses import placed, url_of
 from exlab_store.errors import StoreError
 from exlab_store.keys import check_key
-from exlab_store.locks import DEFAULT_LOCK_TIMEOUT
+from exlab_store.locks.held import DEFAULT_LOCK_TIMEOUT
 from exlab_store.model import ANY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from exlab_store.aio import AsyncStorePath
-    from exlab_store.locks import StoreLock
+    from exlab_store.aio.store import AsyncStorePath
+    from exlab_store.locks.held import StoreLock
     from exlab_store.model import Expectation, HeldLock, Snapshot, Version
     from exlab_store.store import Store
 
@@ -60,7 +60,7 @@ class StorePath:
     @property
     def aio(self) -> AsyncStorePath:
         """The same verbs as coroutines."""
-        from exlab_store.aio import AsyncStorePath
+        from exlab_store.aio.store import AsyncStorePath
 
         return AsyncStorePath(self._store.aio, self._key)
 

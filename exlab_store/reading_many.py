@@ -110,7 +110,7 @@ def _in_threads(read: Callable[[str], Snapshot], keys: Iterator[str], concurrenc
         return
     from queue import SimpleQueue
 
-    from exlab_store.submitting import submitted
+    from exlab_store.threads import submitted
 
     ended: SimpleQueue[Future[Outcome]] = SimpleQueue()
     # Threads of their own: those of a pool that others use might all be waiting for reads like these. Leaving the

@@ -18,10 +18,10 @@ from exlab_store.model import ABSENT, ANY
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from exlab_store.hooks.retrying import RetryingHooks
     from exlab_store.location import Location
-    from exlab_store.lock_requests import LockRequest
+    from exlab_store.locks.requests import LockRequest
     from exlab_store.model import Expectation, HeldLock, LockOwner, Snapshot, Version
-    from exlab_store.retrying import RetryingHooks
 
 __all__ = ["Update", "delete_expected", "under_own_lock", "update", "write_expected"]
 

@@ -12,7 +12,7 @@ import msgspec
 
 from exlab_store.benching.bare import bare_lock
 from exlab_store.errors import StoreError
-from exlab_store.store import open_store
+from exlab_store.opening.stores import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable

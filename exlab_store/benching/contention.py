@@ -16,7 +16,7 @@ import msgspec
 from exlab_store.benching.contender import READY, contend
 from exlab_store.benching.figures import crowd_of
 from exlab_store.errors import StoreError
-from exlab_store.interpreter import own_interpreter
+from exlab_store.opening.interpreter import own_interpreter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

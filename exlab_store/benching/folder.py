@@ -8,10 +8,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from exlab_store.benching.bare import AVAILABLE, BareFiles
-from exlab_store.configuration import named_store
 from exlab_store.doctor.bypass import NO_FOLDER, find_bypass
 from exlab_store.errors import BackendUnavailable, DocumentNotFound, StoreError
-from exlab_store.store import open_store
+from exlab_store.opening.configuration import named_store
+from exlab_store.opening.stores import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

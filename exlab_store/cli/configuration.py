@@ -14,8 +14,8 @@ from exlab_store.cli.exit_codes import ExitCode, exit_code_of
 from exlab_store.cli.places import named_in_option
 from exlab_store.cli.plain_text import one_line, sentence
 from exlab_store.cli.terminal import error_console, print_json, print_text, say, show
-from exlab_store.configuration import find_configuration
-from exlab_store.secret_sources import SecretSource
+from exlab_store.opening.configuration import find_configuration
+from exlab_store.opening.secrets import SecretSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from exlab_store.configuration import Configuration, StoreEntry
+    from exlab_store.opening.configuration import Configuration, StoreEntry
 
 __all__ = ["check_configuration", "show_configuration"]
 

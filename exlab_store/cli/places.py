@@ -6,7 +6,7 @@ import os
 import re
 
 from exlab_store import LocationError
-from exlab_store.configuration import VARIABLE
+from exlab_store.opening.configuration import VARIABLE
 
 __all__ = ["named_in_option", "resolved", "use_configuration"]
 

@@ -14,7 +14,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, Protocol
 
 from exlab_store.keys import lock_key
-from exlab_store.offers import offers_of
+from exlab_store.opening.offers import offers_of
 
 if TYPE_CHECKING:
     import io

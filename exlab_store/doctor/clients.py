@@ -13,7 +13,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
-from exlab_store.interpreter import own_interpreter
+from exlab_store.opening.interpreter import own_interpreter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from exlab_store.clients.witness import overlap
 from exlab_store.doctor.findings import Observation, failed, not_applicable, passed, warned
 from exlab_store.errors import LockLost
-from exlab_store.witness import overlap
 
 if TYPE_CHECKING:
     from exlab_store.doctor.serving import Waited

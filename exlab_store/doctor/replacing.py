@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from exlab_store.clients.witness import sealed
 from exlab_store.doctor import tasks
 from exlab_store.doctor.clients import NoAnswer
 from exlab_store.doctor.findings import Observation, failed, not_applicable, passed, warned
 from exlab_store.errors import AccessDenied, BackendUnavailable
-from exlab_store.witness import sealed
 
 if TYPE_CHECKING:
     from exlab_store.doctor.tasks import Reads

@@ -17,19 +17,21 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from exlab_store.configuration import named_store
 from exlab_store.doctor import tasks
 from exlab_store.doctor.bypass import NO_FOLDER, Bypass, Open, find_bypass, time_flushes
 from exlab_store.doctor.findings import Latencies
 from exlab_store.errors import DocumentNotFound, NotSupported, StoreError
 from exlab_store.guarantees import Guarantees  # noqa: TC001  # msgspec looks at it
 from exlab_store.model import ABSENT, ANY, Leftover, Version
-from exlab_store.store import Store, StoreLock, open_store
+from exlab_store.opening.configuration import named_store
+from exlab_store.opening.stores import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from exlab_store.witness import Hold
+    from exlab_store.clients.witness import Hold
+    from exlab_store.locks.held import StoreLock
+    from exlab_store.store import Store
 
 __all__ = ["Opened", "Waited", "serve"]
 

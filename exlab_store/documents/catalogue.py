@@ -17,11 +17,11 @@ from exlab_store.addresses import placed
 from exlab_store.documents.stored_bytes import UNDECODABLE, reason, unmarked
 from exlab_store.documents.times import now
 from exlab_store.errors import ConfigError, DocumentInvalid, StoreError
-from exlab_store.resolving import as_document
+from exlab_store.opening.locations import as_document
 
 if TYPE_CHECKING:
+    from exlab_store.opening.locations import DocumentLocation
     from exlab_store.paths import StorePath
-    from exlab_store.resolving import DocumentLocation
 
 __all__ = [
     "OFFLINE_CATALOGUE_VERSION",

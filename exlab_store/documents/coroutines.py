@@ -9,17 +9,17 @@ from weakref import WeakKeyDictionary
 import anyio
 from anyio.lowlevel import RunVar
 
+from exlab_store.aio.calls import admitted, on_worker
 from exlab_store.errors import LocationError
 from exlab_store.location import Location
-from exlab_store.off_loop import admitted, on_worker
+from exlab_store.opening.locations import as_document, known_document
 from exlab_store.paths import StorePath
-from exlab_store.resolving import as_document, known_document
-from exlab_store.workers import Workers, workers_for
+from exlab_store.threads import Workers, workers_for
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
-    from exlab_store.resolving import DocumentLocation
+    from exlab_store.opening.locations import DocumentLocation
 
 __all__ = ["opened_document"]
 

@@ -13,8 +13,8 @@ from exlab_store.documents.versioned import DocumentKind, VersionedDocument, is_
 from exlab_store.errors import DocumentInvalid, StoreError
 
 if TYPE_CHECKING:
+    from exlab_store.opening.locations import DocumentLocation
     from exlab_store.paths import StorePath
-    from exlab_store.resolving import DocumentLocation
 
 __all__ = [
     "EQUIPMENT_JSON_VERSION",

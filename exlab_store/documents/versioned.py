@@ -16,14 +16,14 @@ from exlab_store.documents.corrupt import Repair
 from exlab_store.documents.merging import merged, raw_fields
 from exlab_store.documents.stored_bytes import UNDECODABLE, ensure_mergeable, ensure_shallow, invalid, unmarked
 from exlab_store.errors import DocumentInvalid, SchemaMajorMismatchError
-from exlab_store.locks import DEFAULT_LOCK_TIMEOUT
-from exlab_store.resolving import as_document
+from exlab_store.locks.held import DEFAULT_LOCK_TIMEOUT
+from exlab_store.opening.locations import as_document
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from exlab_store.opening.locations import DocumentLocation
     from exlab_store.paths import StorePath
-    from exlab_store.resolving import DocumentLocation
 
 __all__ = ["DocumentKind", "VersionedDocument", "require_schema_major"]
 

@@ -7,7 +7,7 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
-from exlab_store.submitting import submitted
+from exlab_store.threads import submitted
 
 if TYPE_CHECKING:
     import threading

@@ -185,6 +185,6 @@ def test_threads_that_want_a_lock_end_when_the_measurement_is_interrupted() -> N
             contended_by_threads(4, Job("", 60, 0, 0.001), store, "lock.json")
     timer.join()
     assert time.monotonic() - began < 30
-    while not set(threading.enumerate()) <= running:  # the interruption may strike a thread that has only just been born
+    while not set(threading.enumerate()) <= running:  # it may strike as a thread starts
         assert time.monotonic() - began < 30
         time.sleep(0.01)

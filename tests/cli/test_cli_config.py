@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from command_line import ANSWER, COMMAND, ENDPOINT, _run_here, environment, refused, run_command
 
-from exlab_store import open_store, resolving
-from exlab_store.configuration import FILE_NAME, VARIABLE
+from exlab_store import open_store
+from exlab_store.opening import locations as resolving
+from exlab_store.opening.configuration import FILE_NAME, VARIABLE
 
 if TYPE_CHECKING:
     from pathlib import Path

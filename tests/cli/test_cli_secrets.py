@@ -23,10 +23,11 @@ import pytest
 import typer.main
 from command_line import COMMAND, ENDPOINT, environment, run_command
 
-from exlab_store import StoreError, open_store, resolving
+from exlab_store import StoreError, open_store
 from exlab_store.cli import main
 from exlab_store.cli.app import app
-from exlab_store.configuration import VARIABLE, Configuration, find_configuration
+from exlab_store.opening import locations as resolving
+from exlab_store.opening.configuration import VARIABLE, Configuration, find_configuration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

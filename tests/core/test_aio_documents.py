@@ -12,14 +12,14 @@ import pytest
 
 from exlab_store import ConfigError
 from exlab_store.documents import coroutines
-from exlab_store.resolving import as_document
-from exlab_store.workers import THREADS_PER_SHARE
+from exlab_store.opening.locations import as_document
+from exlab_store.threads import THREADS_PER_SHARE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from exlab_store import Store, StorePath
-    from exlab_store.resolving import DocumentLocation
+    from exlab_store.opening.locations import DocumentLocation
 
 pytestmark = pytest.mark.anyio
 

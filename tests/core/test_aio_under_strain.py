@@ -19,7 +19,7 @@ import pytest
 from exlab_store_memory.backend import Memory, MemoryBackend, MemoryLock
 
 from exlab_store import BackendUnavailable, NotSupported, StorageFull, hookimpl, open_store
-from exlab_store.locks import StoreLock
+from exlab_store.locks.held import StoreLock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator

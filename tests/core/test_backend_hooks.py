@@ -257,7 +257,7 @@ def test_a_fault_when_a_backend_is_closed_is_a_store_error() -> None:
 
 
 def test_a_password_that_a_plugin_puts_into_its_error_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    from exlab_store import registry
+    from exlab_store.opening import registry
 
     class Chatty(Sound):
         def __init__(self, location, options):

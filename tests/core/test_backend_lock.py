@@ -29,7 +29,7 @@ from exlab_store import (
     open_store,
     version_of,
 )
-from exlab_store.backend_hooks import BackendHooks
+from exlab_store.hooks.calls import BackendHooks
 from exlab_store.location import Location
 from exlab_store.testing.faults import FaultPlan, after
 

@@ -21,8 +21,15 @@ from exlab_store import (
     as_document,
     open_store,
 )
-from exlab_store.configuration import FILE_NAME, VARIABLE, Configuration, find_configuration, named_store, places
-from exlab_store.secret_sources import SecretSource
+from exlab_store.opening.configuration import (
+    FILE_NAME,
+    VARIABLE,
+    Configuration,
+    find_configuration,
+    named_store,
+    places,
+)
+from exlab_store.opening.secrets import SecretSource
 
 
 @pytest.fixture(autouse=True)
@@ -381,7 +388,7 @@ def test_an_observer_and_a_scheme_that_nobody_has_are_refused(tmp_path: Path) ->
 def test_who_gives_urls_loads_nothing_for_names(tmp_path: Path) -> None:
     program = (
         f"import sys; from exlab_store import open_store; open_store({os.fspath(tmp_path)!r}).close()\n"
-        "print(sorted({'tomllib', 'platformdirs', 'keyring', 'exlab_store.configuration'} & set(sys.modules)))"
+        "print(sorted({'tomllib', 'platformdirs', 'keyring', 'exlab_store.opening.configuration'} & set(sys.modules)))"
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout == "[]\n"

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from exlab_store import IGNORED, ConfigError, as_document, open_store
-from exlab_store.configuration import Configuration
 from exlab_store.ignored import ignoring
 from exlab_store.migrating import migrate
+from exlab_store.opening.configuration import Configuration
 
 if TYPE_CHECKING:
     from samba_server import SambaServer

@@ -12,9 +12,9 @@ import msgspec
 import pytest
 
 from exlab_store import ConfigError, LockOwner, LockTimeout
-from exlab_store.configuration import Configuration
 from exlab_store.documents import timestamp
-from exlab_store.secret_sources import SecretSource
+from exlab_store.opening.configuration import Configuration
+from exlab_store.opening.secrets import SecretSource
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from exlab_store import NotSupported, UnknownScheme, installed_backends, open_store
-from exlab_store import offers as offers_module
-from exlab_store.interpreter import own_interpreter
-from exlab_store.offers import offers_of
+from exlab_store.opening import offers as offers_module
+from exlab_store.opening.interpreter import own_interpreter
+from exlab_store.opening.offers import offers_of
 
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 

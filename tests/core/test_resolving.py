@@ -62,7 +62,7 @@ def test_folders_above_a_document_may_have_any_name(tmp_path: Path) -> None:
 def test_a_place_that_does_not_answer_keeps_no_other_from_being_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from exlab_store import resolving
+    from exlab_store.opening import locations as resolving
 
     stuck, go_on = threading.Event(), threading.Event()
     real = resolving.open_store_at

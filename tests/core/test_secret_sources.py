@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from exlab_store import ConfigError
-from exlab_store.secret_sources import SecretSource
+from exlab_store.opening.secrets import SecretSource
 
 keyring = pytest.importorskip("keyring", reason="install keyring to read passwords from one")
 
@@ -80,7 +80,7 @@ def test_a_file_that_this_account_may_not_read_is_refused(secret_file: Path, nee
     secret_file.parent.chmod(0o755)
     program = (
         "import os, sys\n"
-        "from exlab_store.secret_sources import SecretSource\n"
+        "from exlab_store.opening.secrets import SecretSource\n"
         "from exlab_store import ConfigError\n"
         "file = os.open(sys.argv[1], os.O_PATH)\n"
         "os.setuid(65534)\n"
@@ -138,7 +138,7 @@ _FETCH = (
     "import sys\n"
     "{0}\n"
     "from exlab_store import ConfigError\n"
-    "from exlab_store.secret_sources import SecretSource\n"
+    "from exlab_store.opening.secrets import SecretSource\n"
     "try: SecretSource(keyring='exlab', user='nas').fetch(None)\n"
     "except ConfigError as error: print(error)\n"
 )

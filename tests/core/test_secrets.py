@@ -19,7 +19,7 @@ from rich.pretty import pretty_repr
 from rich.traceback import Traceback
 
 from exlab_store import Location, LocationError, PluginError, Secret, StoreError, as_document, open_store
-from exlab_store.configuration import Configuration
+from exlab_store.opening.configuration import Configuration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -294,7 +294,7 @@ class _Telling:
 def test_an_error_of_a_plugin_that_tells_the_password_is_not_kept(
     url: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from exlab_store import registry
+    from exlab_store.opening import registry
 
     monkeypatch.setitem(registry._openers, "telling", _Telling)  # pyright: ignore[reportPrivateUsage]
     error = _failure_of(lambda: open_store(url, **options))

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exlab_store import DocumentNotFound, Store, open_store, turns
+from exlab_store import DocumentNotFound, Store, open_store
+from exlab_store.locks import turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

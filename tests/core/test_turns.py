@@ -19,8 +19,8 @@ from exlab_store_memory.backend import Memory, MemoryBackend
 
 from exlab_store import LockAlreadyHeld, LockTimeout, open_store
 from exlab_store.addresses import place_of
-from exlab_store.locks import new_owner
-from exlab_store.turns import Waiter, ask_for_turn, take_turn
+from exlab_store.locks.held import new_owner
+from exlab_store.locks.turns import Waiter, ask_for_turn, take_turn
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable
@@ -38,7 +38,7 @@ def _eventually(condition: Callable[[], bool]) -> None:
 
 
 def _waiters(store: Store, key: str) -> int:
-    from exlab_store import turns
+    from exlab_store.locks import turns
 
     turn = turns._turns.get(place_of(store, key))
     return 0 if turn is None else len(turn._waiters)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exlab_store.witness import Hold, is_whole, overlap, sealed
+from exlab_store.clients.witness import Hold, is_whole, overlap, sealed
 
 
 def test_a_hold_that_began_before_another_had_ended_is_found() -> None:

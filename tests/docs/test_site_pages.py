@@ -14,9 +14,9 @@ from exlab_store_posix.mounts import FileSystem
 
 from exlab_store import Guarantees, errors, open_store
 from exlab_store.cli.exit_codes import exit_code_of
-from exlab_store.configuration import StoreEntry
 from exlab_store.guarantees import ConditionalWrite, LockRelease, LockScope
-from exlab_store.secret_sources import SecretSource
+from exlab_store.opening.configuration import StoreEntry
+from exlab_store.opening.secrets import SecretSource
 
 if TYPE_CHECKING:
     from samba_server import SambaServer

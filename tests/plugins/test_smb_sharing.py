@@ -16,9 +16,10 @@ import pytest
 from exlab_store_smb import sharing
 from exlab_store_smb.link import Link
 
-from exlab_store import AccessDenied, LockLost, LockTimeout, NotSupported, Store, StoreError, open_store, resolving
+from exlab_store import AccessDenied, LockLost, LockTimeout, NotSupported, Store, StoreError, open_store
 from exlab_store.documents.equipment import EquipmentCacheWriter, EquipmentJson
-from exlab_store.workers import THREADS_PER_SHARE
+from exlab_store.opening import locations as resolving
+from exlab_store.threads import THREADS_PER_SHARE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

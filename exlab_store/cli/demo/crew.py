@@ -18,7 +18,7 @@ import msgspec
 
 from exlab_store.cli.demo.messages import GO, READY, Job, Report
 from exlab_store.cli.demo.verdict import Ended
-from exlab_store.interpreter import own_interpreter
+from exlab_store.opening.interpreter import own_interpreter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -9,7 +9,7 @@ import importlib.util
 
 from PyInstaller.utils.hooks import collect_submodules, copy_metadata
 
-from exlab_store.offers import offers_of
+from exlab_store.opening.offers import offers_of
 
 datas: list[tuple[str, str]] = []
 hiddenimports: list[str] = []

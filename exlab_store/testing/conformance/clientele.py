@@ -20,8 +20,8 @@ from exlab_store.testing.conformance.watching import Watch, WatchedHooks
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
 
-    from exlab_store.backend_hooks import Backend, BackendHooks
     from exlab_store.guarantees import Guarantees
+    from exlab_store.hooks.calls import Backend, BackendHooks
 
 __all__ = ["KEY", "Clientele", "as_claimed", "assert_locked", "between_processes", "owner", "start_processes"]
 

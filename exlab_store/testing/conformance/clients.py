@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from exlab_store.errors import StoreError
-from exlab_store.interpreter import own_interpreter
-from exlab_store.store import open_store
+from exlab_store.opening.interpreter import own_interpreter
+from exlab_store.opening.stores import open_store
 from exlab_store.testing.conformance import work
 from exlab_store.testing.conformance.running import Started
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Self
 
-    from exlab_store.locks import StoreLock
+    from exlab_store.clients.witness import Hold
+    from exlab_store.locks.held import StoreLock
     from exlab_store.store import Store
     from exlab_store.testing.history import Operation
-    from exlab_store.witness import Hold
 
 __all__ = ["ClientProcess"]
 

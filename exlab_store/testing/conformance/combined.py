@@ -16,8 +16,8 @@ from exlab_store.testing.conformance.running import Started, within
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from exlab_store.backend_hooks import Backend, BackendHooks
     from exlab_store.guarantees import Guarantees
+    from exlab_store.hooks.calls import Backend, BackendHooks
     from exlab_store.testing.conformance.harness import Harness, Oracle
 
 __all__ = ["Combined"]

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from exlab_store.clients.witness import is_whole, sealed
 from exlab_store.errors import DocumentNotFound
 from exlab_store.model import ABSENT
 from exlab_store.testing import history
 from exlab_store.testing.conformance.clientele import KEY, Clientele, between_processes, start_processes
 from exlab_store.testing.conformance.running import Started, together
 from exlab_store.testing.conformance.work import BODY, operate, read_sealed, write_sealed
-from exlab_store.witness import is_whole, sealed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

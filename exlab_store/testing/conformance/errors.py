@@ -20,7 +20,7 @@ from exlab_store.errors import (
 )
 from exlab_store.location import Location
 from exlab_store.model import ABSENT, Version
-from exlab_store.store import open_store
+from exlab_store.opening.stores import open_store
 from exlab_store.testing.conformance.clientele import KEY, Clientele, as_claimed
 from exlab_store.testing.conformance.running import within
 

@@ -18,9 +18,9 @@ from exlab_store.testing.conformance.work import BODY
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from exlab_store.backend_hooks import BackendHooks
     from exlab_store.guarantees import Guarantees
-    from exlab_store.locks import StoreLock
+    from exlab_store.hooks.calls import BackendHooks
+    from exlab_store.locks.held import StoreLock
     from exlab_store.store import Store
     from exlab_store.testing.conformance.harness import Harness, Oracle
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from exlab_store.backend_hooks import Backend
+    from exlab_store.hooks.calls import Backend
     from exlab_store.store import Store
 
 __all__ = ["Harness", "Oracle"]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from exlab_store.clients.witness import Hold, overlap
 from exlab_store.errors import DocumentNotFound, LockLost, LockTimeout
 from exlab_store.testing.conformance.clientele import (
     KEY,
@@ -29,13 +30,12 @@ from exlab_store.testing.conformance.clientele import (
 from exlab_store.testing.conformance.clients import ClientProcess
 from exlab_store.testing.conformance.running import Started, together, within
 from exlab_store.testing.conformance.work import hold, increment
-from exlab_store.witness import Hold, overlap
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from exlab_store.backend_hooks import BackendHooks
     from exlab_store.guarantees import Guarantees
+    from exlab_store.hooks.calls import BackendHooks
     from exlab_store.store import Store
     from exlab_store.testing.conformance.harness import Harness, Oracle
 

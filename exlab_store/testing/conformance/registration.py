@@ -13,14 +13,15 @@ from exlab_store.errors import NotSupported
 from exlab_store.guarantees import Guarantees
 from exlab_store.hookspecs import OPTIONAL_HOOKS, REQUIRED_HOOKS
 from exlab_store.model import ANY, HeldLock, Snapshot
-from exlab_store.store import Store, open_store
+from exlab_store.opening.stores import open_store
+from exlab_store.store import Store
 from exlab_store.testing.conformance.clientele import KEY, Clientele, owner
 from exlab_store.testing.conformance.watching import WatchedHooks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from exlab_store.backend_hooks import Backend
+    from exlab_store.hooks.calls import Backend
     from exlab_store.testing.conformance.harness import Harness
     from exlab_store.testing.conformance.watching import Watch
 

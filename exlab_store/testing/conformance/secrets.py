@@ -13,7 +13,7 @@ import pytest
 
 from exlab_store.errors import StoreError
 from exlab_store.location import Location
-from exlab_store.store import open_store
+from exlab_store.opening.stores import open_store
 from exlab_store.testing.conformance.clientele import KEY, Clientele
 from exlab_store.testing.conformance.errors import failures
 from exlab_store.testing.conformance.running import within
@@ -21,7 +21,7 @@ from exlab_store.testing.conformance.running import within
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from exlab_store.backend_hooks import Backend
+    from exlab_store.hooks.calls import Backend
     from exlab_store.store import Store
     from exlab_store.testing.conformance.harness import Harness
 

@@ -16,7 +16,7 @@ from exlab_store.model import ABSENT, Version
 from exlab_store.testing.conformance.clientele import Clientele, as_claimed, assert_locked
 
 if TYPE_CHECKING:
-    from exlab_store.locks import StoreLock
+    from exlab_store.locks.held import StoreLock
     from exlab_store.store import Store
 
 __all__ = ["Sequences", "StoreMachine"]

@@ -10,15 +10,15 @@ import time
 from contextvars import copy_context
 from typing import TYPE_CHECKING, TypeVar
 
-from exlab_store.backend_hooks import BackendHooks
-from exlab_store.backend_lock import BackendLock
+from exlab_store.hooks.backend_lock import BackendLock
+from exlab_store.hooks.calls import BackendHooks
 from exlab_store.testing.conformance.running import Hangs, Started
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
 
-    from exlab_store.backend_hooks import Backend
+    from exlab_store.hooks.calls import Backend
     from exlab_store.model import Expectation, HeldLock, Leftover, LockOwner, Snapshot, Version
 
 __all__ = ["Watch", "WatchedHooks", "WatchedLock"]

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from exlab_store.clients.witness import Hold, is_whole, sealed
 from exlab_store.errors import DocumentNotFound, VersionConflict, WriteOutcomeUnknown
 from exlab_store.model import ABSENT
 from exlab_store.testing.history import Operation, Recorder
-from exlab_store.witness import Hold, is_whole, sealed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

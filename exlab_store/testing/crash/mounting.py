@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exlab_store.interpreter import own_interpreter
+from exlab_store.opening.interpreter import own_interpreter
 from exlab_store.testing.crash.requirements import CannotTest, require_program, require_root
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
-from exlab_store.interpreter import own_interpreter
+from exlab_store.opening.interpreter import own_interpreter
 from exlab_store.testing.crash.block_log import BlockLog
 from exlab_store.testing.crash.ledger import Notes
 from exlab_store.testing.crash.mounting import attached, forget_cached_blocks, logged, mounted

@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from exlab_store.interpreter import own_interpreter
+from exlab_store.opening.interpreter import own_interpreter
 from exlab_store.testing.crash.requirements import CannotTest, require_linux, require_program
 from exlab_store.testing.crash.stage import ACKNOWLEDGED, SIGNAL
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Future
 
-    from exlab_store.workers import Workers
+    from exlab_store.threads import Workers
 
     _Scheduler: TypeAlias = Callable[[Callable[[], None]], object]
 

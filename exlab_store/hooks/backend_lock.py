@@ -14,7 +14,7 @@ from exlab_store.model import LockOwner, ProcessBound
 if TYPE_CHECKING:
     from typing import Self
 
-    from exlab_store.backend_hooks import BackendHooks
+    from exlab_store.hooks.calls import BackendHooks
     from exlab_store.model import HeldLock
 
 __all__ = ["BackendLock"]

@@ -24,9 +24,9 @@ from exlab_store.errors import ConfigError, LocationError
 from exlab_store.guarantees import ConditionalWrite, Guarantees, LockRelease, LockScope
 from exlab_store.ignored import flaw_of_pattern
 from exlab_store.location import Location, redacted
+from exlab_store.opening.secrets import SecretSource
+from exlab_store.opening.small_files import read_small_file
 from exlab_store.secret import Secret, set_field, without_variables
-from exlab_store.secret_sources import SecretSource
-from exlab_store.small_files import read_small_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -1,6 +1,6 @@
 """The verbs of a store as coroutines, for asyncio and trio.
 
-Each verb is the synchronous one, called on a thread that belongs to the store (see `exlab_store.workers`). Waiting
+Each verb is the synchronous one, called on a thread that belongs to the store (see `exlab_store.threads`). Waiting
 for a lock that somebody in this process holds takes no thread: a task waits for its turn on its event loop, and only
 then calls the verb, which finds the turn reserved for it.
 
@@ -18,24 +18,24 @@ from typing import TYPE_CHECKING, TypeVar, final, overload
 import anyio
 
 from exlab_store.addresses import place_of, placed, url_of
-from exlab_store.aio_reading_many import read_each
+from exlab_store.aio.calls import Bell, admitted, on_worker, running_task, to_the_end
+from exlab_store.aio.reading_many import read_each
 from exlab_store.errors import BackendUnavailable, LockTimeout, StoreError
 from exlab_store.keys import check_key
-from exlab_store.locks import DEFAULT_LOCK_TIMEOUT, StoreLock, check_timeout, new_owner
+from exlab_store.locks.held import DEFAULT_LOCK_TIMEOUT, StoreLock, check_timeout, new_owner
+from exlab_store.locks.turns import ReservedTurn, TaskCall, TaskHolder, Waiter, ask_for_turn, task_call, this_thread
 from exlab_store.model import ANY
-from exlab_store.off_loop import Bell, admitted, on_worker, running_task, to_the_end
 from exlab_store.reading_many import DEFAULT_CONCURRENCY, check_concurrency
-from exlab_store.turns import ReservedTurn, TaskCall, TaskHolder, Waiter, ask_for_turn, task_call, this_thread
-from exlab_store.workers import workers_for
+from exlab_store.threads import workers_for
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterable
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
+    from exlab_store.locks.turns import Turn
     from exlab_store.model import Expectation, HeldLock, Leftover, LockOwner, Snapshot, Version
     from exlab_store.store import Store
-    from exlab_store.turns import Turn
 
 __all__ = ["AsyncStore", "AsyncStorePath"]
 

@@ -8,8 +8,8 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, NamedTuple
 
 from exlab_store.addresses import placed
+from exlab_store.aio.calls import Bell, admitted
 from exlab_store.errors import BackendUnavailable
-from exlab_store.off_loop import Bell, admitted
 from exlab_store.reading_many import QUICK, Outcome, outcome_of
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from exlab_store.errors import StoreError
     from exlab_store.model import Snapshot
-    from exlab_store.workers import Workers
+    from exlab_store.threads import Workers
 
 __all__ = ["read_each"]
 

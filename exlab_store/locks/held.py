@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Self
 
-    from exlab_store.backend_lock import BackendLock
+    from exlab_store.hooks.backend_lock import BackendLock
+    from exlab_store.locks.turns import Turn
     from exlab_store.model import HeldLock
     from exlab_store.store import Store
-    from exlab_store.turns import Turn
 
 __all__ = ["DEFAULT_LOCK_TIMEOUT", "StoreLock", "UnreleasedLock", "check_timeout", "new_owner"]
 

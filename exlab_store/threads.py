@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakSet, WeakValueDictionary
 
-from exlab_store.submitting import submitted
+from exlab_store.errors import BackendUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
-    from concurrent.futures import Future
 
     from exlab_store.location import Location
 
-__all__ = ["THREADS_PER_SHARE", "Workers", "workers_for"]
+__all__ = ["THREADS_PER_SHARE", "Workers", "submitted", "workers_for"]
 
 T = TypeVar("T")
 
@@ -33,6 +32,51 @@ THREADS_PER_SHARE = 8
 # Of the threads, so many may wait for a lock that somebody outside this process holds. The rest is there for those
 # who need not wait.
 _PATIENT = 4
+
+
+def submitted(executor: ThreadPoolExecutor, call: Callable[[], T]) -> Future[T]:
+    """Has a thread of an executor make a call, or tells for certain that it is not made.
+
+    An executor queues a call before it starts a thread for it. Where the system refuses the thread, the executor's own
+    ``submit`` raises, and the next thread that has time makes the call all the same.
+
+    Args:
+        executor: Whose thread.
+        call: What to call.
+
+    Raises:
+        BackendUnavailable: The system gives the executor no thread, or the interpreter is shutting down; the call
+            will not be made.
+    """
+    future: Future[T] = Future()
+    try:
+        executor.submit(_carry_out, future, call)
+    except RuntimeError as error:
+        # It is queued before a thread is started; where another thread has begun it already, it goes on.
+        if future.cancel():
+            ending = "shutdown" in str(error)
+            raise BackendUnavailable(
+                f"there is no thread for the work: {error}",
+                exhausted=ending,
+                hint=(
+                    "The program ends: wait for this work before its main thread returns, or use the synchronous store."
+                    if ending
+                    else "Look at the limits of this process, and try again."
+                ),
+            ) from error
+    return future
+
+
+def _carry_out(future: Future[T], call: Callable[[], T]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = call()
+    except BaseException as error:  # it is the caller's
+        future.set_exception(error)
+        del future  # the error refers to this frame
+    else:
+        future.set_result(result)
 
 
 class Workers:

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from exlab_store.errors import ConfigError, PluginError, StoreError, UnknownScheme, escaped, shown
-from exlab_store.interpreter import is_frozen
-from exlab_store.offers import FROZEN_ADVICE, offers_of
+from exlab_store.opening.interpreter import is_frozen
+from exlab_store.opening.offers import FROZEN_ADVICE, offers_of
 from exlab_store.secret import revealed
 from exlab_store.signal_handlers import came_from_signal_handler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from exlab_store.backend_hooks import Backend
+    from exlab_store.hooks.calls import Backend
     from exlab_store.location import Location
-    from exlab_store.offers import Offer
+    from exlab_store.opening.offers import Offer
     from exlab_store.secret import Secret
 
 __all__ = ["GROUP", "OBSERVERS", "InstalledBackend", "installed_backends", "open_backend", "open_observer"]

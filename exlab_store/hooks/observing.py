@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from exlab_store.attempts import current_attempt
 from exlab_store.errors import StoreError
+from exlab_store.hooks.attempts import current_attempt
 from exlab_store.hookspecs import hookimpl
 from exlab_store.signal_handlers import came_from_signal_handler
 

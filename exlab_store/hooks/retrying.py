@@ -8,22 +8,22 @@ cannot repeat a call, so this stands between `Store` and the hooks.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
-from exlab_store.attempts import current_attempt
 from exlab_store.errors import BackendUnavailable, DocumentNotFound
+from exlab_store.hooks.attempts import current_attempt
 from exlab_store.signal_handlers import came_from_signal_handler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from exlab_store.backend_hooks import BackendHooks
-    from exlab_store.backend_lock import BackendLock
+    from exlab_store.hooks.backend_lock import BackendLock
+    from exlab_store.hooks.calls import BackendHooks
     from exlab_store.model import Expectation, HeldLock, Leftover, LockOwner, Snapshot, Version
 
-__all__ = ["Retry", "RetryingHooks"]
+__all__ = ["DEFAULT_RETRY", "Retry", "RetryingHooks"]
 
 T = TypeVar("T")
 
@@ -46,6 +46,10 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.attempts < 1 or self.wait < 0 or self.longest_wait < 0 or self.timeout <= 0:
             raise ValueError("attempts must be at least 1, waits not negative, and the timeout positive")
+
+
+DEFAULT_RETRY: Final = Retry()
+"""How a store repeats operations that nobody has said anything about."""
 
 
 def _may_be_repeated(error: Exception) -> bool:

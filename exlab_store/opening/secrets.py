@@ -9,8 +9,8 @@ from typing import Final
 import msgspec
 
 from exlab_store.errors import ConfigError
+from exlab_store.opening.small_files import read_small_file
 from exlab_store.secret import Secret, without_variables
-from exlab_store.small_files import read_small_file
 
 __all__ = ["SecretSource"]
 

@@ -6,14 +6,14 @@ import time
 from typing import TYPE_CHECKING, TypeVar
 
 from exlab_store.errors import StoreError
-from exlab_store.locks import new_owner
+from exlab_store.locks.held import new_owner
 from exlab_store.signal_handlers import came_from_signal_handler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from exlab_store.locks.turns import ReservedTurn, Turn
     from exlab_store.model import LockOwner
-    from exlab_store.turns import ReservedTurn, Turn
 
 __all__ = ["LockRequest"]
 

@@ -1,0 +1,7 @@
+"""The verbs of a store as coroutines, for asyncio and trio."""
+
+from __future__ import annotations
+
+from exlab_store.aio.store import AsyncStore, AsyncStorePath
+
+__all__ = ["AsyncStore", "AsyncStorePath"]

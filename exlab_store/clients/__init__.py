@@ -1,0 +1,1 @@
+"""Other processes that use a store."""
