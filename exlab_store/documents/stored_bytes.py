@@ -25,7 +25,8 @@ _HINT = "Repair it, or remove it and write it again."
 
 _STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
 _strings = re.compile(_STRING, re.DOTALL)
-_names = re.compile(_STRING + rb"(?=[ \t\r\n]*:)", re.DOTALL)
+# Each string is taken as a whole: a search for names alone would begin at the end of a value, and read `"],":` as one.
+_strings_and_colons = re.compile(rb"(" + _STRING + rb")([ \t\r\n]*:)?", re.DOTALL)
 _tokens = re.compile(_STRING + rb"|[\[\]{},]", re.DOTALL)
 _position = re.compile(r"\(byte (\d+)\)")
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
@@ -58,8 +59,10 @@ def ensure_mergeable(data: bytes) -> None:
     try:
         data.decode()
     except UnicodeDecodeError:
-        for name in _names.finditer(data):
-            name[0].decode()
+        for found in _strings_and_colons.finditer(data):
+            text, colon = found.groups()
+            if colon:
+                text.decode()
 
 
 def ensure_shallow(data: bytes) -> None:
