@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from functools import partial
-from typing import TYPE_CHECKING, NoReturn, TypeVar, cast, overload
+from typing import TYPE_CHECKING, NoReturn, cast, overload
 
 from exlab_store.addresses import address_of, place_of, placed
 from exlab_store.errors import DocumentNotFound, LockLost, NotSupported, StoreError
@@ -24,7 +23,7 @@ from exlab_store.locks.turns import ReservedTurn, forsake_turn, take_turn, task_
 from exlab_store.model import ABSENT, ANY, ProcessBound
 from exlab_store.paths import StorePath
 from exlab_store.reading_many import DEFAULT_CONCURRENCY, check_concurrency, read_each
-from exlab_store.updating import Update, delete_expected, update, write_expected
+from exlab_store.updating import Update, attempt_to_delete, attempt_to_write, taker, under_own_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -40,16 +39,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Store", "StoreLock"]
 
-T = TypeVar("T")
-
 
 class _ClosedHooks:
-    @staticmethod
-    def error() -> NotSupported:
-        return NotSupported("the store is closed", hint="Open it again.")
-
     def __getattr__(self, name: str) -> NoReturn:
-        raise self.error()
+        raise NotSupported("the store is closed", hint="Open it again.")
 
 
 class Store(ProcessBound):
@@ -181,8 +174,9 @@ class Store(ProcessBound):
             if expect is ANY and lock is None:
                 return self._calls.atomic_write(key, data, ANY, None)
             if lock is None and self._needs_lock_for(expect):
-                write = partial(write_expected, data=data, expect=expect, location=self._location)
-                return self._under_own_turn(key, DEFAULT_LOCK_TIMEOUT, "conditional write", write)
+                take, write = taker(self._calls), attempt_to_write(self._calls, key, data, expect)
+                timeout, purpose = DEFAULT_LOCK_TIMEOUT, "conditional write"
+                return under_own_lock(self._request, key, timeout, purpose, take, write, self._location)
             return self._calls.atomic_write(key, data, expect, self._backend_lock(key, lock))
         except StoreError as error:
             raise placed(error, key, self._location) from error.__cause__
@@ -220,9 +214,9 @@ class Store(ProcessBound):
         request: LockRequest | None = None
         held: BackendLock | None = None
         try:
-            calls = self._open_calls()
+            take = self._calls.lock  # a closed store refuses here, before there is a turn to be ended
             request = self._request(key, timeout, purpose, cancelled, holder)
-            held = request.ask(calls.lock)
+            held = request.ask(take)
             return UnreleasedLock(self, held, request.turn, request.asker)
         except StoreError as error:
             raise placed(error, key, self._location) from error.__cause__
@@ -266,16 +260,18 @@ class Store(ProcessBound):
             StoreError: As `lock`, `read_snapshot` and `atomic_write` do.
         """
         swaps = self._guarantees.conditional_write == "native"  # then the lock does not exclude who compares and swaps
+        where = self._location
         if lock is not None:
-            held = self._own(key, lock)
-            work = Update(key, change, self._location, swaps=swaps, deadline=time.monotonic() + timeout)
-            return work.run(self._read(key), partial(self._read, key), partial(self._write_locked, held=held))
-
-        def locked(calls: RetryingHooks, request: LockRequest) -> Version:
-            work = Update(key, change, self._location, swaps=swaps, deadline=time.monotonic() + timeout)
-            return update(calls, request, work, partial(self._read, key), self._location)
-
-        return self._under_own_turn(key, timeout, purpose, locked)
+            write = self._writer_under(self._own(key, lock))
+            work = Update(key, change, timeout, self._read, write, swaps=swaps, own_lock=False, location=where)
+            return work.run(lock, self._read(key))
+        try:
+            calls = self._calls
+            take, write = calls.lock_and_read, calls.write_and_release
+        except StoreError as error:
+            raise placed(error, key, where) from error.__cause__
+        work = Update(key, change, timeout, self._read, write, swaps=swaps, own_lock=True, location=where)
+        return under_own_lock(self._request, key, timeout, purpose, take, work.run, where)
 
     def list_keys(self, prefix: str = "") -> list[str]:
         """Lists the documents below a folder, at any depth, in order.
@@ -321,8 +317,9 @@ class Store(ProcessBound):
             if not self._guarantees.deletes:
                 raise NotSupported("the backend does not delete documents")
             if lock is None and expect is not ANY and self._needs_lock_for(expect):
-                delete = partial(delete_expected, expect=expect, location=self._location)
-                self._under_own_turn(key, DEFAULT_LOCK_TIMEOUT, "conditional deletion", delete)
+                take, delete = taker(self._calls), attempt_to_delete(self._calls, key, expect)
+                timeout, purpose = DEFAULT_LOCK_TIMEOUT, "conditional deletion"
+                under_own_lock(self._request, key, timeout, purpose, take, delete, self._location)
                 return
             self._calls.delete(key, expect, self._backend_lock(key, lock))
         except StoreError as error:
@@ -418,13 +415,6 @@ class Store(ProcessBound):
     def __repr__(self) -> str:
         return f"Store({str(self._location)!r})" if self._location is not None else "Store(backend=...)"
 
-    def _open_calls(self) -> RetryingHooks:
-        """The hooks. Once a turn is taken they must not turn out to be closed, for nobody would end it."""
-        calls = self._calls
-        if isinstance(calls, _ClosedHooks):
-            raise calls.error()
-        return calls
-
     def _request(
         self,
         key: str,
@@ -455,23 +445,6 @@ class Store(ProcessBound):
             forsake_turn(place, owner)  # a signal handler may have raised it when the turn had come
             raise
 
-    def _under_own_turn(
-        self, key: str, timeout: float, purpose: str, work: Callable[[RetryingHooks, LockRequest], T]
-    ) -> T:
-        """Does something with a lock request, which is ended wherever a signal handler's exception interrupts it."""
-        request: LockRequest | None = None
-        try:
-            try:
-                calls = self._open_calls()
-                request = self._request(key, timeout, purpose)
-            except StoreError as error:
-                raise placed(error, key, self._location) from error.__cause__
-            return work(calls, request)
-        except BaseException:
-            if request is not None:
-                request.end()
-            raise
-
     def _needs_lock_for(self, expect: Expectation) -> bool:
         support = self._guarantees.conditional_write
         if support == "none" and expect is not ANY:
@@ -495,11 +468,14 @@ class Store(ProcessBound):
             return lock
         raise placed(LockLost("the lock that was given is not this document's"), key, self._location)
 
-    def _write_locked(self, key: str, data: bytes, expect: Expectation, held: StoreLock) -> Version:
-        if not self._guarantees.fenced:
-            held.ensure_held()
-            return self._calls.atomic_write(key, data, expect, None)
-        return self._calls.atomic_write(key, data, expect, held.inner)  # the backend looks, as late as possible
+    def _writer_under(self, held: StoreLock) -> Callable[[str, bytes, Expectation, HeldLock], Version]:
+        def write(key: str, data: bytes, expect: Expectation, _: HeldLock) -> Version:
+            if not self._guarantees.fenced:
+                held.ensure_held()
+                return self._calls.atomic_write(key, data, expect, None)
+            return self._calls.atomic_write(key, data, expect, held.inner)  # the backend looks, as late as possible
+
+        return write
 
     def _read(self, key: str) -> Snapshot | None:
         try:

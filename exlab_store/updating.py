@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from exlab_store.locks.requests import LockRequest
     from exlab_store.model import Expectation, HeldLock, LockOwner, Snapshot, Version
 
-__all__ = ["Update", "delete_expected", "under_own_lock", "update", "write_expected"]
+__all__ = ["Update", "attempt_to_delete", "attempt_to_write", "taker", "under_own_lock"]
 
 T = TypeVar("T")
 
@@ -40,16 +40,22 @@ class _LostBeforeAnythingWasWritten(Exception):
 
 
 def under_own_lock(
-    request: LockRequest,
-    ask: Callable[..., tuple[HeldLock, Snapshot | None]],
+    wait: Callable[[str, float, str], LockRequest],
+    key: str,
+    timeout: float,
+    purpose: str,
+    take: Callable[[str, LockOwner, float, Callable[[], bool]], tuple[HeldLock, Snapshot | None]],
     attempt: Callable[[HeldLock, Snapshot | None], T],
     location: Location | None,
 ) -> T:
     """Does something under a lock, and again under a new one where that was lost before anything was written.
 
     Args:
-        request: The lock request; its turn is ended.
-        ask: The hook that takes the lock, and reads the document where ``attempt`` wants it.
+        wait: Waits for the turn, and gives the lock request.
+        key: The document's key.
+        timeout: Seconds to wait for the lock.
+        purpose: What for, shown to others who wait.
+        take: The hook that takes the lock, and reads the document where ``attempt`` wants it.
         attempt: What is done under the lock.
         location: Of the store.
 
@@ -57,24 +63,27 @@ def under_own_lock(
         What the attempt returns.
 
     Raises:
-        LockLost: Again and again, until the request's deadline; nothing was written.
-        StoreError: As ``ask`` and ``attempt`` do.
+        LockLost: Again and again, until the timeout; nothing was written.
+        StoreError: As ``take`` and ``attempt`` do.
     """
     pause = _FIRST_PAUSE
     lost: LockLost | None = None
+    request: LockRequest | None = None
     held: HeldLock | None = None
     try:
         while True:
             try:
-                held, snapshot = request.ask(ask)
+                if request is None:
+                    request = wait(key, timeout, purpose)
+                held, snapshot = request.ask(take)
             except StoreError as error:
-                raise placed(error, request.key, location) from error.__cause__ or lost
+                raise placed(error, key, location) from error.__cause__ or lost
             try:
                 result = attempt(held, snapshot)
             except _LostBeforeAnythingWasWritten as found:
                 held.release()
                 if lost is not None and not request.remaining:
-                    raise placed(found.error, request.key, location) from found.error.__cause__
+                    raise placed(found.error, key, location) from found.error.__cause__
                 lost = found.error
             else:
                 held.release()
@@ -88,7 +97,8 @@ def under_own_lock(
             if held is not None:
                 held.release()
         finally:
-            request.end()
+            if request is not None:
+                request.end()
         raise
 
 
@@ -98,45 +108,62 @@ class Update:
     Args:
         key: The document's key.
         change: Gets the stored bytes or None, and returns the new ones.
-        location: Of the store.
+        timeout: Seconds for which to call ``change`` again for a document that others change.
+        read: Reads the document again.
+        write: Writes it under the lock that it gets last.
         swaps: ``expect=`` is not excluded by the lock, so that a write under the lock has to compare as well.
-        deadline: Until when to call ``change`` again for a document that others change, by the monotonic clock.
+        own_lock: The lock is the core's own: where it was lost, the update begins again under a new one.
+        location: Of the store.
     """
 
-    __slots__ = ("_change", "_changed", "_deadline", "_key", "_location", "_swaps")
+    __slots__ = (
+        "_change",
+        "_changed",
+        "_deadline",
+        "_key",
+        "_location",
+        "_own_lock",
+        "_read",
+        "_swaps",
+        "_timeout",
+        "_write",
+    )
 
     def __init__(
         self,
         key: str,
         change: Callable[[bytes | None], bytes],
-        location: Location | None,
+        timeout: float,
+        read: Callable[[str], Snapshot | None],
+        write: Callable[[str, bytes, Expectation, HeldLock], Version],
         *,
         swaps: bool,
-        deadline: float,
+        own_lock: bool,
+        location: Location | None,
     ) -> None:
         self._key = key
         self._change = change
-        self._location = location
+        self._timeout = timeout
+        self._read = read
+        self._write = write
         self._swaps = swaps
-        self._deadline = deadline
+        self._own_lock = own_lock
+        self._location = location
+        self._deadline: float | None = None
         self._changed: tuple[bytes | None, bytes] | None = None
 
-    def run(
-        self,
-        snapshot: Snapshot | None,
-        read: Callable[[], Snapshot | None],
-        write: Callable[[str, bytes, Expectation], Version],
-    ) -> Version:
-        """Changes the document, under a lock that is held.
+    def run(self, held: HeldLock, snapshot: Snapshot | None) -> Version:
+        """Changes the document.
 
         Args:
+            held: Its lock.
             snapshot: The document, read under the lock.
-            read: Reads it again.
-            write: Writes it under the lock.
 
         Raises:
             StoreError: As ``read`` and ``write`` do.
         """
+        if self._deadline is None:
+            self._deadline = time.monotonic() + self._timeout
         while True:
             current = None if snapshot is None else snapshot.data
             # A lock that was lost is no reason to call the change again, if the document has stayed the same.
@@ -151,16 +178,18 @@ class Update:
                 self._changed = (current, new)
             expect: Expectation = ANY if not self._swaps else ABSENT if snapshot is None else snapshot.version
             try:
-                return write(self._key, new, expect)
+                return self._write(self._key, new, expect, held)
             except VersionConflict as error:
                 if time.monotonic() >= self._deadline:
                     self._undo()
                     raise placed(error, self._key, self._location) from error.__cause__
             except StoreError as error:
+                if self._own_lock and isinstance(error, LockLost):
+                    raise _LostBeforeAnythingWasWritten(error) from error
                 if not isinstance(error, (WriteOutcomeUnknown, PluginError)):
                     self._undo()
                 raise placed(error, self._key, self._location) from error.__cause__
-            snapshot = read()
+            snapshot = self._read(self._key)
 
     def _undo(self) -> None:
         """Lets the change take back what else it has done, such as a copy of what is not replaced after all."""
@@ -169,91 +198,64 @@ class Update:
             undo()
 
 
-def update(
-    calls: RetryingHooks,
-    request: LockRequest,
-    work: Update,
-    read: Callable[[], Snapshot | None],
-    location: Location | None,
-) -> Version:
-    """Updates a document under a lock of its own.
+def attempt_to_write(
+    calls: RetryingHooks, key: str, data: bytes, expect: Expectation
+) -> Callable[[HeldLock, Snapshot | None], Version]:
+    """What writes a document on a condition, for a backend that keeps it under the lock.
 
     Args:
         calls: The backend.
-        request: The lock request.
-        work: The update.
-        read: Reads the document again.
-        location: Of the store.
-    """
-
-    def attempt(held: HeldLock, snapshot: Snapshot | None) -> Version:
-        def write(key: str, data: bytes, expect: Expectation) -> Version:
-            try:
-                return calls.write_and_release(key, data, expect, held)
-            except LockLost as error:
-                raise _LostBeforeAnythingWasWritten(error) from error
-
-        return work.run(snapshot, read, write)
-
-    return under_own_lock(request, calls.lock_and_read, attempt, location)
-
-
-def write_expected(
-    calls: RetryingHooks, request: LockRequest, data: bytes, expect: Expectation, location: Location | None
-) -> Version:
-    """Writes a document on a condition, for a backend that keeps it under the lock.
-
-    Args:
-        calls: The backend.
-        request: The lock request.
+        key: The document's key.
         data: The whole document.
         expect: `ABSENT`, or the version that the document must have.
-        location: Of the store.
 
-    Raises:
-        VersionConflict: The document is at another version.
+    Returns:
+        An attempt for `under_own_lock`; it raises `VersionConflict` where the document is at another version.
     """
 
     def attempt(held: HeldLock, snapshot: Snapshot | None) -> Version:
         try:
             if not calls.combines:
-                return calls.atomic_write(request.key, data, expect, calls.fence(held))
+                return calls.atomic_write(key, data, expect, calls.fence(held))
             _compare(snapshot, expect)
-            return calls.write_and_release(request.key, data, ANY, held)
+            return calls.write_and_release(key, data, ANY, held)
         except LockLost as error:
             raise _LostBeforeAnythingWasWritten(error) from error
 
-    return under_own_lock(request, _taking(calls), attempt, location)
+    return attempt
 
 
-def delete_expected(calls: RetryingHooks, request: LockRequest, expect: Expectation, location: Location | None) -> None:
-    """Deletes a document on a condition, for a backend that keeps it under the lock.
+def attempt_to_delete(
+    calls: RetryingHooks, key: str, expect: Expectation
+) -> Callable[[HeldLock, Snapshot | None], None]:
+    """What deletes a document on a condition, for a backend that keeps it under the lock.
 
     Args:
         calls: The backend.
-        request: The lock request.
+        key: The document's key.
         expect: The version that the document must have.
-        location: Of the store.
 
-    Raises:
-        VersionConflict: The document is at another version.
+    Returns:
+        An attempt for `under_own_lock`; it raises `VersionConflict` where the document is at another version.
     """
 
     def attempt(held: HeldLock, snapshot: Snapshot | None) -> None:
         try:
             if calls.combines and snapshot is not None:  # a missing one is the backend's to tell
                 _compare(snapshot, expect)
-                calls.delete(request.key, ANY, calls.fence(held))
+                calls.delete(key, ANY, calls.fence(held))
             else:
-                calls.delete(request.key, expect, calls.fence(held))
+                calls.delete(key, expect, calls.fence(held))
         except LockLost as error:
             raise _LostBeforeAnythingWasWritten(error) from error
 
-    under_own_lock(request, _taking(calls), attempt, location)
+    return attempt
 
 
-def _taking(calls: RetryingHooks) -> Callable[..., tuple[HeldLock, Snapshot | None]]:
-    """Takes the lock; reads with it where that costs nothing, for otherwise the backend compares."""
+def taker(
+    calls: RetryingHooks,
+) -> Callable[[str, LockOwner, float, Callable[[], bool]], tuple[HeldLock, Snapshot | None]]:
+    """The hook that takes the lock; it reads with it where that costs nothing, for otherwise the backend compares."""
     if calls.combines:
         return calls.lock_and_read
 

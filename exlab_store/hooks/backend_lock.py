@@ -62,9 +62,12 @@ class BackendLock(ProcessBound):
     def release(self) -> None:
         """Releases the lock; a failure is logged. A second call does nothing."""
         try:
-            self.release_or_raise()
-        except StoreError as failure:
-            self._hooks.log_failed_release(self.key, failure)
+            self.inner.release()
+        except Exception as error:
+            try:
+                self._hooks.escaped("release of a lock", error)
+            except StoreError as failure:
+                self._hooks.log_failed_release(self.key, failure)
 
     def release_or_raise(self) -> None:
         """Releases the lock.

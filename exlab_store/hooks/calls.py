@@ -157,7 +157,9 @@ class BackendHooks:
     def atomic_write(self, key: str, data: bytes, expect: Expectation, lock: HeldLock | None) -> Version:
         """Calls the hook of this name; see `exlab_store.hookspecs`."""
         try:
-            version = self._atomic_write(key=key, data=data, expect=expect, lock=_returned(lock))
+            version = self._atomic_write(
+                key=key, data=data, expect=expect, lock=None if lock is None else _returned(lock)
+            )
         except Exception as error:
             self.escaped("atomic_write", error)
         if not isinstance(version, str):

@@ -86,15 +86,23 @@ class RetryingHooks:
 
     def lock(self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]) -> BackendLock:
         """Takes the lock; repeated only when the backend says that it is not held, and not once cancelled."""
-        return self._locked(self._hooks.lock, key, owner, timeout, cancelled)
+        deadline = time.monotonic() + timeout
+        try:
+            return self._hooks.lock(key, owner, timeout, cancelled)
+        except BackendUnavailable as error:
+            return self._ask_again(error, self._hooks.lock, key, owner, deadline, cancelled)
 
     def lock_and_read(
         self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]
     ) -> tuple[BackendLock, Snapshot | None]:
         """Takes the lock and reads under it; in one call where the backend can."""
         if self.combines:
-            return self._locked(self._hooks.lock_and_read, key, owner, timeout, cancelled)
-        held = self._locked(self._hooks.lock, key, owner, timeout, cancelled)
+            deadline = time.monotonic() + timeout
+            try:
+                return self._hooks.lock_and_read(key, owner, timeout, cancelled)
+            except BackendUnavailable as error:
+                return self._ask_again(error, self._hooks.lock_and_read, key, owner, deadline, cancelled)
+        held = self.lock(key, owner, timeout, cancelled)
         try:
             return held, self.read_snapshot(key)
         except DocumentNotFound:
@@ -129,26 +137,22 @@ class RetryingHooks:
         lock.ensure_held()
         return None
 
-    def _locked(
+    def _ask_again(
         self,
+        error: BackendUnavailable,
         hook: Callable[[str, LockOwner, float, Callable[[], bool]], T],
         key: str,
         owner: LockOwner,
-        timeout: float,
+        deadline: float,
         cancelled: Callable[[], bool],
     ) -> T:
-        deadline = time.monotonic() + timeout
-        try:
-            return hook(key, owner, timeout, cancelled)
-        except BackendUnavailable as error:
-            if cancelled():
-                raise
-            remaining = max(0.0, deadline - time.monotonic())
-            return self._again(
-                error,
-                lambda: hook(key, owner, max(0.0, deadline - time.monotonic()), cancelled),
-                within=remaining,
-            )
+        if cancelled():
+            raise error
+        return self._again(
+            error,
+            lambda: hook(key, owner, max(0.0, deadline - time.monotonic()), cancelled),
+            within=max(0.0, deadline - time.monotonic()),
+        )
 
     def list_keys(self, prefix: str) -> list[str]:
         """Lists; always safe to repeat."""

@@ -58,7 +58,7 @@ class LockRequest:
         reserved: Where the turn came from, and where it goes when the lock cannot be had; None for the queue.
     """
 
-    __slots__ = ("_asked", "_cancelled", "_deadline", "_owner", "_reserved", "asker", "key", "turn")
+    __slots__ = ("_cancelled", "_deadline", "_owner", "_reserved", "asker", "key", "turn")
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class LockRequest:
         reserved: ReservedTurn | None = None,
     ) -> None:
         self.key = key
-        self._owner = owner
+        self._owner: LockOwner | None = owner
         self.asker = owner
         """To whom the turn belongs."""
         self.turn: Turn | None = turn
@@ -78,7 +78,6 @@ class LockRequest:
         self._deadline = deadline
         self._cancelled = cancelled
         self._reserved = reserved
-        self._asked = False
 
     @property
     def remaining(self) -> float:
@@ -94,15 +93,17 @@ class LockRequest:
         Raises:
             StoreError: As the hook does.
         """
-        if self._asked:  # an owner's id is that of one acquisition
-            self._owner = new_owner(self._owner.purpose)
-        self._asked = True
+        owner = self._owner or new_owner(self.asker.purpose)
+        self._owner = None  # an owner's id is that of one acquisition
+        remaining = self._deadline - time.monotonic()
+        if remaining < 0:
+            remaining = 0.0
         try:
             if self._cancelled is None:
-                return hook(self.key, self._owner, self.remaining, _never)
+                return hook(self.key, owner, remaining, _never)
             cancelled = _Cancelled(self._cancelled)
             try:
-                return hook(self.key, self._owner, self.remaining, cancelled)
+                return hook(self.key, owner, remaining, cancelled)
             except StoreError:
                 if cancelled.fault is not None:
                     raise cancelled.fault from None  # the caller's own, and no fault of the backend

@@ -11,7 +11,6 @@ import os
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections import deque
 from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -110,7 +109,7 @@ class Turn:
         self._place = place
         self._holder = holder
         self._owner = owner
-        self._waiters: deque[Waiter] = deque()
+        self._waiters: list[Waiter] = []
 
     def end(self, owner: LockOwner | None = None) -> None:
         """Lets the one that has waited longest go on; to be called once, by any thread.
