@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from exlab_store.document_errors import DocumentInvalid, SchemaMajorMismatchError
 from exlab_store.errors import (
     AccessDenied,
     BackendUnavailable,
     ConfigError,
     DocumentExists,
-    DocumentInvalid,
     DocumentNotFound,
     GuaranteeNotMet,
     InvalidKey,
@@ -25,7 +25,6 @@ from exlab_store.errors import (
     LockTimeout,
     NotSupported,
     PluginError,
-    SchemaMajorMismatchError,
     StorageFull,
     StoreError,
     UnknownScheme,
@@ -65,10 +64,9 @@ from exlab_store.model import (
 from exlab_store.opening.locations import DocumentLocation, as_document
 from exlab_store.opening.registry import InstalledBackend, installed_backends
 from exlab_store.opening.stores import open_store
-from exlab_store.paths import StorePath
 from exlab_store.secret import Secret, without_variables
 from exlab_store.signal_handlers import came_from_signal_handler, suppress_unless_signalled
-from exlab_store.store import Store
+from exlab_store.store import Store, StorePath
 
 if TYPE_CHECKING:
     from exlab_store.aio.store import AsyncStore, AsyncStorePath

@@ -23,6 +23,7 @@ The type says what the caller can do, the message says what went wrong, where, a
       SchemaMajorMismatchError           another major version; ``.expected_major``, ``.found``
       ConfigError                        a catalogue or a setting that cannot be used
 
+The errors about what a document holds stand in `exlab_store.document_errors`.
 Every error but `WriteOutcomeUnknown` means that the operation did not happen.
 Those that are also an `OSError` keep ``errno`` where the system gave one.
 """
@@ -36,17 +37,16 @@ import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Self
 
     from exlab_store.guarantees import Shortfall
     from exlab_store.model import LockOwner, Version
-    from exlab_store.secret import Secret
 
 __all__ = [
     "AccessDenied",
     "BackendUnavailable",
     "ConfigError",
     "DocumentExists",
-    "DocumentInvalid",
     "DocumentNotFound",
     "GuaranteeNotMet",
     "InvalidKey",
@@ -56,7 +56,6 @@ __all__ = [
     "LockTimeout",
     "NotSupported",
     "PluginError",
-    "SchemaMajorMismatchError",
     "StorageFull",
     "StoreError",
     "UnknownScheme",
@@ -118,6 +117,19 @@ class StoreError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         # Errors cross process boundaries (a pool of writers); OSError keeps errno outside __dict__.
         return _restore, (type(self), self.args, getattr(self, "errno", None), dict(self.__dict__))
+
+    def at(self, key: str | None, location: object) -> Self:
+        """This error, with the document and the store filled in where it does not name them.
+
+        Args:
+            key: The document's key; None where there is none.
+            location: Of the store; None for a store without one.
+        """
+        if self.key is None and isinstance(key, str):
+            self.key = key
+        if self.location is None and location is not None:
+            self.location = str(location)
+        return self
 
     @property
     def where(self) -> str:
@@ -214,31 +226,6 @@ class PluginError(StoreError):
     """A backend or an observer breaks the contract of the hooks, or cannot be imported."""
 
     code = "plugin_error"
-
-
-def escaped(what: str, error: Exception, secrets: Sequence[Secret], *, hint: str) -> PluginError:
-    """The error for what a plugin has let escape.
-
-    Args:
-        what: What happened, up to the error's text.
-        error: What escaped.
-        secrets: What must not be shown.
-        hint: What to do next.
-    """
-    text = str(error)
-    for secret in secrets:
-        text = text.replace(secret.reveal(), "***")
-    return PluginError(f"{what}: {text}", hint=hint)
-
-
-def shown(error: Exception, secrets: Sequence[Secret]) -> Exception | None:
-    """The error as a cause that a traceback may show; None for one that tells a secret.
-
-    Args:
-        error: What escaped.
-        secrets: What must not be shown.
-    """
-    return None if any(secret.reveal() in f"{error} {error!r}" for secret in secrets) else error
 
 
 class DocumentNotFound(StoreError, FileNotFoundError):
@@ -427,71 +414,6 @@ class WriteOutcomeUnknown(StoreError):
     def details(self) -> Mapping[str, object]:
         """The version that was to be written."""
         return {} if self.intended is None else {"intended": self.intended}
-
-
-class DocumentInvalid(StoreError, msgspec.ValidationError):
-    """The stored bytes are not a document of the expected kind.
-
-    Args:
-        message: What went wrong.
-        newer_minor: The stored ``schema_version`` where a newer program of the same major version wrote the document,
-            so that it is not corrupt and is never replaced; otherwise None.
-        key: The document's key.
-        location: The store's location, without secrets.
-        hint: What to do next.
-    """
-
-    code = "document_invalid"
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        newer_minor: str | None = None,
-        key: str | None = None,
-        location: str | None = None,
-        hint: str | None = None,
-    ) -> None:
-        super().__init__(message, key=key, location=location, hint=hint)
-        self.newer_minor = newer_minor
-
-    @property
-    def details(self) -> Mapping[str, object]:
-        """The version of a newer program's document."""
-        return {} if self.newer_minor is None else {"newer_minor": self.newer_minor}
-
-
-class SchemaMajorMismatchError(StoreError):
-    """The document has another major schema version than this program reads and writes [§11.9].
-
-    Args:
-        expected_major: The major version that this program knows.
-        found: The stored ``schema_version``, verbatim.
-        key: The document's key.
-        location: The store's location, without secrets.
-    """
-
-    code = "schema_major_mismatch"
-
-    def __init__(self, expected_major: int, found: str, *, key: str | None = None, location: str | None = None) -> None:
-        super().__init__(
-            f"schema_version is {found!r}, and this program knows major version {expected_major}",
-            key=key,
-            location=location,
-            hint="Use a program of the same major version; the document was left as it is.",
-        )
-        self.expected_major = expected_major
-        self.found = found
-
-    @property
-    def field(self) -> str:
-        """Always ``schema_version``."""
-        return "schema_version"
-
-    @property
-    def details(self) -> Mapping[str, object]:
-        """The expected major version and the stored text."""
-        return {"expected_major": self.expected_major, "found": self.found}
 
 
 class ConfigError(StoreError):

@@ -15,7 +15,7 @@ from exlab_store.secret import Secret, set_field, without_variables
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Location", "redacted"]
+__all__ = ["Location", "redacted", "url_of"]
 
 # Two letters at least: "C:\data" is a Windows path, not a URL of scheme "c".
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(.*)", re.DOTALL)
@@ -293,3 +293,10 @@ def _parse_url(scheme: str, rest: str, *, create: bool) -> Location:
         path = ""
     host = "" if scheme == "file" and parts["host"] == "localhost" else parts["host"]
     return Location(scheme, host=host, path=path, port=port, username=username, password=password, create=create)
+
+
+def url_of(location: Location | None, key: str) -> str:
+    """The URL of a document, without secrets; the key alone where the store has no location."""
+    if location is None:
+        return key
+    return f"{location}{key}" if location.path == "/" else f"{location}/{key}"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, NoReturn, cast, overload
+from typing import TYPE_CHECKING, NoReturn, cast, final, overload
 
-from exlab_store.addresses import address_of, place_of, placed
 from exlab_store.errors import DocumentNotFound, LockLost, NotSupported, StoreError
 from exlab_store.hooks.retrying import DEFAULT_RETRY, Retry, RetryingHooks
 from exlab_store.keys import check_key
+from exlab_store.location import url_of
 from exlab_store.locks.held import (
     DEFAULT_LOCK_TIMEOUT,
     StoreLock,
@@ -21,7 +21,6 @@ from exlab_store.locks.held import (
 from exlab_store.locks.requests import LockRequest
 from exlab_store.locks.turns import ReservedTurn, forsake_turn, take_turn, task_call, this_thread
 from exlab_store.model import ABSENT, ANY, ProcessBound
-from exlab_store.paths import StorePath
 from exlab_store.reading_many import DEFAULT_CONCURRENCY, check_concurrency, read_each
 from exlab_store.updating import Update, attempt_to_delete, attempt_to_write, taker, under_own_lock
 
@@ -30,14 +29,14 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from exlab_store.aio.store import AsyncStore
+    from exlab_store.aio.store import AsyncStore, AsyncStorePath
     from exlab_store.guarantees import Guarantees
     from exlab_store.hooks.backend_lock import BackendLock
     from exlab_store.hooks.calls import BackendHooks
     from exlab_store.location import Location
     from exlab_store.model import Expectation, HeldLock, Leftover, Snapshot, Version
 
-__all__ = ["Store", "StoreLock"]
+__all__ = ["Store", "StoreLock", "StorePath"]
 
 
 class _ClosedHooks:
@@ -60,7 +59,8 @@ class Store(ProcessBound):
         self._hooks = hooks
         self._calls = RetryingHooks(hooks, retry)
         self._location = location
-        self.address = address_of(location)  # once and for all, as every lock needs it
+        # Once and for all, as every lock needs it: what the URL of each document begins with.
+        self._address = url_of(location, "") if location is not None and location.shared else None
         self._guarantees = hooks.guarantees
         self._aio: AsyncStore | None = None
         this_process(os.getpid())  # imports now what could not be imported when no descriptor is left
@@ -85,6 +85,16 @@ class Store(ProcessBound):
 
             self._aio = AsyncStore(self)
         return self._aio
+
+    def document_id(self, key: str) -> Hashable:
+        """What stands for a document in the queues of this process.
+
+        Two stores at one location share their queues; nameless ones (a fresh memory store) share nothing.
+
+        Args:
+            key: The document's key.
+        """
+        return (id(self), key) if self._address is None else self._address + key
 
     @overload
     def read_snapshot(self, key: str) -> Snapshot: ...
@@ -111,7 +121,7 @@ class Store(ProcessBound):
             check_key(key)
             snapshot = self._calls.read_snapshot(key)
         except StoreError as error:
-            raise placed(error, key, self._location) from error.__cause__
+            raise error.at(key, self._location) from error.__cause__
         return None if unless is not None and snapshot.version == unless else snapshot
 
     def read_many(
@@ -179,7 +189,7 @@ class Store(ProcessBound):
                 return under_own_lock(self._request, key, timeout, purpose, take, write, self._location)
             return self._calls.atomic_write(key, data, expect, self._backend_lock(key, lock))
         except StoreError as error:
-            raise placed(error, key, self._location) from error.__cause__
+            raise error.at(key, self._location) from error.__cause__
 
     def lock(
         self,
@@ -217,9 +227,9 @@ class Store(ProcessBound):
             take = self._calls.lock  # a closed store refuses here, before there is a turn to be ended
             request = self._request(key, timeout, purpose, cancelled, holder)
             held = request.ask(take)
-            return UnreleasedLock(self, held, request.turn, request.asker)
+            return UnreleasedLock(self, self._location, held, request.turn, request.asker)
         except StoreError as error:
-            raise placed(error, key, self._location) from error.__cause__
+            raise error.at(key, self._location) from error.__cause__
         except BaseException:
             if held is not None:
                 held.release()
@@ -269,7 +279,7 @@ class Store(ProcessBound):
             calls = self._calls
             take, write = calls.lock_and_read, calls.write_and_release
         except StoreError as error:
-            raise placed(error, key, where) from error.__cause__
+            raise error.at(key, where) from error.__cause__
         work = Update(key, change, timeout, self._read, write, swaps=swaps, own_lock=True, location=where)
         return under_own_lock(self._request, key, timeout, purpose, take, work.run, where)
 
@@ -294,7 +304,7 @@ class Store(ProcessBound):
                 raise NotSupported("the backend does not list its keys")
             return sorted(self._calls.list_keys(prefix))
         except StoreError as error:
-            raise placed(error, prefix or None, self._location) from error.__cause__
+            raise error.at(prefix or None, self._location) from error.__cause__
 
     def delete(self, key: str, *, expect: Expectation = ANY, lock: HeldLock | None = None) -> None:
         """Deletes a document; its lock file stays.
@@ -323,7 +333,7 @@ class Store(ProcessBound):
                 return
             self._calls.delete(key, expect, self._backend_lock(key, lock))
         except StoreError as error:
-            raise placed(error, key, self._location) from error.__cause__
+            raise error.at(key, self._location) from error.__cause__
 
     def keep_copy(self, key: str, copy: str, data: bytes) -> bool:
         """Keeps the bytes of a document under a second key, open to nobody who may not read the document.
@@ -350,7 +360,7 @@ class Store(ProcessBound):
                 return self._calls.keep_copy(key, copy, data)
             self._calls.atomic_write(copy, data, ANY, None)
         except StoreError as error:
-            raise placed(error, copy, self._location) from error.__cause__
+            raise error.at(copy, self._location) from error.__cause__
         return True
 
     def list_leftovers(self, prefix: str = "") -> list[Leftover]:
@@ -372,7 +382,7 @@ class Store(ProcessBound):
                 raise NotSupported("the backend does not show its lock files and temporary files")
             return sorted(self._calls.list_leftovers(prefix), key=lambda leftover: leftover.name)
         except StoreError as error:
-            raise placed(error, prefix or None, self._location) from error.__cause__
+            raise error.at(prefix or None, self._location) from error.__cause__
 
     def remove_leftover(self, leftover: Leftover) -> None:
         """Removes a temporary file of a writer that is gone; never a lock file, never a document.
@@ -391,7 +401,7 @@ class Store(ProcessBound):
                 raise NotSupported(f"a {leftover.kind} file is not removed", hint="Lock files stay where they are.")
             self._calls.remove_leftover(leftover.name)
         except StoreError as error:
-            raise placed(error, leftover.name, self._location) from error.__cause__
+            raise error.at(leftover.name, self._location) from error.__cause__
 
     def close(self) -> None:
         """Closes the backend; a second call does nothing."""
@@ -429,7 +439,7 @@ class Store(ProcessBound):
         check_key(key)
         if self._guarantees.lock_scope == "none":
             raise NotSupported("the backend has no locks")
-        place = place_of(self, key)
+        place = self.document_id(key)
         call = task_call.get()
         if call is not None and not call.over:
             if isinstance(call, ReservedTurn) and call.place == place and (turn := call.take()) is not None:
@@ -466,7 +476,7 @@ class Store(ProcessBound):
     def _own(self, key: str, lock: HeldLock) -> StoreLock:
         if isinstance(lock, StoreLock) and lock.guards(self, key):
             return lock
-        raise placed(LockLost("the lock that was given is not this document's"), key, self._location)
+        raise LockLost("the lock that was given is not this document's").at(key, self._location)
 
     def _writer_under(self, held: StoreLock) -> Callable[[str, bytes, Expectation, HeldLock], Version]:
         def write(key: str, data: bytes, expect: Expectation, _: HeldLock) -> Version:
@@ -482,3 +492,112 @@ class Store(ProcessBound):
             return self.read_snapshot(key)
         except DocumentNotFound:
             return None
+
+
+@final
+class StorePath:
+    """A key in a store: the verbs of `Store` without the key argument. ``store / "a" / "b.json"`` makes one.
+
+    Args:
+        store: The store.
+        key: The document's or folder's key.
+
+    Raises:
+        InvalidKey: The key is not portable.
+    """
+
+    __slots__ = ("_key", "_store")
+
+    def __init__(self, store: Store, key: str) -> None:
+        self._store = store
+        try:
+            self._key = check_key(key)
+        except StoreError as error:
+            raise error.at(None, store.location) from None
+
+    @property
+    def store(self) -> Store:
+        """The store."""
+        return self._store
+
+    @property
+    def key(self) -> str:
+        """The key."""
+        return self._key
+
+    @property
+    def name(self) -> str:
+        """The last segment of the key."""
+        return self._key.rpartition("/")[2]
+
+    @property
+    def aio(self) -> AsyncStorePath:
+        """The same verbs as coroutines."""
+        return self._store.aio / self._key
+
+    def with_name(self, name: str) -> StorePath:
+        """The path of a sibling.
+
+        Args:
+            name: Its name: one segment or more.
+        """
+        folder, slash, _ = self._key.rpartition("/")
+        return StorePath(self._store, folder + slash + name)
+
+    @overload
+    def read_snapshot(self) -> Snapshot: ...
+    @overload
+    def read_snapshot(self, *, unless: Version | None) -> Snapshot | None: ...
+    def read_snapshot(self, *, unless: Version | None = None) -> Snapshot | None:
+        """As `Store.read_snapshot`."""
+        return self._store.read_snapshot(self._key, unless=unless)
+
+    def atomic_write(self, data: bytes, *, expect: Expectation = ANY, lock: HeldLock | None = None) -> Version:
+        """As `Store.atomic_write`."""
+        return self._store.atomic_write(self._key, data, expect=expect, lock=lock)
+
+    def lock(
+        self,
+        *,
+        timeout: float = DEFAULT_LOCK_TIMEOUT,
+        purpose: str = "",
+        cancelled: Callable[[], bool] | None = None,
+    ) -> StoreLock:
+        """As `Store.lock`."""
+        return self._store.lock(self._key, timeout=timeout, purpose=purpose, cancelled=cancelled)
+
+    def update(
+        self,
+        change: Callable[[bytes | None], bytes],
+        *,
+        timeout: float = DEFAULT_LOCK_TIMEOUT,
+        purpose: str = "update",
+        lock: HeldLock | None = None,
+    ) -> Version:
+        """As `Store.update`."""
+        return self._store.update(self._key, change, timeout=timeout, purpose=purpose, lock=lock)
+
+    def list_keys(self) -> list[str]:
+        """As `Store.list_keys`, for this folder."""
+        return self._store.list_keys(self._key)
+
+    def delete(self, *, expect: Expectation = ANY, lock: HeldLock | None = None) -> None:
+        """As `Store.delete`."""
+        self._store.delete(self._key, expect=expect, lock=lock)
+
+    def __truediv__(self, name: str) -> StorePath:
+        return StorePath(self._store, f"{self._key}/{name}")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, StorePath):
+            return NotImplemented
+        return self._store is other._store and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash((id(self._store), self._key))
+
+    def __str__(self) -> str:
+        return url_of(self._store.location, self._key)
+
+    def __repr__(self) -> str:
+        return f"StorePath({str(self)!r})"

@@ -11,7 +11,6 @@ import random
 import time
 from typing import TYPE_CHECKING, TypeVar
 
-from exlab_store.addresses import placed
 from exlab_store.errors import DocumentExists, LockLost, PluginError, StoreError, VersionConflict, WriteOutcomeUnknown
 from exlab_store.model import ABSENT, ANY
 
@@ -77,13 +76,13 @@ def under_own_lock(
                     request = wait(key, timeout, purpose)
                 held, snapshot = request.ask(take)
             except StoreError as error:
-                raise placed(error, key, location) from error.__cause__ or lost
+                raise error.at(key, location) from error.__cause__ or lost
             try:
                 result = attempt(held, snapshot)
             except _LostBeforeAnythingWasWritten as found:
                 held.release()
                 if lost is not None and not request.remaining:
-                    raise placed(found.error, key, location) from found.error.__cause__
+                    raise found.error.at(key, location) from found.error.__cause__
                 lost = found.error
             else:
                 held.release()
@@ -182,13 +181,13 @@ class Update:
             except VersionConflict as error:
                 if time.monotonic() >= self._deadline:
                     self._undo()
-                    raise placed(error, self._key, self._location) from error.__cause__
+                    raise error.at(self._key, self._location) from error.__cause__
             except StoreError as error:
                 if self._own_lock and isinstance(error, LockLost):
                     raise _LostBeforeAnythingWasWritten(error) from error
                 if not isinstance(error, (WriteOutcomeUnknown, PluginError)):
                     self._undo()
-                raise placed(error, self._key, self._location) from error.__cause__
+                raise error.at(self._key, self._location) from error.__cause__
             snapshot = self._read(self._key)
 
     def _undo(self) -> None:

@@ -7,7 +7,6 @@ from collections import deque
 from contextvars import copy_context
 from typing import TYPE_CHECKING, NamedTuple
 
-from exlab_store.addresses import placed
 from exlab_store.aio.calls import Bell, admitted
 from exlab_store.errors import BackendUnavailable
 from exlab_store.reading_many import QUICK, Outcome, outcome_of
@@ -71,7 +70,7 @@ class _Reading:
             try:
                 future = self._workers.submit(lambda keys=keys, context=context: context.run(_read, self._read, keys))  # type: ignore[misc]
             except BackendUnavailable as error:
-                raise placed(error, keys[0], None) from error.__cause__
+                raise error.at(keys[0], None) from error.__cause__
             self._under_way.add(future)
             future.add_done_callback(self._end)
         return bool(self._under_way)

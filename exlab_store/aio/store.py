@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, TypeVar, final, overload
 
 import anyio
 
-from exlab_store.addresses import place_of, placed, url_of
 from exlab_store.aio.calls import Bell, admitted, on_worker, running_task, to_the_end
 from exlab_store.aio.reading_many import read_each
 from exlab_store.errors import BackendUnavailable, LockTimeout, StoreError
 from exlab_store.keys import check_key
+from exlab_store.location import url_of
 from exlab_store.locks.held import DEFAULT_LOCK_TIMEOUT, StoreLock, check_timeout, new_owner
 from exlab_store.locks.turns import ReservedTurn, TaskCall, TaskHolder, Waiter, ask_for_turn, task_call, this_thread
 from exlab_store.model import ANY
@@ -213,7 +213,7 @@ class AsyncStore:
         await self._called(leftover.name, lambda: self._store.remove_leftover(leftover), changes=True)
 
     def __truediv__(self, name: str) -> AsyncStorePath:
-        return (self._store / name).aio
+        return AsyncStorePath(self, (self._store / name).key)
 
     async def _called(self, key: str | None, call: Callable[[], T], *, changes: bool = False) -> T:
         await admitted()
@@ -232,7 +232,7 @@ class AsyncStore:
         try:
             return await on_worker(self._workers, call, abandon=abandon, undo=undo, unheard=unheard)
         except BackendUnavailable as error:  # there was no thread, and nobody has named the document yet
-            raise placed(error, key, self._store.location) from error.__cause__
+            raise error.at(key, self._store.location) from error.__cause__
 
     def _log(self, key: str | None, failure: BaseException) -> None:
         """Logs the failure of a call whose task was cancelled and raises the cancellation."""
@@ -266,10 +266,10 @@ class AsyncStore:
         owner = new_owner(purpose)
         try:
             check_key(key)
-            place = place_of(self._store, key)
+            place = self._store.document_id(key)
             turn = await _turn(place, holder, owner, timeout)
         except StoreError as error:
-            raise placed(error, key, self._store.location) from error.__cause__
+            raise error.at(key, self._store.location) from error.__cause__
         reserved = ReservedTurn(holder, place, owner, turn)
         try:
             pause = _FIRST_PAUSE
@@ -398,4 +398,4 @@ class AsyncStorePath:
         await self._store.delete(self._key, expect=expect, lock=lock)
 
     def __truediv__(self, name: str) -> AsyncStorePath:
-        return (self._store.store / self._key / name).aio
+        return self._store / f"{self._key}/{name}"

@@ -6,6 +6,7 @@ file, so that call sites which pass a ``pathlib.Path`` keep working.
 
 from __future__ import annotations
 
+from exlab_store.document_errors import DocumentInvalid, SchemaMajorMismatchError
 from exlab_store.documents.catalogue import (
     OFFLINE_CATALOGUE_VERSION,
     LIMSProject,
@@ -27,7 +28,7 @@ from exlab_store.documents.equipment import (
 )
 from exlab_store.documents.times import now, timestamp
 from exlab_store.documents.versioned import DocumentKind, VersionedDocument, require_schema_major
-from exlab_store.errors import ConfigError, DocumentInvalid, SchemaMajorMismatchError
+from exlab_store.errors import ConfigError
 
 __all__ = [
     "EQUIPMENT_JSON_VERSION",

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from exlab_store.addresses import placed
+from exlab_store.document_errors import DocumentInvalid
 from exlab_store.documents.stored_bytes import UNDECODABLE, reason, unmarked
 from exlab_store.documents.times import now
-from exlab_store.errors import ConfigError, DocumentInvalid, StoreError
+from exlab_store.errors import ConfigError, StoreError
 from exlab_store.opening.locations import as_document
 
 if TYPE_CHECKING:
     from exlab_store.opening.locations import DocumentLocation
-    from exlab_store.paths import StorePath
+    from exlab_store.store import StorePath
 
 __all__ = [
     "OFFLINE_CATALOGUE_VERSION",
@@ -156,7 +156,7 @@ def _read(data: bytes, expected_endpoint: str, path: StorePath) -> OfflineCatalo
     try:
         return _catalogue(unmarked(data), expected_endpoint)
     except ConfigError as error:
-        raise placed(error, path.key, path.store.location) from error.__cause__
+        raise error.at(path.key, path.store.location) from error.__cause__
 
 
 def _catalogue(data: bytes, expected_endpoint: str) -> OfflineCatalogue:
@@ -246,9 +246,9 @@ def _encoded(catalogue: OfflineCatalogue, path: StorePath) -> bytes:
         if not _has_exact_types(catalogue):
             _catalogue(data, catalogue.lims_endpoint)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise placed(_unwritable(str(error)), path.key, path.store.location) from error
+        raise _unwritable(str(error)).at(path.key, path.store.location) from error
     except ConfigError as error:
-        raise placed(_unwritable(error.message), path.key, path.store.location) from error.__cause__
+        raise _unwritable(error.message).at(path.key, path.store.location) from error.__cause__
     return data
 
 

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgspec
 
-from exlab_store.addresses import placed
+from exlab_store.document_errors import DocumentInvalid
 from exlab_store.documents.corrupt import Repair
 from exlab_store.documents.times import Timestamp, UnsetOrTimestamp, now, timestamp
 from exlab_store.documents.versioned import DocumentKind, VersionedDocument, is_json_object
-from exlab_store.errors import DocumentInvalid, StoreError
+from exlab_store.errors import StoreError
 
 if TYPE_CHECKING:
     from exlab_store.opening.locations import DocumentLocation
-    from exlab_store.paths import StorePath
+    from exlab_store.store import StorePath
 
 __all__ = [
     "EQUIPMENT_JSON_VERSION",
@@ -195,7 +195,7 @@ class EquipmentCacheWriter:
         try:
             data = _normalised(payload, kind)
         except StoreError as error:
-            raise placed(error, path.key, path.store.location) from error.__cause__
+            raise error.at(path.key, path.store.location) from error.__cause__
 
         once = _Once(data, path)
         try:

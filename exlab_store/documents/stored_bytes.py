@@ -9,7 +9,7 @@ import re
 
 import msgspec
 
-from exlab_store.errors import DocumentInvalid
+from exlab_store.document_errors import DocumentInvalid
 
 __all__ = ["MAX_NESTING", "UNDECODABLE", "ensure_mergeable", "ensure_shallow", "invalid", "reason", "unmarked"]
 

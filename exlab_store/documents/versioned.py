@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import msgspec
 
-from exlab_store.addresses import placed
+from exlab_store.document_errors import DocumentInvalid, SchemaMajorMismatchError
 from exlab_store.documents.corrupt import Repair
 from exlab_store.documents.merging import merged, raw_fields
 from exlab_store.documents.stored_bytes import UNDECODABLE, ensure_mergeable, ensure_shallow, invalid, unmarked
-from exlab_store.errors import DocumentInvalid, SchemaMajorMismatchError
 from exlab_store.locks.held import DEFAULT_LOCK_TIMEOUT
 from exlab_store.opening.locations import as_document
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from exlab_store.opening.locations import DocumentLocation
-    from exlab_store.paths import StorePath
+    from exlab_store.store import StorePath
 
 __all__ = ["DocumentKind", "VersionedDocument", "require_schema_major"]
 
@@ -190,7 +189,7 @@ class DocumentKind(Generic[D]):
         try:
             return self.decode(data)
         except (DocumentInvalid, SchemaMajorMismatchError) as error:
-            raise placed(error, path.key, path.store.location) from error.__cause__
+            raise error.at(path.key, path.store.location) from error.__cause__
 
     def update(
         self,
@@ -294,7 +293,7 @@ class _Rewriting(Generic[D]):
         try:
             self.written = self._kind.rewritten(current, self._change, self.repair)
         except (DocumentInvalid, SchemaMajorMismatchError) as error:
-            raise placed(error, self.path.key, self.path.store.location) from error.__cause__
+            raise error.at(self.path.key, self.path.store.location) from error.__cause__
         return self.written
 
     def undo(self) -> None:

@@ -6,7 +6,7 @@ say that it has not.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from exlab_store.errors import StoreError
 from exlab_store.model import LockOwner, ProcessBound
@@ -14,25 +14,37 @@ from exlab_store.model import LockOwner, ProcessBound
 if TYPE_CHECKING:
     from typing import Self
 
-    from exlab_store.hooks.calls import BackendHooks
     from exlab_store.model import HeldLock
 
 __all__ = ["BackendLock"]
+
+
+class Gate(Protocol):
+    """What everything that a backend raises or returns must pass."""
+
+    def escaped(self, hook_name: str, error: Exception) -> NoReturn:
+        """Raises it as a `StoreError`."""
+
+    def wrong_result(self, hook_name: str, expected: str, result: object) -> NoReturn:
+        """Raises the error for a result of another type."""
+
+    def log_failed_release(self, key: str, failure: StoreError) -> None:
+        """Logs that a lock could not be released."""
 
 
 class BackendLock(ProcessBound):
     """A backend's lock, of which only a `StoreError` comes out. `BackendHooks` makes one.
 
     Args:
-        hooks: The hooks that returned it.
+        gate: What its errors pass.
         key: The key that was locked.
         inner: What was returned.
     """
 
-    __slots__ = ("_hooks", "inner", "key")
+    __slots__ = ("_gate", "inner", "key")
 
-    def __init__(self, hooks: BackendHooks, key: str, inner: HeldLock) -> None:
-        self._hooks = hooks
+    def __init__(self, gate: Gate, key: str, inner: HeldLock) -> None:
+        self._gate = gate
         self.key = key
         self.inner = inner
 
@@ -42,9 +54,9 @@ class BackendLock(ProcessBound):
         try:
             owner: Any = self.inner.owner  # whatever it is
         except Exception as error:
-            self._hooks.escaped("owner of a lock", error)
+            self._gate.escaped("owner of a lock", error)
         if not isinstance(owner, LockOwner):
-            self._hooks.wrong_result("owner of a lock", "a LockOwner", owner)
+            self._gate.wrong_result("owner of a lock", "a LockOwner", owner)
         return owner
 
     def ensure_held(self) -> None:
@@ -57,7 +69,7 @@ class BackendLock(ProcessBound):
         try:
             self.inner.ensure_held()
         except Exception as error:
-            self._hooks.escaped("ensure_held of a lock", error)
+            self._gate.escaped("ensure_held of a lock", error)
 
     def release(self) -> None:
         """Releases the lock; a failure is logged. A second call does nothing."""
@@ -65,9 +77,9 @@ class BackendLock(ProcessBound):
             self.inner.release()
         except Exception as error:
             try:
-                self._hooks.escaped("release of a lock", error)
+                self._gate.escaped("release of a lock", error)
             except StoreError as failure:
-                self._hooks.log_failed_release(self.key, failure)
+                self._gate.log_failed_release(self.key, failure)
 
     def release_or_raise(self) -> None:
         """Releases the lock.
@@ -78,7 +90,7 @@ class BackendLock(ProcessBound):
         try:
             self.inner.release()
         except Exception as error:
-            self._hooks.escaped("release of a lock", error)
+            self._gate.escaped("release of a lock", error)
 
     def __enter__(self) -> Self:
         return self

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 import pluggy
 
 from exlab_store import hookspecs
-from exlab_store.errors import PluginError, StoreError, escaped, shown
+from exlab_store.errors import PluginError, StoreError
 from exlab_store.guarantees import Guarantees
 from exlab_store.hooks.backend_lock import BackendLock
+from exlab_store.hooks.plugin_faults import escaped, shown
 from exlab_store.hookspecs import OPTIONAL_HOOKS, PROJECT, REQUIRED_HOOKS
 from exlab_store.model import Snapshot
 from exlab_store.signal_handlers import came_from_signal_handler

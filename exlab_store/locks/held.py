@@ -9,7 +9,6 @@ import time
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, final
 
-from exlab_store.addresses import placed
 from exlab_store.errors import LockLost, StoreError
 from exlab_store.model import LockOwner, ProcessBound
 
@@ -18,9 +17,9 @@ if TYPE_CHECKING:
     from typing import Self
 
     from exlab_store.hooks.backend_lock import BackendLock
+    from exlab_store.location import Location
     from exlab_store.locks.turns import Turn
     from exlab_store.model import HeldLock
-    from exlab_store.store import Store
 
 __all__ = ["DEFAULT_LOCK_TIMEOUT", "StoreLock", "UnreleasedLock", "check_timeout", "new_owner"]
 
@@ -36,11 +35,14 @@ def check_timeout(timeout: float) -> None:
 class StoreLock(ProcessBound):
     """A lock of a store: a `HeldLock` that also holds the turn of this process. `Store.lock` makes one."""
 
-    __slots__ = ("_asker", "_held", "_store", "_turn")
+    __slots__ = ("_asker", "_held", "_issuer", "_location", "_turn")
 
-    def __init__(self, store: Store, held: BackendLock, turn: Turn | None, asker: LockOwner) -> None:
+    def __init__(
+        self, issuer: object, location: Location | None, held: BackendLock, turn: Turn | None, asker: LockOwner
+    ) -> None:
         self._asker = asker
-        self._store = store
+        self._issuer = issuer
+        self._location = location
         self._held = held
         self._turn = turn
 
@@ -59,9 +61,9 @@ class StoreLock(ProcessBound):
         """The backend's own lock."""
         return self._held.inner
 
-    def guards(self, store: Store, key: str) -> bool:
+    def guards(self, store: object, key: str) -> bool:
         """Whether this is the lock of that document of that store."""
-        return self._store is store and self._held.key == key
+        return self._issuer is store and self._held.key == key
 
     def ensure_held(self) -> None:
         """Checks that the lock is still held; it may take a question to the server, and as long as an operation.
@@ -74,7 +76,7 @@ class StoreLock(ProcessBound):
                 raise LockLost("the lock was released")
             self._held.ensure_held()
         except StoreError as error:
-            raise placed(error, self.key, self._store.location) from error.__cause__
+            raise error.at(self.key, self._location) from error.__cause__
 
     def release(self) -> None:
         """Releases the lock. A second call does nothing.

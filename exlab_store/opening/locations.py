@@ -11,8 +11,8 @@ import msgspec
 from exlab_store.errors import LocationError
 from exlab_store.location import Location, redacted
 from exlab_store.opening.stores import open_store, open_store_at
-from exlab_store.paths import StorePath
 from exlab_store.secret import without_variables
+from exlab_store.store import StorePath
 
 __all__ = ["DocumentLocation", "as_document", "known_document"]
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from exlab_store.errors import ConfigError, PluginError, StoreError, UnknownScheme, escaped, shown
+from exlab_store.errors import ConfigError, PluginError, StoreError, UnknownScheme
+from exlab_store.hooks.plugin_faults import escaped, shown
 from exlab_store.opening.interpreter import is_frozen
 from exlab_store.opening.offers import FROZEN_ADVICE, offers_of
 from exlab_store.secret import revealed

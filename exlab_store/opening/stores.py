@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, overload
 
 import msgspec
 
-from exlab_store.addresses import placed, url_of
 from exlab_store.errors import GuaranteeNotMet, StoreError
 from exlab_store.hooks.calls import BackendHooks
 from exlab_store.hooks.retrying import DEFAULT_RETRY, Retry
 from exlab_store.ignored import flaw_of_pattern
-from exlab_store.location import Location
+from exlab_store.location import Location, url_of
 from exlab_store.opening import registry
 from exlab_store.secret import Secret, hidden, without_variables
 from exlab_store.store import Store
@@ -162,7 +161,7 @@ def open_store_at(
         watching = [registry.open_observer(name, location) if isinstance(name, str) else name for name in observers]
         backend = registry.open_backend(location, options, secrets)
     except StoreError as error:
-        raise placed(error, None, location) from error.__cause__
+        raise error.at(None, location) from error.__cause__
     return _assembled(backend, location, require, watching, retry, secrets)
 
 
@@ -188,5 +187,5 @@ def _assembled(
     except StoreError as error:
         if location is not None and callable(getattr(backend, "close", None)):
             backend.close()
-        raise placed(error, None, location) from error.__cause__
+        raise error.at(None, location) from error.__cause__
     return Store(hooks, location, retry)

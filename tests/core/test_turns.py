@@ -18,7 +18,6 @@ import pytest
 from exlab_store_memory.backend import Memory, MemoryBackend
 
 from exlab_store import LockAlreadyHeld, LockTimeout, open_store
-from exlab_store.addresses import place_of
 from exlab_store.locks.held import new_owner
 from exlab_store.locks.turns import Waiter, ask_for_turn, take_turn
 
@@ -40,7 +39,7 @@ def _eventually(condition: Callable[[], bool]) -> None:
 def _waiters(store: Store, key: str) -> int:
     from exlab_store.locks import turns
 
-    turn = turns._turns.get(place_of(store, key))
+    turn = turns._turns.get(store.document_id(key))
     return 0 if turn is None else len(turn._waiters)
 
 
@@ -207,7 +206,7 @@ def test_a_forked_child_does_not_wait_for_the_threads_of_its_parent(store: Store
     release, taken = threading.Event(), threading.Event()
 
     def hold() -> None:
-        turn = take_turn(place_of(store, "a"), object(), store.lock("other").owner, 0)
+        turn = take_turn(store.document_id("a"), object(), store.lock("other").owner, 0)
         taken.set()
         release.wait(30)
         turn.end()

@@ -16,7 +16,7 @@ from exlab_store.cli.demo.marked import TornDocument
 from exlab_store.cli.demo.messages import Job
 from exlab_store.cli.demo.printing import printed
 from exlab_store.cli.demo.stage import Stage, remains, set_up
-from exlab_store.cli.demo.verdict import Stored, Verdict, judged
+from exlab_store.cli.demo.verdict import Demonstration, Stored, Verdict, judged
 from exlab_store.cli.ending import ended_in_order
 from exlab_store.cli.exit_codes import ExitCode
 from exlab_store.cli.terminal import error_console, print_json, show
@@ -26,33 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-__all__ = ["Demonstration", "run_demo"]
-
-
-class Demonstration(msgspec.Struct, frozen=True):
-    """What was done, where, and how it went.
-
-    Attributes:
-        location: The folder.
-        remains: What of it stays, in words, or None.
-        durable: Whether the store promises that what it acknowledges survives a power cut.
-        seconds: How long the processes worked.
-        writers: How many wrote.
-        readers: How many read.
-        projects: How many projects the catalogue has.
-        instruments: How many instruments were registered, by each writer.
-        verdict: How it went.
-    """
-
-    location: str
-    remains: str | None
-    durable: bool
-    seconds: float
-    writers: int
-    readers: int
-    projects: int
-    instruments: int
-    verdict: Verdict
+__all__ = ["run_demo"]
 
 
 def run_demo(at: str | None, *, seconds: float, writers: int, readers: int, as_json: bool) -> None:

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console, RenderableType
 
-    from exlab_store.cli.demo.command import Demonstration
-    from exlab_store.cli.demo.verdict import Verdict
+    from exlab_store.cli.demo.verdict import Demonstration, Verdict
 
 __all__ = ["printed", "progress"]
 

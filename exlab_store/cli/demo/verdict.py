@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from exlab_store.cli.demo.messages import Report, Role
 
-__all__ = ["Ended", "Operation", "Stored", "Verdict", "judged"]
+__all__ = ["Demonstration", "Ended", "Operation", "Stored", "Verdict", "judged"]
 
 _WRITES = ("durable write", "lock + update", "equipment rewrite", "catalogue publish")
 _READS = ("snapshot read", "catalogue read")
@@ -253,3 +253,29 @@ class _Count:
 
 def _times(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+class Demonstration(msgspec.Struct, frozen=True):
+    """What was done, where, and how it went.
+
+    Attributes:
+        location: The folder.
+        remains: What of it stays, in words, or None.
+        durable: Whether the store promises that what it acknowledges survives a power cut.
+        seconds: How long the processes worked.
+        writers: How many wrote.
+        readers: How many read.
+        projects: How many projects the catalogue has.
+        instruments: How many instruments were registered, by each writer.
+        verdict: How it went.
+    """
+
+    location: str
+    remains: str | None
+    durable: bool
+    seconds: float
+    writers: int
+    readers: int
+    projects: int
+    instruments: int
+    verdict: Verdict
