@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
+from process_group import members, signal_group
 from samba_release import inside
 
 if TYPE_CHECKING:
@@ -182,14 +183,14 @@ class SambaServer:
         if process is None:
             return
         deadline = time.monotonic() + PATIENCE
-        _signal_group(process.pid, number)
-        while process.poll() is None or _members(process.pid):
+        signal_group(process.pid, number)
+        while process.poll() is None or members(process.pid):
             if number is not signal.SIGKILL and time.monotonic() > deadline:
                 number = signal.SIGKILL
-                _signal_group(process.pid, number)
+                signal_group(process.pid, number)
             if number is signal.SIGKILL and process.poll() is not None:
                 # A process that was being forked while the signal went round has missed it.
-                _signal_group(process.pid, number)
+                signal_group(process.pid, number)
             time.sleep(0.001)
         assert process.stdin is not None
         process.stdin.close()
@@ -352,7 +353,7 @@ class SambaServer:
         os.kill(pid, signal.SIGKILL)
         assert self._process is not None
         # A thread that it has for input and output may keep its sockets open for a moment longer than the process.
-        while pid in _members(self._process.pid) or inodes & self.established():
+        while pid in members(self._process.pid) or inodes & self.established():
             time.sleep(0.001)
 
     def established(self) -> set[int]:
@@ -375,7 +376,7 @@ class SambaServer:
     def _children(self) -> list[int]:
         if self._process is None:
             return []
-        return [pid for pid in _members(self._process.pid) if pid != self._process.pid]
+        return [pid for pid in members(self._process.pid) if pid != self._process.pid]
 
 
 def _new_password() -> str:
@@ -385,29 +386,6 @@ def _new_password() -> str:
 def _environment() -> dict[str, str]:
     # Samba's own databases need not survive a power cut. What clients ask it to flush it still flushes.
     return {**os.environ, "TDB_NO_FSYNC": "1"}
-
-
-def _signal_group(group: int, number: signal.Signals) -> None:
-    try:
-        os.killpg(group, number)
-    except ProcessLookupError:
-        pass
-
-
-def _members(group: int) -> list[int]:
-    """The processes of a process group that still run; one that waits to be reaped does not."""
-    found: list[int] = []
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
-        try:
-            # The name of the program, in parentheses, may hold anything.
-            state, _parent, owner = Path("/proc", name, "stat").read_text().rpartition(")")[2].split()[:3]
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(owner) == group and state not in "ZX":
-            found.append(int(name))
-    return sorted(found)
 
 
 def _sockets(port: int) -> Iterator[tuple[str, int]]:

@@ -256,6 +256,6 @@ def test_nothing_is_left_when_the_tests_are_killed(tmp_path: Path) -> None:
 
 
 def _running(group: int) -> bool:
-    from samba_server import _members
+    from process_group import members
 
-    return bool(_members(group))
+    return bool(members(group))

@@ -1,0 +1,1 @@
+"""Tests on kernel mounts of NFS and SMB shares."""
