@@ -203,6 +203,9 @@ class ProcessBound:
             "open the store, and take the lock, in the process that needs it"
         )
 
+    def __copy__(self) -> NoReturn:
+        self.__reduce_ex__(0)  # what copies itself, such as a msgspec.Struct, asks no other way
+
 
 @runtime_checkable
 class HeldLock(Protocol):

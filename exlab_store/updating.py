@@ -259,8 +259,8 @@ def taker(
         return calls.lock_and_read
 
     # Not with *arguments: Python runs signal handlers after such a call, and what it returned would be lost.
-    def lock(key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]) -> tuple[HeldLock, None]:
-        return calls.lock(key, owner, timeout, cancelled), None
+    def lock(key: str, owner: LockOwner, deadline: float, cancelled: Callable[[], bool]) -> tuple[HeldLock, None]:
+        return calls.lock(key, owner, deadline, cancelled), None
 
     return lock
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
+import msgspec
+
 from exlab_store.errors import StoreError
 from exlab_store.model import LockOwner, ProcessBound
 
@@ -32,21 +34,18 @@ class Gate(Protocol):
         """Logs that a lock could not be released."""
 
 
-class BackendLock(ProcessBound):
+class BackendLock(ProcessBound, msgspec.Struct, eq=False):
     """A backend's lock, of which only a `StoreError` comes out. `BackendHooks` makes one.
 
-    Args:
+    Attributes:
         gate: What its errors pass.
         key: The key that was locked.
         inner: What was returned.
     """
 
-    __slots__ = ("_gate", "inner", "key")
-
-    def __init__(self, gate: Gate, key: str, inner: HeldLock) -> None:
-        self._gate = gate
-        self.key = key
-        self.inner = inner
+    gate: Gate
+    key: str
+    inner: HeldLock
 
     @property
     def owner(self) -> LockOwner:
@@ -54,9 +53,9 @@ class BackendLock(ProcessBound):
         try:
             owner: Any = self.inner.owner  # whatever it is
         except Exception as error:
-            self._gate.escaped("owner of a lock", error)
+            self.gate.escaped("owner of a lock", error)
         if not isinstance(owner, LockOwner):
-            self._gate.wrong_result("owner of a lock", "a LockOwner", owner)
+            self.gate.wrong_result("owner of a lock", "a LockOwner", owner)
         return owner
 
     def ensure_held(self) -> None:
@@ -69,7 +68,7 @@ class BackendLock(ProcessBound):
         try:
             self.inner.ensure_held()
         except Exception as error:
-            self._gate.escaped("ensure_held of a lock", error)
+            self.gate.escaped("ensure_held of a lock", error)
 
     def release(self) -> None:
         """Releases the lock; a failure is logged. A second call does nothing."""
@@ -77,9 +76,9 @@ class BackendLock(ProcessBound):
             self.inner.release()
         except Exception as error:
             try:
-                self._gate.escaped("release of a lock", error)
+                self.gate.escaped("release of a lock", error)
             except StoreError as failure:
-                self._gate.log_failed_release(self.key, failure)
+                self.gate.log_failed_release(self.key, failure)
 
     def release_or_raise(self) -> None:
         """Releases the lock.
@@ -90,7 +89,7 @@ class BackendLock(ProcessBound):
         try:
             self.inner.release()
         except Exception as error:
-            self._gate.escaped("release of a lock", error)
+            self.gate.escaped("release of a lock", error)
 
     def __enter__(self) -> Self:
         return self

@@ -52,6 +52,11 @@ DEFAULT_RETRY: Final = Retry()
 """How a store repeats operations that nobody has said anything about."""
 
 
+def _until(deadline: float) -> float:
+    remaining = deadline - time.monotonic()
+    return remaining if remaining > 0 else 0.0
+
+
 def _may_be_repeated(error: Exception) -> bool:
     return isinstance(error, BackendUnavailable) and not error.exhausted and not came_from_signal_handler(error)
 
@@ -84,25 +89,27 @@ class RetryingHooks:
         except BackendUnavailable as error:
             return self._again(error, lambda: self._hooks.atomic_write(key, data, expect, lock))
 
-    def lock(self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]) -> BackendLock:
-        """Takes the lock; repeated only when the backend says that it is not held, and not once cancelled."""
-        deadline = time.monotonic() + timeout
+    def lock(self, key: str, owner: LockOwner, deadline: float, cancelled: Callable[[], bool]) -> BackendLock:
+        """Takes the lock, until a deadline by the monotonic clock.
+
+        It is repeated only when the backend says that the lock is not held, and not once cancelled.
+        """
+        remaining = deadline - time.monotonic()
         try:
-            return self._hooks.lock(key, owner, timeout, cancelled)
+            return self._hooks.lock(key, owner, remaining if remaining > 0 else 0.0, cancelled)
         except BackendUnavailable as error:
             return self._ask_again(error, self._hooks.lock, key, owner, deadline, cancelled)
 
     def lock_and_read(
-        self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]
+        self, key: str, owner: LockOwner, deadline: float, cancelled: Callable[[], bool]
     ) -> tuple[BackendLock, Snapshot | None]:
-        """Takes the lock and reads under it; in one call where the backend can."""
+        """Takes the lock as `lock` does and reads under it; in one call where the backend can."""
         if self.combines:
-            deadline = time.monotonic() + timeout
             try:
-                return self._hooks.lock_and_read(key, owner, timeout, cancelled)
+                return self._hooks.lock_and_read(key, owner, _until(deadline), cancelled)
             except BackendUnavailable as error:
                 return self._ask_again(error, self._hooks.lock_and_read, key, owner, deadline, cancelled)
-        held = self.lock(key, owner, timeout, cancelled)
+        held = self.lock(key, owner, deadline, cancelled)
         try:
             return held, self.read_snapshot(key)
         except DocumentNotFound:
@@ -150,8 +157,8 @@ class RetryingHooks:
             raise error
         return self._again(
             error,
-            lambda: hook(key, owner, max(0.0, deadline - time.monotonic()), cancelled),
-            within=max(0.0, deadline - time.monotonic()),
+            lambda: hook(key, owner, _until(deadline), cancelled),
+            within=_until(deadline),
         )
 
     def list_keys(self, prefix: str) -> list[str]:

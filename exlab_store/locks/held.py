@@ -190,6 +190,6 @@ def new_owner(purpose: str) -> LockOwner:
         first = int.from_bytes(os.urandom(8)) >> 1
         asking = _asking = _Asking(*this_process(os.getpid()), itertools.count(first))
     host, user, pid, numbers = asking
-    if not purpose.isascii():
+    if purpose and not purpose.isascii():
         purpose = _encodable(purpose)
     return LockOwner(f"{next(numbers):016x}", host, user, pid, _timestamp(time.time_ns() // 1_000_000_000), purpose)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, TypeVar
 
+import msgspec
+
 from exlab_store.errors import StoreError
 from exlab_store.locks.held import new_owner
 from exlab_store.signal_handlers import came_from_signal_handler
@@ -43,77 +45,61 @@ class _Cancelled:
             return True
 
 
-class LockRequest:
+class LockRequest(msgspec.Struct, eq=False):
     """A lock request of one holder for one document.
 
     The turn stays the holder's while the backend's lock is asked for, lost and asked for again: others of this
     process queue behind it, and no thread waits in the queue for a turn that it has had already.
 
-    Args:
+    Attributes:
         key: The document's key.
-        owner: Who asks.
-        turn: The turn, which has come.
+        asker: Who asks, and to whom the turn belongs.
+        turn: The turn, which has come; None once it was given back.
         deadline: Until when to wait for somebody outside this process, by the monotonic clock.
         cancelled: Asked about every 50 ms while waiting; True ends the wait. None for never.
         reserved: Where the turn came from, and where it goes when the lock cannot be had; None for the queue.
     """
 
-    __slots__ = ("_cancelled", "_deadline", "_owner", "_reserved", "asker", "key", "turn")
-
-    def __init__(
-        self,
-        key: str,
-        owner: LockOwner,
-        turn: Turn,
-        deadline: float,
-        cancelled: Callable[[], bool] | None,
-        reserved: ReservedTurn | None = None,
-    ) -> None:
-        self.key = key
-        self._owner: LockOwner | None = owner
-        self.asker = owner
-        """To whom the turn belongs."""
-        self.turn: Turn | None = turn
-        """The turn, until it is given back; None afterwards."""
-        self._deadline = deadline
-        self._cancelled = cancelled
-        self._reserved = reserved
+    key: str
+    asker: LockOwner
+    turn: Turn | None
+    deadline: float
+    cancelled: Callable[[], bool] | None
+    reserved: ReservedTurn | None = None
+    _asked: bool = False
 
     @property
     def remaining(self) -> float:
         """Seconds until the deadline, at least 0."""
-        return max(0.0, self._deadline - time.monotonic())
+        return max(0.0, self.deadline - time.monotonic())
 
     def ask(self, hook: Callable[[str, LockOwner, float, Callable[[], bool]], T]) -> T:
         """Asks the backend for the lock. Where it cannot be had, the turn is given back.
 
         Args:
-            hook: The hook ``lock``, or one with its parameters.
+            hook: `RetryingHooks.lock`, or one with its parameters.
 
         Raises:
             StoreError: As the hook does.
         """
-        owner = self._owner or new_owner(self.asker.purpose)
-        self._owner = None  # an owner's id is that of one acquisition
-        remaining = self._deadline - time.monotonic()
-        if remaining < 0:
-            remaining = 0.0
+        owner = new_owner(self.asker.purpose) if self._asked else self.asker  # an owner's id is that of one acquisition
+        self._asked = True
         try:
-            if self._cancelled is None:
-                return hook(self.key, owner, remaining, _never)
-            cancelled = _Cancelled(self._cancelled)
+            if self.cancelled is None:
+                return hook(self.key, owner, self.deadline, _never)
+            cancelled = _Cancelled(self.cancelled)
             try:
-                return hook(self.key, owner, remaining, cancelled)
+                return hook(self.key, owner, self.deadline, cancelled)
             except StoreError:
                 if cancelled.fault is not None:
                     raise cancelled.fault from None  # the caller's own, and no fault of the backend
                 raise
         except BaseException:
-            if self._reserved is None:
+            if self.reserved is None:
                 self.end()
             elif self.turn is not None:
                 turn, self.turn = self.turn, None
-                self._reserved.give_back(turn)
+                self.reserved.give_back(turn)
             raise
 
     def end(self) -> None:

@@ -141,10 +141,12 @@ class MemoryBackend:
     def atomic_write(self, key: str, data: bytes, expect: Expectation, lock: HeldLock | None) -> Version:
         """Checks and replaces in one step."""
         with self._memory.changed:
-            self._refuse_folder(self._folder + key)
-            self._refuse_below_document(self._folder + key)
+            place = self._folder + key
+            if place not in self._memory.documents:
+                self._refuse_folder(place)
+                self._refuse_below_document(place)
             self._check(key, expect, lock)
-            self._memory.documents[self._folder + key] = data
+            self._memory.documents[place] = data
         return version_of(data)
 
     @hookimpl
@@ -204,8 +206,11 @@ class MemoryBackend:
             raise InvalidKey("the key names a folder, not a document", hint="Choose another key for the document.")
 
     def _refuse_below_document(self, place: str) -> None:
-        if any(place.startswith(other + "/") for other in list(self._memory.documents)):
-            raise InvalidKey("a part of the key is a document", hint="Choose another key for the document.")
+        above = place.rpartition("/")[0]
+        while above:
+            if above in self._memory.documents:
+                raise InvalidKey("a part of the key is a document", hint="Choose another key for the document.")
+            above = above.rpartition("/")[0]
 
     def _check(self, key: str, expect: Expectation, lock: HeldLock | None) -> None:
         if lock is not None:

@@ -64,9 +64,17 @@ def keep_access(descriptor: int, document: str | int, old: os.stat_result) -> No
         OSError: From fstat, fchown or fchmod.
     """
     new = os.fstat(descriptor)
-    grouped = hand_over(descriptor, old, new)
-    old_names, new_names = acl.attributes_of(document), acl.attributes_of(descriptor)
-    mode = stat.S_IMODE(old.st_mode) & 0o777
+    grouped = (old.st_gid == new.st_gid and old.st_uid == new.st_uid) or hand_over(descriptor, old, new)
+    mode = old.st_mode & 0o777
+    old_names: list[str] = []
+    new_names: list[str] = []
+    if sys.platform == "linux":
+        try:
+            old_names, new_names = os.listxattr(document), os.listxattr(descriptor)
+        except OSError as error:  # one of them has none
+            if came_from_signal_handler(error):
+                raise
+            old_names, new_names = acl.attributes_of(document), acl.attributes_of(descriptor)
     if acl.ATTRIBUTE in old_names:
         mode = _keep_list(descriptor, document, mode, grouped=grouped)
     else:

@@ -18,7 +18,6 @@ from exlab_store import (
     Expectation,
     Guarantees,
     HeldLock,
-    InvalidKey,
     Leftover,
     Location,
     LocationError,
@@ -39,14 +38,14 @@ from exlab_store import (
 )
 from exlab_store_posix.access import PRIVATE, give_mode, keep_access, replaced_by
 from exlab_store_posix.copying import copy_file
-from exlab_store_posix.descriptors import close_all, close_first, discard_all, open_into
+from exlab_store_posix.descriptors import discard
 from exlab_store_posix.directories import Directories
 from exlab_store_posix.encoding import base_of, checked
 from exlab_store_posix.faults import did_not_happen, translated
 from exlab_store_posix.leftovers import Finder, remove_temporary
 from exlab_store_posix.locking import take_lock
-from exlab_store_posix.memory import ensure_fits
 from exlab_store_posix.mounts import FileSystem, file_system_of
+from exlab_store_posix.reading import AT_ONCE, ensure_file, not_a_document, read_at, read_file
 from exlab_store_posix.replacing import CREATE, make_durable, write_out
 
 if TYPE_CHECKING:
@@ -61,9 +60,7 @@ _READ = (
     | getattr(os, "O_NOCTTY", 0)
     | getattr(os, "O_BINARY", 0),
 )
-
-
-_LARGE = 1 << 28  # below, a look at the memory would cost more than it tells
+_CREATE = (CREATE,)
 
 
 def open_backend(location: Location, options: Mapping[str, object]) -> PosixBackend:
@@ -190,17 +187,14 @@ class PosixBackend:
         except OSError as error:
             raise translated(error, "read the document") from error
         try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise not_a_document(status.st_mode)
-            size = status.st_size
-            if size > _LARGE:
-                ensure_fits(size)
-            # One byte more than the size, so that the usual read needs no second call to see the end.
-            data = os.read(descriptor, size + 1)
-            if len(data) != size:
-                data = _read_on(descriptor, data)
+            # A second read shows that the first got all. To ask for the size and the kind first costs 0.5 us.
+            data = read_at(descriptor, AT_ONCE, 0)
+            if not data or len(data) == AT_ONCE or read_at(descriptor, 1, len(data)):
+                data = read_file(descriptor)
         except OSError as error:
+            if came_from_signal_handler(error):
+                raise
+            ensure_file(descriptor)  # what has no positions is none
             raise translated(error, "read the document") from error
         finally:
             try:
@@ -216,28 +210,34 @@ class PosixBackend:
         target = self._base + key
         directory, _, name = target.rpartition("/")
         temporary = f"{directory}/{temporary_name(name)}"
-        opened: list[int] = []
+        file = parent = -1
         replaced = False
         try:
-            old = replaced_by(target)
-            # 0666, not mkstemp's 0600: other accounts of the share must be able to read a new document.
-            born = 0o666 if old is None and self._mode is None else PRIVATE
             try:
-                file = open_into(opened, temporary, CREATE, born)
-            except FileNotFoundError:
-                self._directories.make(directory)
-                file = open_into(opened, temporary, CREATE, born)
-            if self._mode is not None:
-                give_mode(file, old, self._mode)
-            elif old is not None:
-                keep_access(file, target, old)
-            write_out(file, data)
-            # The rest is done while the disk works. A directory that cannot be opened refuses the write here, before
-            # anything has happened.
-            parent = self._directories.open(directory, opened)
-            version = version_of(data)
-            make_durable(file)
-            close_first(opened)
+                old = replaced_by(target)
+                # 0666, not mkstemp's 0600: other accounts of the share must be able to read a new document.
+                born = (0o666 if old is None and self._mode is None else PRIVATE,)
+                try:
+                    (file,) = map(os.open, (temporary,), _CREATE, born)  # in one step, see descriptors.py
+                except FileNotFoundError as error:
+                    if came_from_signal_handler(error):
+                        raise
+                    self._directories.make(directory)
+                    (file,) = map(os.open, (temporary,), _CREATE, born)
+                if self._mode is not None:
+                    give_mode(file, old, self._mode)
+                elif old is not None:
+                    keep_access(file, target, old)
+                write_out(file, data)
+                # The rest is done while the disk works. A directory that cannot be opened refuses the write here,
+                # before anything has happened.
+                parent = self._directories.open(directory)
+                version = version_of(data)
+                make_durable(file)
+            except BaseException:
+                discard(file)
+                raise
+            os.close(file)
             if lock is not None or expect is not ANY:
                 self._check(key, expect, lock)
             try:
@@ -248,9 +248,8 @@ class PosixBackend:
                 raise _unknown("the rename failed", error, version) from error
             replaced = True
             self._directories.settle(parent)
-            close_all(opened)
         except BaseException as error:
-            discard_all(opened)
+            discard(parent)
             # What stood at the temporary file's name before is not ours to remove.
             in_the_way = isinstance(error, FileExistsError) and error.filename == temporary
             if not replaced and not in_the_way:
@@ -262,6 +261,12 @@ class PosixBackend:
                 # The new document is visible, and a power cut may take it back.
                 raise _unknown("the directory could not be synchronised", error, version_of(data)) from error
             raise translated(error, "write the document") from error
+        if parent >= 0:
+            try:
+                os.close(parent)  # in this function: a signal's handler may run where another begins
+            except OSError as error:  # what is durable stays so
+                if came_from_signal_handler(error):
+                    raise
         return version
 
     @hookimpl
@@ -294,17 +299,16 @@ class PosixBackend:
         """Unlinks the file and synchronises its directory."""
         target = self._base + key
         directory = target.rpartition("/")[0]
-        opened: list[int] = []
+        descriptor = -1
         deleted = False
         try:
             mode = os.lstat(target).st_mode
             if stat.S_ISDIR(mode):
                 raise not_a_document(mode)
-            descriptor = self._directories.open(directory, opened)
+            descriptor = self._directories.open(directory)
             self._check(key, expect, lock)
             deleted = self._unlink(target)
             self._directories.settle(descriptor)
-            close_all(opened)
         except StoreError:
             raise
         except (FileNotFoundError, NotADirectoryError) as error:
@@ -317,7 +321,12 @@ class PosixBackend:
                 raise _unknown("the directory could not be synchronised", error, None) from error
             raise translated(error, "delete the document") from error
         finally:
-            discard_all(opened)
+            if descriptor >= 0:
+                try:
+                    os.close(descriptor)
+                except OSError as error:  # what is durable stays so
+                    if came_from_signal_handler(error):
+                        raise
 
     @hookimpl
     def keep_copy(self, key: str, copy: str, data: bytes) -> bool:
@@ -438,16 +447,3 @@ def _existing(path: str) -> str:
 def _remove(temporary: str) -> None:
     with suppress_unless_signalled(OSError):
         os.unlink(temporary)
-
-
-def _read_on(descriptor: int, data: bytes) -> bytes:
-    parts = [data]
-    while part := os.read(descriptor, 1 << 20):
-        parts.append(part)
-    return b"".join(parts)
-
-
-def not_a_document(mode: int) -> InvalidKey:
-    """The error for something that is in a document's place and is not a file."""
-    what = "a folder" if stat.S_ISDIR(mode) else "a device, pipe or socket"
-    return InvalidKey(f"the key names {what}, not a document", hint="Choose another key for the document.")

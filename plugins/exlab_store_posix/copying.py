@@ -90,7 +90,9 @@ def _write(
         elif os.name != "nt":
             keep_access(file, source, status)
         write_out(file, data)
-        parent = directories.open(folder, opened)
+        parent = directories.open(folder)
+        if parent >= 0:
+            opened.append(parent)
         make_durable(file)
         close_first(opened)
         os.replace(temporary, copy)

@@ -7,12 +7,13 @@ import os
 from contextlib import suppress
 
 from exlab_store import BackendUnavailable, StoreError, came_from_signal_handler
-from exlab_store_posix.descriptors import close_all, discard_all, open_into
+from exlab_store_posix.descriptors import close_all, discard, discard_all, open_into
 from exlab_store_posix.faults import translated
 
 __all__ = ["Directories"]
 
 _OPEN_DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
+_OPEN = (_OPEN_DIRECTORY,)
 _REFUSES_FSYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS}
 
 
@@ -35,7 +36,7 @@ class Directories:
         self._strict = durable
         self._durable: dict[str, tuple[int, int]] = {}
 
-    def open(self, directory: str, opened: list[int]) -> int:
+    def open(self, directory: str) -> int:
         """Opens a directory so that it can be synchronised once something was done in it; makes it where it is missing.
 
         Its own name, and on first use those of the directories above it, are durable then. Opening it first means
@@ -43,10 +44,9 @@ class Directories:
 
         Args:
             directory: The root or a directory below it; empty text for ``/``.
-            opened: Gets the descriptor, for the caller to close.
 
         Returns:
-            A descriptor for `settle`; -1 on Windows, which has no way to synchronise a
+            A descriptor for `settle`, for the caller to close; -1 on Windows, which has no way to synchronise a
             directory.
 
         Raises:
@@ -58,13 +58,19 @@ class Directories:
             self.make(directory)
             return -1
         try:
-            descriptor = open_into(opened, directory or "/", _OPEN_DIRECTORY)
-        except FileNotFoundError:
+            (descriptor,) = map(os.open, (directory or "/",), _OPEN)  # in one step, see descriptors.py
+        except FileNotFoundError as error:
+            if came_from_signal_handler(error):
+                raise
             self.make(directory)
-            descriptor = open_into(opened, directory, _OPEN_DIRECTORY)
-        status = os.fstat(descriptor)
-        if self._durable.get(directory) != (status.st_dev, status.st_ino):
-            self._settle_all_above(directory, status)
+            (descriptor,) = map(os.open, (directory,), _OPEN)
+        try:
+            status = os.fstat(descriptor)
+            if self._durable.get(directory) != (status.st_dev, status.st_ino):
+                self._settle_all_above(directory, status)
+        except BaseException:
+            discard(descriptor)
+            raise
         return descriptor
 
     def make(self, directory: str) -> None:

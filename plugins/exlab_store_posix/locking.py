@@ -15,8 +15,7 @@ import stat
 import struct
 import sys
 import time
-from enum import Enum
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final, Literal, NoReturn, TypeAlias
 
 import msgspec
 from filelock import lock_descriptor, unlock_descriptor
@@ -104,49 +103,34 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_abandon_in_child)
 
 
-class Record(Enum):
-    """What becomes of the owner's record when the lock is released."""
+Record: TypeAlias = Literal["none", "kept", "temporary"]
+"""What becomes of the owner's record when the lock is released.
 
-    NONE = 0
-    """There is none: the file is a database of another program."""
-    KEPT = 1
-    """It is voided in place."""
-    TEMPORARY = 2
-    """It goes: the file was empty, and to programs that keep a database under this name only an empty one is one."""
+``none``: there is none, as the file is a database of another program. ``kept``: it is voided in place. ``temporary``:
+it goes, as the file was empty, and to programs that keep a database under this name only an empty one is one.
+"""
 
 
-class FileLock(ProcessBound):
+class FileLock(ProcessBound, msgspec.Struct, eq=False):
     """A held lock. `take_lock` makes one.
 
-    Args:
+    Attributes:
         key: The document's key.
         owner: Who holds it.
         path: The lock file.
-        descriptor: Of the lock file; closed by `release`.
+        descriptor: Of the lock file; closed by `release`, and -1 then.
         status: Of the lock file.
         byte_0: Whether the open file description lock was taken too.
         record: What becomes of the owner's record.
     """
 
-    __slots__ = ("_byte_0", "_descriptor", "_path", "_record", "_status", "key", "owner")
-
-    def __init__(
-        self,
-        key: str,
-        owner: LockOwner,
-        path: str,
-        descriptor: int,
-        status: os.stat_result,
-        byte_0: bool,
-        record: Record,
-    ) -> None:
-        self.key = key
-        self.owner = owner
-        self._path = path
-        self._descriptor = descriptor
-        self._status = status
-        self._byte_0 = byte_0
-        self._record = record
+    key: str
+    owner: LockOwner
+    path: str
+    descriptor: int
+    status: os.stat_result
+    byte_0: bool
+    record: Record
 
     def ensure_held(self) -> None:
         """Checks that the lock was not released and that its file is still the one that others open.
@@ -154,12 +138,12 @@ class FileLock(ProcessBound):
         Raises:
             LockLost: It was released, or somebody deleted or replaced the lock file, which splits the lock.
         """
-        if self._descriptor < 0:
+        if self.descriptor < 0:
             raise LockLost("the lock was released")
         try:
             # A server may give the number of a file that another client has deleted to a new one, while this is open.
-            status = self._status if self._byte_0 else os.fstat(self._descriptor)
-            still_there = _stands_at(self._path, status)
+            status = self.status if self.byte_0 else os.fstat(self.descriptor)
+            still_there = _stands_at(self.path, status)
         except OSError as error:
             if came_from_signal_handler(error):
                 raise
@@ -172,17 +156,17 @@ class FileLock(ProcessBound):
 
     def release(self) -> None:
         """Releases the lock; a second call does nothing."""
-        descriptor, self._descriptor = self._descriptor, -1
+        descriptor, self.descriptor = self.descriptor, -1
         if descriptor < 0:
             return
         try:
             _held.pop(self, None)
             # Closing alone would leave the locks to whoever has inherited the descriptor.
-            if self._record is Record.KEPT:
+            if self.record == "kept":
                 _pwrite(descriptor, _VOID, _RECORD_AT)
-            elif self._record is Record.TEMPORARY:
+            elif self.record == "temporary":
                 os.ftruncate(descriptor, 0)
-            if self._byte_0:
+            if self.byte_0:
                 _record_lock(descriptor, _SET, _FREE_BYTE_0)
             unlock_descriptor(descriptor)
         except OSError as error:  # none of this can fail in a way that matters: the close ends the locks all the same
@@ -197,7 +181,7 @@ class FileLock(ProcessBound):
 
     def abandon(self) -> None:
         """Closes the descriptor in a forked child, without unlocking: the lock is the parent's."""
-        descriptor, self._descriptor = self._descriptor, -1
+        descriptor, self.descriptor = self.descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
 
@@ -256,7 +240,14 @@ def take_lock(
                 patience = patience or _Patience(path, timeout, cancelled, network=kind.is_remote)
                 patience.pause()
             if patience is None or _stands_at(path, status if byte_0 else os.fstat(descriptor)):
-                record = _write_record(descriptor, owner, status.st_size, made=made)
+                size = status.st_size
+                record: Record = "kept" if made or 0 < size < SMALLEST_PAGE else _record_of(descriptor, size)
+                if record != "none":
+                    try:
+                        _pwrite(descriptor, b"\n%b\n" % _encode(owner), 0)
+                    except OSError as error:  # a hint: a full disk must not keep anybody from locking
+                        if came_from_signal_handler(error):
+                            raise
                 lock = FileLock(key, owner, path, descriptor, status, byte_0, record)
                 _held[lock] = None
                 return lock
@@ -269,15 +260,10 @@ def take_lock(
         os.close(descriptor)  # the file was taken away while we waited: it guards nothing any more
 
 
-def _write_record(descriptor: int, owner: LockOwner, size: int, *, made: bool) -> Record:
-    if not made and (size == 0 or size >= SMALLEST_PAGE) and is_database(descriptor, size):
-        return Record.NONE
-    try:
-        _pwrite(descriptor, b"\n%b\n" % _encode(owner), 0)
-    except OSError as error:  # a hint for those who wait; a full disk must not keep anybody from locking
-        if came_from_signal_handler(error):
-            raise
-    return Record.KEPT if made or size else Record.TEMPORARY
+def _record_of(descriptor: int, size: int) -> Record:
+    if is_database(descriptor, size):
+        return "none"
+    return "kept" if size else "temporary"
 
 
 def _stands_at(path: str, status: os.stat_result) -> bool:

@@ -118,20 +118,16 @@ class Watch:
 class WatchedLock(BackendLock):
     """A backend's lock whose calls are timed, and whose release does not hide that it fails."""
 
-    __slots__ = ("_watch",)
-
-    def __init__(self, hooks: WatchedHooks, held: BackendLock, watch: Watch) -> None:
-        super().__init__(hooks, held.key, held.inner)
-        self._watch = watch
+    watch: Watch
 
     def ensure_held(self) -> None:
         """See `BackendLock`."""
-        with self._watch.call(f"ensure_held of the lock of {self.key!r}"):
+        with self.watch.call(f"ensure_held of the lock of {self.key!r}"):
             super().ensure_held()
 
     def release(self) -> None:
         """Releases the lock; raises what the core would log."""
-        with self._watch.call(f"release of the lock of {self.key!r}"):
+        with self.watch.call(f"release of the lock of {self.key!r}"):
             self.release_or_raise()
 
 
@@ -166,7 +162,7 @@ class WatchedHooks(BackendHooks):
         """Times the hook, and the calls of its result."""
         with self._watch.call(f"lock of {key!r} (timeout={timeout:g})", timeout):
             held = super().lock(key, owner, timeout, cancelled)
-        return WatchedLock(self, held, self._watch)
+        return WatchedLock(self, key, held.inner, self._watch)
 
     def lock_and_read(
         self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]
@@ -174,7 +170,7 @@ class WatchedHooks(BackendHooks):
         """Times the hook, and the calls of its result."""
         with self._watch.call(f"lock_and_read of {key!r} (timeout={timeout:g})", timeout):
             held, snapshot = super().lock_and_read(key, owner, timeout, cancelled)
-        return WatchedLock(self, held, self._watch), snapshot
+        return WatchedLock(self, key, held.inner, self._watch), snapshot
 
     def write_and_release(self, key: str, data: bytes, expect: Expectation, lock: HeldLock) -> Version:
         """Times the hook."""
