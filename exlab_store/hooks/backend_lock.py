@@ -26,12 +26,15 @@ class Gate(Protocol):
 
     def escaped(self, hook_name: str, error: Exception) -> NoReturn:
         """Raises it as a `StoreError`."""
+        ...
 
     def wrong_result(self, hook_name: str, expected: str, result: object) -> NoReturn:
         """Raises the error for a result of another type."""
+        ...
 
     def log_failed_release(self, key: str, failure: StoreError) -> None:
         """Logs that a lock could not be released."""
+        ...
 
 
 class BackendLock(ProcessBound, msgspec.Struct, eq=False):
