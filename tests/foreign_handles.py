@@ -5,15 +5,15 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from exlab_store_smb import messages
-from exlab_store_smb.deadline import Deadline
 from exlab_store_smb.file_system import SmbFileSystem
-from exlab_store_smb.links import Links
+from exlab_store_smb.session.reconnecting import Links
+from exlab_store_smb.wire import messages
+from exlab_store_smb.wire.deadline import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from exlab_store_smb.link import Link
+    from exlab_store_smb.session.link import Link
     from samba_server import SambaServer
 
 __all__ = ["ASKING", "VIEWING", "Handle", "Program", "program"]

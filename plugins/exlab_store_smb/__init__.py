@@ -6,5 +6,6 @@
 from __future__ import annotations
 
 from exlab_store_smb.backend import SmbBackend, open_backend
+from exlab_store_smb.session.options import SmbOptions
 
-__all__ = ["SmbBackend", "open_backend"]
+__all__ = ["SmbBackend", "SmbOptions", "open_backend"]

@@ -39,35 +39,35 @@ from exlab_store import (
     version_of,
     without_variables,
 )
-from exlab_store_smb import messages
-from exlab_store_smb.deadline import Deadline
-from exlab_store_smb.dfs import Target, follow
-from exlab_store_smb.directories import Directories
 from exlab_store_smb.file_system import SmbFileSystem
-from exlab_store_smb.foreign_deletions import find_out
-from exlab_store_smb.leftovers import Finder, is_temporary
-from exlab_store_smb.link import LinkLost
-from exlab_store_smb.links import Links
-from exlab_store_smb.listing import Listing
-from exlab_store_smb.locking import Asker, SmbLock, Wish
-from exlab_store_smb.logon import hint_for_sleeping_disks
-from exlab_store_smb.opening import open_root
-from exlab_store_smb.outcome import Attempt, bears_mark, fresh_mark, untouched_since
-from exlab_store_smb.place import Place
-from exlab_store_smb.reading import Reader
-from exlab_store_smb.refusals import marked_read_only
-from exlab_store_smb.replacing import Replacer
-from exlab_store_smb.room import Room
-from exlab_store_smb.sharing import give_back
-from exlab_store_smb.statuses import CANNOT_DELETE, MISSING, NAME_MISSING, PATH_MISSING, translated
-from exlab_store_smb.walking import walk
+from exlab_store_smb.session.dfs import Target, follow
+from exlab_store_smb.session.link import LinkLost
+from exlab_store_smb.session.logon import hint_for_sleeping_disks
+from exlab_store_smb.session.opening import open_root
+from exlab_store_smb.session.place import Place
+from exlab_store_smb.session.reconnecting import Links
+from exlab_store_smb.session.sharing import give_back
+from exlab_store_smb.steps.directories import Directories
+from exlab_store_smb.steps.foreign_deletions import find_out
+from exlab_store_smb.steps.leftovers import Finder, is_temporary
+from exlab_store_smb.steps.listing import Listing
+from exlab_store_smb.steps.locking import Asker, SmbLock, Wish
+from exlab_store_smb.steps.outcome import Attempt, bears_mark, fresh_mark, untouched_since
+from exlab_store_smb.steps.reading import Reader
+from exlab_store_smb.steps.refusals import marked_read_only
+from exlab_store_smb.steps.replacing import Replacer
+from exlab_store_smb.steps.room import Room
+from exlab_store_smb.steps.walking import walk
+from exlab_store_smb.wire import messages
+from exlab_store_smb.wire.deadline import Deadline
+from exlab_store_smb.wire.statuses import CANNOT_DELETE, MISSING, NAME_MISSING, PATH_MISSING, translated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
 
-    from exlab_store_smb.link import Link
-    from exlab_store_smb.messages import Reply
-    from exlab_store_smb.opening import Opened
+    from exlab_store_smb.session.link import Link
+    from exlab_store_smb.session.opening import Opened
+    from exlab_store_smb.wire.messages import Reply
 
 __all__ = ["SmbBackend", "open_backend"]
 

@@ -13,14 +13,14 @@ import msgspec
 from fsspec.implementations.smb import SMBFileSystem
 
 from exlab_store import LocationError, NotSupported, Secret
-from exlab_store_smb.deadline import Deadline
-from exlab_store_smb.listing import Listing, list_folder
-from exlab_store_smb.options import SmbOptions
+from exlab_store_smb.session.options import SmbOptions
+from exlab_store_smb.steps.listing import Listing, list_folder
+from exlab_store_smb.wire.deadline import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from exlab_store_smb.link import Link
+    from exlab_store_smb.session.link import Link
 
 __all__ = ["SmbFileSystem"]
 

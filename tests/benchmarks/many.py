@@ -16,8 +16,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from exlab_store_smb import messages
-from exlab_store_smb.deadline import Deadline
+from exlab_store_smb.wire import messages
+from exlab_store_smb.wire.deadline import Deadline
 from measuring import Limit, Result, compare
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))

@@ -17,7 +17,7 @@ import nas
 import pytest
 import samba_server
 from conftest import lacking
-from exlab_store_smb.options import SmbOptions
+from exlab_store_smb.session.options import SmbOptions
 from samba_server import SambaServer
 from smbprotocol.connection import Connection
 from smbprotocol.create_contexts import CreateContextName, SMB2CreateContextRequest, SMB2CreateRequestLease

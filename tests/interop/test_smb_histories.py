@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from deleting_and_writing import Site
-from exlab_store_smb.link import Link
+from exlab_store_smb.session.link import Link
 from foreign_handles import ASKING, program
 from shared_samba import BOTH
 

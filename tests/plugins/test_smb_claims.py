@@ -7,8 +7,8 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from exlab_store_smb import claims
-from exlab_store_smb.claims import Shown, guarantees_of
+from exlab_store_smb.session import claims
+from exlab_store_smb.session.claims import Shown, guarantees_of
 from impacket_server import running_impacket
 from shared_samba import empty, running_server
 
@@ -202,7 +202,7 @@ def test_the_first_write_into_a_new_folder_shows_it_once(samba: SambaServer) -> 
 _KILLED = """
 import os, sys
 from exlab_store import open_store
-from exlab_store_smb.link import Link
+from exlab_store_smb.session.link import Link
 run = Link.run_all
 def killed(link, compounds, deadline):
     started = [link.start(messages, deadline) for messages in compounds]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from exlab_store_smb import locking
+from exlab_store_smb.steps import locking
 from server_administrator import close_open_file, may_administrate
 from shared_samba import empty, running_server
 

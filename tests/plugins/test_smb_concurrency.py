@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from exlab_store_smb import SmbBackend, open_backend
-from exlab_store_smb.deadline import Deadline
+from exlab_store_smb.wire.deadline import Deadline
 
 from exlab_store import DocumentNotFound, Location, LockTimeout, Store, StoreError, open_store
 

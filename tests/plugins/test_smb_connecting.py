@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from conftest import lacking
-from exlab_store_smb.blocking import blocking
-from exlab_store_smb.deadline import Deadline
+from exlab_store_smb.wire.blocking import blocking
+from exlab_store_smb.wire.deadline import Deadline
 
 from exlab_store import BackendUnavailable, NotSupported, open_store
 

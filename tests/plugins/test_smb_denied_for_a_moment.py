@@ -110,7 +110,7 @@ def test_who_is_denied_for_a_moment_only_notices_nothing(
         for path in folder.iterdir():
             path.chmod(0o666)
 
-    monkeypatch.setattr("exlab_store_smb.backoff.sleep", allow_in_the_first_pause)
+    monkeypatch.setattr("exlab_store_smb.steps.backoff.sleep", allow_in_the_first_pause)
     work = {
         **WORK,
         "write": lambda store: store.atomic_write("new.json", b"1"),
@@ -149,6 +149,6 @@ def test_an_update_that_is_denied_for_a_moment_is_made_under_a_lock(
         for _ in range(2):  # the first shows that the server carries out chains in order
             store.update("a.json", incremented)
         folder.chmod(0o755)
-        monkeypatch.setattr("exlab_store_smb.backoff.sleep", another_updates_and_allows)
+        monkeypatch.setattr("exlab_store_smb.steps.backoff.sleep", another_updates_and_allows)
         store.update("a.json", incremented)
         assert int(store.read_snapshot("a.json").data) == 3 + acknowledged

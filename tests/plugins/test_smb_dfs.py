@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from exlab_store_smb import dfs
+from exlab_store_smb.session import dfs
 
 from exlab_store import AccessDenied, BackendUnavailable, LocationError, LockTimeout, Store, open_store
 

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from exlab_store_smb.link import Link
+from exlab_store_smb.session.link import Link
 from shared_samba import BOTH, running_server
 
 from exlab_store import Store, WriteOutcomeUnknown, open_store

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from exlab_store_smb.connection import SmbConnection
+from exlab_store_smb.wire.connection import SmbConnection
 from hostile_wire import (
     ASYNCHRONOUS,
     CLOSE,

@@ -6,8 +6,8 @@ import struct
 from typing import Any
 
 import pytest
-from exlab_store_smb import messages
-from exlab_store_smb.headers import answers_in, packed, packed_cancel
+from exlab_store_smb.wire import messages
+from exlab_store_smb.wire.headers import answers_in, packed, packed_cancel
 from smbprotocol.connection import SMB2CancelRequest
 from smbprotocol.header import SMB2HeaderAsync, SMB2HeaderRequest, SMB2HeaderResponse
 

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from exlab_store_smb import messages
-from exlab_store_smb.deadline import Deadline
-from exlab_store_smb.link import Link
+from exlab_store_smb.session.link import Link
+from exlab_store_smb.wire import messages
+from exlab_store_smb.wire.deadline import Deadline
 from lock_holders import holder
 from shared_samba import empty, running_server
 

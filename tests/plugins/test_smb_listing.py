@@ -6,12 +6,12 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from exlab_store_smb.deadline import Deadline
 from exlab_store_smb.file_system import SmbFileSystem
-from exlab_store_smb.limits import Limits
-from exlab_store_smb.link import Link, LinkLost
-from exlab_store_smb.listing import Listing, list_folder
-from exlab_store_smb.messages import Reply
+from exlab_store_smb.session.link import Link, LinkLost
+from exlab_store_smb.steps.listing import Listing, list_folder
+from exlab_store_smb.wire.deadline import Deadline
+from exlab_store_smb.wire.limits import Limits
+from exlab_store_smb.wire.messages import Reply
 from shared_samba import empty, running_server
 
 from exlab_store import AccessDenied, BackendUnavailable, Store, open_store

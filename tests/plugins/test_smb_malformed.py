@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from exlab_store_smb import messages
-from exlab_store_smb.headers import answers_in
-from exlab_store_smb.messages import MalformedAnswer, Message, Reply
-from exlab_store_smb.sealing import SEALED, BrokenSealError, Sealing
-from exlab_store_smb.shapes import ensure_well_formed
+from exlab_store_smb.wire import messages
+from exlab_store_smb.wire.headers import answers_in
+from exlab_store_smb.wire.messages import MalformedAnswer, Message, Reply
+from exlab_store_smb.wire.sealing import SEALED, BrokenSealError, Sealing
+from exlab_store_smb.wire.shapes import ensure_well_formed
 from hostile_wire import HostileWire, success
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import smbclient
-from exlab_store_smb.deadline import Deadline
-from exlab_store_smb.messages import open_to_read
+from exlab_store_smb.wire.deadline import Deadline
+from exlab_store_smb.wire.messages import open_to_read
 from shared_samba import empty, running_server
 
 from exlab_store import AccessDenied, Store, open_store

@@ -10,11 +10,12 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from exlab_store_smb import SmbBackend, messages
-from exlab_store_smb.deadline import Deadline
+from exlab_store_smb import SmbBackend
 from exlab_store_smb.file_system import SmbFileSystem
-from exlab_store_smb.link import Link
-from exlab_store_smb.messages import close, file_id_of, open_to_read
+from exlab_store_smb.session.link import Link
+from exlab_store_smb.wire import messages
+from exlab_store_smb.wire.deadline import Deadline
+from exlab_store_smb.wire.messages import close, file_id_of, open_to_read
 
 from exlab_store import AccessDenied, BackendUnavailable, Store, open_store, version_of
 

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from conftest import lacking
-from exlab_store_smb.deadline import Deadline
-from exlab_store_smb.locking import SmbLock
-from exlab_store_smb.options import SmbOptions
-from exlab_store_smb.transport import DeadlineTcp
+from exlab_store_smb.session.options import SmbOptions
+from exlab_store_smb.steps.locking import SmbLock
+from exlab_store_smb.wire.deadline import Deadline
+from exlab_store_smb.wire.transport import DeadlineTcp
 from rich.pretty import pretty_repr
 
 from exlab_store import (
@@ -225,7 +225,7 @@ def test_an_interrupted_release_frees_the_lock(samba: SambaServer, monkeypatch: 
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr("exlab_store_smb.link.Link.send_off", interrupted_before_it_is_sent)
+            patch.setattr("exlab_store_smb.session.link.Link.send_off", interrupted_before_it_is_sent)
             with pytest.raises(KeyboardInterrupt):
                 held.release()
         other.lock("a.json", timeout=5).release()

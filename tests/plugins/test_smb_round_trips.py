@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from exlab_store_smb import locking
-from exlab_store_smb.sealing import Sealing
+from exlab_store_smb.steps import locking
+from exlab_store_smb.wire.sealing import Sealing
 from wire_proxy import parse
 
 from exlab_store import Store, VersionConflict, open_store, version_of

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from exlab_store_smb import sharing
-from exlab_store_smb.link import Link
+from exlab_store_smb.session import sharing
+from exlab_store_smb.session.link import Link
 
 from exlab_store import AccessDenied, LockLost, LockTimeout, NotSupported, Store, StoreError, open_store
 from exlab_store.documents.equipment import EquipmentCacheWriter, EquipmentJson

@@ -6,7 +6,7 @@ import tracemalloc
 import uuid
 
 import pytest
-from exlab_store_smb.connection import SmbConnection
+from exlab_store_smb.wire.connection import SmbConnection
 from smbprotocol.connection import Connection, Dialects, SigningAlgorithms
 
 KEY = bytes(range(16))

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 import pytest
 from conftest import lacking
-from exlab_store_smb import messages, statuses
-from exlab_store_smb.deadline import Deadline
-from exlab_store_smb.messages import Reply
-from exlab_store_smb.options import SmbOptions
-from exlab_store_smb.room import Room
+from exlab_store_smb.session.options import SmbOptions
+from exlab_store_smb.steps.room import Room
+from exlab_store_smb.wire import messages, statuses
+from exlab_store_smb.wire.deadline import Deadline
+from exlab_store_smb.wire.messages import Reply
 
 from exlab_store import (
     ABSENT,

@@ -1,0 +1,138 @@
+"""Requests whose answers nobody waits for: what releases a lock.
+
+Without waiting, a release costs its holder no round trip. It still has to be noticed when the server does not carry it
+out: whoever sends something next looks, and so does a thread when the time is over. Then the connection is ended, and
+the server frees what it held.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from exlab_store_smb.session.link_lost import LinkLost
+from exlab_store_smb.wire.deadline import Deadline
+from exlab_store_smb.wire.statuses import HANDLE_GONE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from exlab_store_smb.session.link import Link
+    from exlab_store_smb.wire.messages import Reply
+
+__all__ = ["Unanswered"]
+
+_NOW = 0.0
+
+
+@dataclass(slots=True, eq=False)
+class _Sent:
+    requests: list[Any]
+    deadline: Deadline
+    lost: Callable[[], None]
+
+
+class Unanswered:
+    """The requests of one connection whose answers nobody waits for.
+
+    Args:
+        link: The connection.
+    """
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._sent: deque[_Sent] = deque()
+        self._checking = threading.Lock()
+        self._over = threading.Event()
+        self._watching = False
+
+    def add(self, requests: list[Any], deadline: Deadline, lost: Callable[[], None]) -> None:
+        """Remembers requests.
+
+        Args:
+            requests: From `Link.start`; the last is a CLOSE.
+            deadline: Until when the server has to answer.
+            lost: Called in another thread when it has not, and the connection was ended for that.
+        """
+        with self._checking:
+            self._sent.append(_Sent(requests, deadline, lost))
+            if self._watching:
+                return
+            self._watching = True
+        # One thread serves all that is sent until the deadline, so that a busy store seldom starts one.
+        try:
+            threading.Thread(target=self._watch, name="exlab-store-smb unanswered", daemon=True).start()
+        except RuntimeError:  # no thread is left: then the answers are waited for
+            self._watching = False
+            if not self.settle(deadline):
+                self._link.end()
+
+    def check(self) -> None:
+        """Takes note of the answers that have come; waits for none."""
+        while (sent := self._first()) is not None and sent.requests[-1].event.is_set():
+            if not self._take(sent, Deadline(_NOW)):
+                return
+
+    def settle(self, deadline: Deadline) -> bool:
+        """Waits for the answers.
+
+        Args:
+            deadline: Until when.
+
+        Returns:
+            Whether all have come, or the connection has ended.
+        """
+        while (sent := self._first()) is not None:
+            if not self._take(sent, deadline):
+                return False
+        return True
+
+    def stop(self) -> None:
+        """Ends the watch; the connection ends, and with it all that was asked for."""
+        self._over.set()
+
+    def _first(self) -> _Sent | None:
+        with self._checking:
+            return self._sent[0] if self._sent else None
+
+    def _take(self, sent: _Sent, deadline: Deadline) -> bool:
+        """Takes the answers to one compound, which stays to be watched for until they are here."""
+        with suppress(LinkLost):  # the server has freed everything
+            *before, closing = sent.requests
+            for request in before:
+                self._link.poll(request, deadline)
+            closed = self._link.poll(closing, deadline)
+            if closed is None:
+                return False
+            self.note(closed)
+        with self._checking, suppress(ValueError):  # another thread has taken the same
+            self._sent.remove(sent)
+        return True
+
+    def note(self, closed: Reply) -> None:
+        """Ends the connection if a file was not closed: the server then frees what it held.
+
+        Args:
+            closed: The answer to a CLOSE.
+        """
+        if not closed.ok and closed.status not in HANDLE_GONE:
+            self._link.end()
+
+    def _watch(self) -> None:
+        """Sees to it that a server which does not answer is taken for gone, also when nobody asks it anything."""
+        while True:
+            with self._checking:
+                if not self._sent:
+                    self._watching = False
+                    return
+                sent = self._sent[0]
+            if self._over.wait(sent.deadline.remaining()):
+                return
+            if self._take(sent, Deadline(_NOW)):
+                continue
+            self._link.end()
+            sent.lost()
+            return

@@ -1,0 +1,66 @@
+"""Requests under way."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from exlab_store_smb.wire.authenticity import Expected
+    from exlab_store_smb.wire.headers import Answer
+    from exlab_store_smb.wire.messages import Message
+
+__all__ = ["Pending", "PendingRequests"]
+
+T = TypeVar("T")
+
+
+class _Field(Generic[T]):
+    """A value as smbprotocol's structures have them."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: T) -> None:
+        self._value = value
+
+    def get_value(self) -> T:
+        """The value."""
+        return self._value
+
+
+class Pending:
+    """A request that was sent, and its answer as soon as that is here.
+
+    Args:
+        asked: The request.
+        number: Its MessageId.
+        expected: What its answer must be.
+
+    Attributes:
+        answer: The final one, verified; None until then.
+        event: Set with it, and when the connection ends.
+        async_id: What the server calls a request that takes its time, or None.
+    """
+
+    __slots__ = ("answer", "asked", "async_id", "event", "expected", "number")
+
+    def __init__(self, asked: Message, number: int, expected: Expected) -> None:
+        self.asked: Final = asked
+        self.number: Final = number
+        self.expected: Final = expected
+        self.answer: Answer | None = None
+        self.event = threading.Event()
+        self.async_id: bytes | None = None
+
+    @property
+    def message(self) -> dict[str, _Field[int]]:
+        """What smbprotocol asks of a request's header."""
+        return {"message_id": _Field(self.number), "command": _Field(self.expected.command)}
+
+
+class PendingRequests(dict[int, Pending]):
+    """The requests under way, by their MessageId; one thread goes through them while others add and remove some."""
+
+    def values(self) -> Any:
+        """A copy, made in one step."""
+        return list(super().values())
