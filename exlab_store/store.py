@@ -19,7 +19,7 @@ from exlab_store.locks.held import (
     this_process,
 )
 from exlab_store.locks.requests import LockRequest
-from exlab_store.locks.turns import ReservedTurn, forsake_turn, take_turn, task_call, this_thread
+from exlab_store.locks.turns import ReservedTurn, forsake_turn, take_turn, task_call, this_thread, turn_id
 from exlab_store.model import ABSENT, ANY, ProcessBound
 from exlab_store.reading_many import DEFAULT_CONCURRENCY, check_concurrency, read_each
 from exlab_store.updating import Update, attempt_to_delete, attempt_to_write, taker, under_own_lock
@@ -60,7 +60,7 @@ class Store(ProcessBound):
         self._calls = RetryingHooks(hooks, retry)
         self._location = location
         # Once and for all, as every lock needs it: what the URL of each document begins with.
-        self._address = url_of(location, "") if location is not None and location.shared else None
+        self.address = url_of(location, "") if location is not None and location.shared else None
         self._guarantees = hooks.guarantees
         self._aio: AsyncStore | None = None
         this_process(os.getpid())  # imports now what could not be imported when no descriptor is left
@@ -85,16 +85,6 @@ class Store(ProcessBound):
 
             self._aio = AsyncStore(self)
         return self._aio
-
-    def document_id(self, key: str) -> Hashable:
-        """What stands for a document in the queues of this process.
-
-        Two stores at one location share their queues; nameless ones (a fresh memory store) share nothing.
-
-        Args:
-            key: The document's key.
-        """
-        return (id(self), key) if self._address is None else self._address + key
 
     @overload
     def read_snapshot(self, key: str) -> Snapshot: ...
@@ -439,7 +429,7 @@ class Store(ProcessBound):
         check_key(key)
         if self._guarantees.lock_scope == "none":
             raise NotSupported("the backend has no locks")
-        place = self.document_id(key)
+        place = turn_id(self, self.address, key)
         call = task_call.get()
         if call is not None and not call.over:
             if isinstance(call, ReservedTurn) and call.place == place and (turn := call.take()) is not None:

@@ -23,7 +23,16 @@ from exlab_store.errors import BackendUnavailable, LockTimeout, StoreError
 from exlab_store.keys import check_key
 from exlab_store.location import url_of
 from exlab_store.locks.held import DEFAULT_LOCK_TIMEOUT, StoreLock, check_timeout, new_owner
-from exlab_store.locks.turns import ReservedTurn, TaskCall, TaskHolder, Waiter, ask_for_turn, task_call, this_thread
+from exlab_store.locks.turns import (
+    ReservedTurn,
+    TaskCall,
+    TaskHolder,
+    Waiter,
+    ask_for_turn,
+    task_call,
+    this_thread,
+    turn_id,
+)
 from exlab_store.model import ANY
 from exlab_store.reading_many import DEFAULT_CONCURRENCY, check_concurrency
 from exlab_store.threads import workers_for
@@ -266,7 +275,7 @@ class AsyncStore:
         owner = new_owner(purpose)
         try:
             check_key(key)
-            place = self._store.document_id(key)
+            place = turn_id(self._store, self._store.address, key)
             turn = await _turn(place, holder, owner, timeout)
         except StoreError as error:
             raise error.at(key, self._store.location) from error.__cause__

@@ -35,6 +35,7 @@ __all__ = [
     "take_turn",
     "task_call",
     "this_thread",
+    "turn_id",
 ]
 
 # How often a waiting thread asks whether it was cancelled. Being granted the turn wakes it at once.
@@ -176,6 +177,19 @@ class Turn(msgspec.Struct, eq=False):
         if before is not None:
             message = f"waited {timeout:g} s for another task or thread of this process to release the lock"
             raise LockTimeout(message, holder=before)
+
+
+def turn_id(store: object, address: str | None, key: str) -> Hashable:
+    """What stands for a document among the turns of this process.
+
+    Two stores at one location share their turns; nameless ones (a fresh memory store) share nothing.
+
+    Args:
+        store: The store.
+        address: What the URL of each of its documents begins with; None for a store that nobody else can open.
+        key: The document's key.
+    """
+    return (id(store), key) if address is None else address + key
 
 
 # For queues: a turn whose place is free is taken in one step (`dict.setdefault`), as to take this too costs 0.15 us.

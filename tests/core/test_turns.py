@@ -16,10 +16,11 @@ import anyio
 import anyio.to_thread
 import pytest
 from exlab_store_memory.backend import Memory, MemoryBackend
+from waiting import eventually
 
 from exlab_store import LockAlreadyHeld, LockTimeout, open_store
 from exlab_store.locks.held import new_owner
-from exlab_store.locks.turns import Waiter, ask_for_turn, take_turn
+from exlab_store.locks.turns import Waiter, ask_for_turn, take_turn, turn_id
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable
@@ -29,17 +30,10 @@ if TYPE_CHECKING:
     from exlab_store.model import LockOwner
 
 
-def _eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-
-
 def _waiters(store: Store, key: str) -> int:
     from exlab_store.locks import turns
 
-    turn = turns._turns.get(store.document_id(key))
+    turn = turns._turns.get(turns.turn_id(store, store.address, key))
     return 0 if turn is None else len(turn._waiters)
 
 
@@ -54,7 +48,7 @@ def test_threads_get_the_lock_in_the_order_in_which_they_asked(store: Store) -> 
     threads = [threading.Thread(target=take, args=(number,)) for number in range(10)]
     for number, thread in enumerate(threads):
         thread.start()
-        _eventually(lambda expected=number + 1: _waiters(store, "a") == expected)  # type: ignore[misc]
+        eventually(lambda expected=number + 1: _waiters(store, "a") == expected)  # type: ignore[misc]
     held.release()
     for thread in threads:
         thread.join()
@@ -122,7 +116,7 @@ def test_a_wait_that_is_cancelled_ends_and_leaves_the_queue(store: Store) -> Non
     with store.lock("a"):
         thread = threading.Thread(target=wait)
         thread.start()
-        _eventually(lambda: _waiters(store, "a") == 1)
+        eventually(lambda: _waiters(store, "a") == 1)
         cancel.set()
         thread.join(10)
         assert _waiters(store, "a") == 0
@@ -206,7 +200,7 @@ def test_a_forked_child_does_not_wait_for_the_threads_of_its_parent(store: Store
     release, taken = threading.Event(), threading.Event()
 
     def hold() -> None:
-        turn = take_turn(store.document_id("a"), object(), store.lock("other").owner, 0)
+        turn = take_turn(turn_id(store, store.address, "a"), object(), store.lock("other").owner, 0)
         taken.set()
         release.wait(30)
         turn.end()
@@ -244,7 +238,7 @@ def test_threads_and_tasks_get_the_lock_in_the_order_in_which_they_asked(store: 
     async def two_tasks() -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(task, "second")
-            await anyio.to_thread.run_sync(_eventually, lambda: _waiters(store, "a") == 2)
+            await anyio.to_thread.run_sync(eventually, lambda: _waiters(store, "a") == 2)
             group.start_soon(task, "third")
 
     held = store.lock("a")
@@ -255,7 +249,7 @@ def test_threads_and_tasks_get_the_lock_in_the_order_in_which_they_asked(store: 
     )
     for waiting, each in enumerate((first, tasks, last)):
         each.start()
-        _eventually(lambda expected=(1, 3, 4)[waiting]: _waiters(store, "a") == expected)  # type: ignore[misc]
+        eventually(lambda expected=(1, 3, 4)[waiting]: _waiters(store, "a") == expected)  # type: ignore[misc]
     held.release()
     for each in (first, tasks, last):
         each.join()
@@ -287,7 +281,7 @@ def test_the_turn_passes_over_a_task_whose_event_loop_has_ended(store: Store) ->
     loop.close()
     with ThreadPoolExecutor(1) as executor:
         next_one = executor.submit(store.lock, "a", timeout=10)
-        _eventually(lambda: _waiters(store, "a") == 2)
+        eventually(lambda: _waiters(store, "a") == 2)
         held.release()
         taken = next_one.result(10)
         del loop, task

@@ -9,7 +9,6 @@ import socket
 import struct
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,9 +22,10 @@ from smbprotocol.connection import Connection
 from smbprotocol.exceptions import LogonFailure, SMBException, SMBOSError
 from smbprotocol.header import NtStatus
 from smbprotocol.open import LockFlags, SMB2LockElement
+from waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 pytestmark = pytest.mark.one_interpreter
 
@@ -68,13 +68,6 @@ def client(server: SambaServer, options: dict[str, str] | None = None) -> Iterat
         yield found
     finally:
         found.close()
-
-
-def eventually(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 def on_byte_0(flags: int) -> list[SMB2LockElement]:

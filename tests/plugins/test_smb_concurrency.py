@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from exlab_store_smb import SmbBackend, open_backend
 from exlab_store_smb.wire.deadline import Deadline
+from waiting import comes_to
 
 from exlab_store import DocumentNotFound, Location, LockTimeout, Store, StoreError, open_store
 
@@ -294,16 +295,6 @@ def test_two_threads_that_write_one_large_document_leave_one_of_them_whole(smb: 
 # Closing
 
 
-def _comes_to(condition: Callable[[], bool], seconds: float = 2) -> bool:
-    """Whether something that has begun ends so; who has heard of the end may take its last steps."""
-    over = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > over:
-            return False
-        time.sleep(0.005)
-    return True
-
-
 class End(NamedTuple):
     """What became of a thread that repeated an operation until it failed."""
 
@@ -373,7 +364,7 @@ def test_no_operation_connects_again_when_its_store_was_closed_meanwhile(
 ) -> None:
     before = set(threading.enumerate())
     _closed_in_the_middle(to_be_closed, [lambda: to_be_closed.read_snapshot("d.json")] * 8)
-    assert _comes_to(lambda: samba.client_pids() == [] and set(threading.enumerate()) <= before)
+    assert comes_to(lambda: samba.client_pids() == [] and set(threading.enumerate()) <= before)
 
 
 def test_closing_in_the_middle_of_operations_is_no_error_in_the_log(
@@ -437,7 +428,7 @@ def test_no_thread_is_left_when_a_store_is_closed(samba: SambaServer) -> None:
     before = set(threading.enumerate())
     with open_store(samba.url(), password=samba.password) as store:
         store.update("d.json", _one_more)
-    assert _comes_to(lambda: set(threading.enumerate()) <= before)
+    assert comes_to(lambda: set(threading.enumerate()) <= before)
 
 
 def test_no_thread_is_left_when_a_store_is_closed_whose_server_has_fallen_silent(
@@ -447,7 +438,7 @@ def test_no_thread_is_left_when_a_store_is_closed_whose_server_has_fallen_silent
     store = open_store(samba.url(port=wire.port), password=samba.password)
     wire.black_hole()
     store.close()
-    assert _comes_to(lambda: set(threading.enumerate()) <= before)
+    assert comes_to(lambda: set(threading.enumerate()) <= before)
 
 
 def test_two_hundred_stores_that_are_opened_and_closed_leave_no_descriptor_behind(samba: SambaServer) -> None:
@@ -473,7 +464,7 @@ def test_stores_that_cannot_be_opened_leave_neither_thread_nor_descriptor_behind
         refused(samba.url(), "wrong")
         refused(samba.url(share="missing"), samba.password)
         refused(samba.url("missing"), samba.password)
-    assert _comes_to(lambda: set(threading.enumerate()) <= threads)
+    assert comes_to(lambda: set(threading.enumerate()) <= threads)
     assert len(os.listdir("/proc/self/fd")) <= descriptors
 
 

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from waiting import eventually
 
 from exlab_store import BackendUnavailable, HeldLock, LockLost, LockTimeout, Store, WriteOutcomeUnknown, open_store
 
@@ -76,13 +77,6 @@ def far(samba: SambaServer, wire: WireProxy) -> Iterator[Store]:
     """A client whose network can fail."""
     with opened(samba, wire.port) as store:
         yield store
-
-
-def eventually(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 # A client that is a process of its own, does as it is told, and answers

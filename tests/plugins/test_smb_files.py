@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from waiting import eventually
 
 from exlab_store import (
     BackendUnavailable,
@@ -61,13 +62,6 @@ def on_the_server(samba: SambaServer) -> Iterator[Store]:
 
 def names(samba: SambaServer) -> list[str]:
     return sorted(str(path.relative_to(samba.root)) for path in samba.root.rglob("*") if not path.is_dir())
-
-
-def eventually(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 # Names

@@ -15,6 +15,7 @@ from exlab_store_smb.wire import messages
 from exlab_store_smb.wire.deadline import Deadline
 from lock_holders import holder
 from shared_samba import empty, running_server
+from waiting import eventually
 
 from exlab_store import (
     AccessDenied,
@@ -96,7 +97,8 @@ def test_a_lock_that_another_client_holds_is_held_and_says_by_whom(samba: SambaS
         assert found.owner is not None
         assert (found.owner.id, found.owner.purpose) == (identifier, "conformance")
         process.ask("release")
-        assert (the_lock(lab).held, the_lock(lab).owner) == (False, None)
+        eventually(lambda: not the_lock(lab).held)  # another connection may find it held for a moment
+        assert the_lock(lab).owner is None
 
 
 def test_a_lock_of_this_very_store_is_held_too(lab: Store) -> None:

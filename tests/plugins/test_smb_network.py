@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from shared_samba import BOTH, DEBIAN_13, OWN
+from waiting import eventually
 
 from exlab_store import (
     ABSENT,
@@ -88,13 +89,6 @@ def other(samba: SambaServer) -> Iterator[Store]:
     """A client whose network does not fail."""
     with opened(samba, samba.port, 30.0) as store:
         yield store
-
-
-def eventually(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 def age(path: Path) -> None:

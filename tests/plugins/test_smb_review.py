@@ -23,6 +23,7 @@ from exlab_store_smb.steps.locking import SmbLock
 from exlab_store_smb.wire.deadline import Deadline
 from exlab_store_smb.wire.transport import DeadlineTcp
 from rich.pretty import pretty_repr
+from waiting import eventually
 
 from exlab_store import (
     AccessDenied,
@@ -46,13 +47,6 @@ pytestmark = pytest.mark.one_interpreter
 OLD = b"old " * 512
 NEW = b"new " * 512
 LARGE = b"new " * (7 << 18)  # 7 MiB
-
-
-def eventually(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 def opened(samba: SambaServer, port: int = 0, **options: Any) -> Store:

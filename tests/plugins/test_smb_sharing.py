@@ -7,7 +7,6 @@ import gc
 import os
 import signal
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from exlab_store_smb.session import sharing
 from exlab_store_smb.session.link import Link
+from waiting import eventually
 
 from exlab_store import AccessDenied, LockLost, LockTimeout, NotSupported, Store, StoreError, open_store
 from exlab_store.documents.equipment import EquipmentCacheWriter, EquipmentJson
@@ -56,13 +56,6 @@ def stranger(samba: SambaServer, wire: WireProxy) -> Iterator[Store]:
     """A client that shares nothing with them."""
     with open_store(samba.url(user=False, port=wire.port), **samba.options) as store:
         yield store
-
-
-def eventually(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def is_free(store: Store, key: str = KEY) -> bool:

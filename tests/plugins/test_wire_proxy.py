@@ -28,6 +28,7 @@ from smbprotocol.open import (
 )
 from smbprotocol.session import Session
 from smbprotocol.tree import TreeConnect
+from waiting import eventually
 from wire_proxy import Count, Message, WireProxy, parse
 
 if TYPE_CHECKING:
@@ -122,13 +123,6 @@ def connect(samba: SambaServer) -> Iterator[Callable[..., Client]]:
 def lab(connect: Callable[..., Client], wire: WireProxy) -> Client:
     """A client on the wire."""
     return connect(wire.port)
-
-
-def eventually(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 # Counting
