@@ -18,7 +18,7 @@ from exlab_store.opening.interpreter import own_interpreter
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from exlab_store.doctor.serving import Opened
+    from exlab_store.doctor.opened_store import Opened
 
 __all__ = ["Client", "ClientGone", "NoAnswer", "end_all"]
 
@@ -31,22 +31,24 @@ class NoAnswer(Exception):
     """A client has not answered in time.
 
     Args:
+        request: What it was asked for.
         seconds: How long that was.
     """
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"there was no answer within {max(0.1, seconds):.1f} s")
+    def __init__(self, request: str, seconds: float) -> None:
+        super().__init__(f"there was no answer to `{request}` within {max(0.1, seconds):.1f} s")
 
 
 class ClientGone(Exception):
     """A client process has ended by itself.
 
     Args:
-        code: Its exit code.
+        request: What it was asked for.
+        code: Its exit code; None if the process cannot end, as in a system call that does not return.
     """
 
-    def __init__(self, code: int) -> None:
-        super().__init__(f"a client process has ended with {code}")
+    def __init__(self, request: str, code: int | None) -> None:
+        super().__init__(f"a client process has ended in `{request}` with {code}")
 
 
 class Client:
@@ -61,6 +63,7 @@ class Client:
     def __init__(self, location: str, config: str | None, patience: float) -> None:
         self._patience = patience
         self._opened: Opened | None = None
+        self._request = ""
         self.deadline = math.inf
         """When the probe that is under way must be over, by `time.monotonic`."""
         self._answers: queue.SimpleQueue[tuple[bool, Any] | None] = queue.SimpleQueue()
@@ -103,6 +106,7 @@ class Client:
         self._tell(request, **arguments)
 
     def _tell(self, request: str, **arguments: object) -> None:
+        self._request = request
         stream = self._process.stdin
         with suppress(OSError):  # one that has gone is heard of through its answer
             if stream is not None:
@@ -124,9 +128,9 @@ class Client:
         try:
             answer = self._answers.get(timeout=limit)
         except queue.Empty:
-            raise NoAnswer(limit) from None
+            raise NoAnswer(self._request, limit) from None
         if answer is None:
-            raise ClientGone(self._process.wait())
+            raise ClientGone(self._request, self._gone())
         done, result = answer
         if not done:
             raise result
@@ -145,7 +149,7 @@ class Client:
     def kill(self) -> None:
         """Ends the process as a crash would: it does nothing any more."""
         self._process.kill()
-        self._process.wait()
+        self._gone()
         self._listener.join(_LAST_WORDS)
         self._close_input()
 
@@ -157,6 +161,12 @@ class Client:
         except subprocess.TimeoutExpired:
             self.kill()
         self._listener.join(_LAST_WORDS)
+
+    def _gone(self) -> int | None:
+        # A process that stands in a call of a dead mount does not even end when it is killed.
+        with suppress(subprocess.TimeoutExpired):
+            return self._process.wait(_LAST_WORDS)
+        return None
 
     def _close_input(self) -> None:
         if self._process.stdin is not None:

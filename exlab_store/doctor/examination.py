@@ -24,8 +24,8 @@ from exlab_store.guarantees import Guarantees  # noqa: TC001  # msgspec looks at
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
+    from exlab_store.doctor.opened_store import Opened
     from exlab_store.doctor.probes import Probe
-    from exlab_store.doctor.serving import Opened
 
 __all__ = ["Examination", "Place", "examine"]
 
@@ -242,11 +242,11 @@ class _Tour:
         if not self._settled:
             visit.renew()
         if observation.outcome == "fail":
-            self._ensure_reachable(visit)
+            self._ensure_reachable(visit, observation)
         self._settled = True
         return observation
 
-    def _ensure_reachable(self, visit: Visit) -> None:
+    def _ensure_reachable(self, visit: Visit, seen: Observation) -> None:
         """A place that has gone is no finding: everything else would fail too."""
         for number, client in enumerate((visit.first, visit.second)):
             try:
@@ -254,7 +254,7 @@ class _Tour:
                 client.answer(_ANSWERING)
             except (BackendUnavailable, LocationError, NoAnswer) as error:
                 self._gone = True
-                reason = error.message if isinstance(error, StoreError) else str(error)
+                reason = error.message if isinstance(error, StoreError) else seen.observed
                 raise BackendUnavailable(
                     f"the place went away while it was examined: {reason}",
                     location=visit.opened[number].location,

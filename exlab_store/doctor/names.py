@@ -14,6 +14,8 @@ __all__ = ["listing", "names"]
 
 _LENGTHS = (255, 240, 200, 143, 100, 60)  # 143: what eCryptfs leaves of a name, so the encrypted folders of some NAS
 
+_MANY = 1100
+
 
 def names(visit: Visit) -> Observation:
     """Writes documents with names that storage systems treat differently.
@@ -104,6 +106,13 @@ def listing(visit: Visit) -> Observation:
                 "Programs that list will stumble here; report it to the backend's author.",
                 lists="broken",
             )
+        missing = _missing_of_many(visit)
+        if missing:
+            return failed(
+                missing,
+                "Programs that list do not see all documents; report it to the backend's author.",
+                lists="broken",
+            )
     if not claimed.deletes:
         return passed(f"{len(keys)} documents were listed, and nothing else", lists="held")
     key = f"{folder}/0/document.json"
@@ -119,7 +128,52 @@ def listing(visit: Visit) -> Observation:
     )
 
 
+def _missing_of_many(visit: Visit) -> str:
+    """Many servers give a thousand names at once: are there more, they have to be asked again."""
+    if visit.bypass(0) is not None:
+        return ""
+    folder = visit.key("many")
+    visit.first.ask("write", key=f"{folder}/first.json", data=b"1")
+    count = 1 + visit.first.ask("plant", folder=folder, count=_MANY, seconds=max(1.0, visit.seconds))
+    listed = len(visit.second.ask("list_keys", prefix=folder))
+    visit.first.ask("remove_folder", folder=folder)
+    return "" if listed == count else f"of {count} documents in a folder {listed} were listed"
+
+
 def _flaw_of_deleting(visit: Visit, key: str) -> str:
+    return _flaw_of_one(visit, key) or _flaw_of_remains(visit) or _flaw_of_races(visit)
+
+
+def _flaw_of_remains(visit: Visit) -> str:
+    if visit.bypass(0) is not None:
+        return ""
+    key = visit.key("deleted/document.json")
+    visit.first.ask("write", key=key, data=b"1")
+    visit.first.ask("delete", key=key)
+    left = [name for name in visit.first.ask("names", folder=visit.key("deleted")) if name != "document.json.lock"]
+    return f"a deletion left a file on the storage: {left[0]}" if left else ""
+
+
+def _flaw_of_races(visit: Visit) -> str:
+    seconds = visit.seconds / 4
+    if visit.common.conditional_write != "none":
+        key = visit.key("race/contended.json")
+        visit.first.send("replace_seen", key=key, seconds=seconds)
+        visit.second.send("delete_seen", key=key, seconds=seconds)
+        replaced: set[bytes] = visit.first.answer()
+        deleted: set[bytes] = visit.second.answer()
+        if replaced & deleted:
+            return f"a deletion on a condition took a document that had been replaced, {len(replaced & deleted)} times"
+    # Neither of two clients that write and delete in one folder may fail: what one raises is the finding.
+    visit.both(
+        "write_and_delete",
+        {"key": visit.key("race/1.json"), "seconds": seconds},
+        {"key": visit.key("race/2.json"), "seconds": seconds},
+    )
+    return ""
+
+
+def _flaw_of_one(visit: Visit, key: str) -> str:
     if visit.common.conditional_write != "none":
         old = visit.first.ask("write", key=key, data=b"old")
         visit.first.ask("write", key=key, data=b"new")

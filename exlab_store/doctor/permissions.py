@@ -24,8 +24,7 @@ def permissions(visit: Visit) -> Observation:
         return not_applicable("the permissions of files cannot be seen from here; try it with another account")
     key = visit.key("permissions.json")
     visit.first.ask("write", key=key, data=b"1")
-    mode = os.stat(os.path.join(visit.directory, key)).st_mode
-    folder = os.stat(visit.directory).st_mode
+    mode, folder = visit.first.ask("modes", key=key)
     observed = f"a new document has the permissions {stat.filemode(mode)}, in a folder with {stat.filemode(folder)}"
     if folder & stat.S_ISVTX and folder & (stat.S_IWGRP | stat.S_IWOTH):
         return warned(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from exlab_store.doctor import tasks
 from exlab_store.doctor.findings import Observation, failed, not_applicable, passed
 
 if TYPE_CHECKING:
@@ -23,6 +24,13 @@ def swap(visit: Visit) -> Observation:
     """
     if visit.common.conditional_write == "none":
         return not_applicable("it is not claimed")
+    confused = _confused(visit)
+    if confused:
+        return failed(
+            confused,
+            "Writers with `expect=` overwrite what they have not seen: report it to the backend's author.",
+            conditional_write="broken",
+        )
     advice = "Writers with `expect=` overwrite each other here: see whether the locks exclude, and do not use it."
     for number in range(_CREATIONS):
         key = visit.key(f"create-{number}.json")
@@ -38,7 +46,7 @@ def swap(visit: Visit) -> Observation:
     key = visit.key("swap.json")
     first, second = visit.both("swap_up", {"key": key, "seconds": visit.seconds * 0.7})
     done, refused = first[0] + second[0], first[1] + second[1]
-    stored = int(visit.first.ask("read", key=key)[0])
+    stored = tasks.number(visit.first.ask("read", key=key)[0])
     if stored != done:
         return failed(
             f"of {done} writes with compare-and-swap, {done - stored} were lost", advice, conditional_write="broken"
@@ -47,6 +55,23 @@ def swap(visit: Visit) -> Observation:
         f"{done} writes with compare-and-swap, none lost, {refused} refused; one of two made each new document",
         conditional_write="held",
     )
+
+
+def _confused(visit: Visit) -> str:
+    """Whether different documents have one version, or a write gives back another's."""
+    key = visit.key("versions.json")
+    # Both have the CRC-32 4ddb0c25, and the same length.
+    one, other = (visit.first.ask("write", key=key, data=data) for data in (b"plumless", b"buckeroo"))
+    if one == other:
+        return "two different documents with one checksum have one version"
+    first, second = visit.both(
+        "versions_of",
+        {"key": key, "data": b"plumless", "seconds": visit.seconds / 5},
+        {"key": key, "data": b"buckeroo", "seconds": visit.seconds / 5},
+    )
+    if first & second:
+        return "a write gave back the version of what the other client has written"
+    return ""
 
 
 def fresh(visit: Visit) -> Observation:

@@ -44,7 +44,21 @@ def replace(visit: Visit) -> Observation:
             "(rename over an existing file).",
             atomic_replace="broken",
         )
-    return passed(f"{whole} reads under {written} writes: each gave a whole document", atomic_replace="held")
+    folder, conditional = visit.key("made"), visit.common.conditional_write != "none"
+    visit.first.send("make_sealed", folder=folder, seconds=half / 2, conditional=conditional)
+    visit.second.send("read_made", folder=folder, seconds=half / 2)
+    made: int = visit.first.answer()
+    new, half_made = visit.second.answer()
+    if half_made:
+        return failed(
+            f"of {new + half_made} reads of new documents, {half_made} gave what was written so far",
+            "Do not let programs use this place. The storage, or the backend, shows a new document before it is whole.",
+            atomic_replace="broken",
+        )
+    return passed(
+        f"{whole} reads under {written} writes, and {new} of {made} new documents: each gave a whole document",
+        atomic_replace="held",
+    )
 
 
 def held_open(visit: Visit) -> Observation:

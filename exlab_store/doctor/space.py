@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -26,6 +25,8 @@ _FEW = 1000
 _DAY = 86400.0
 _PATIENCE = 10.0
 
+_TIMES = 12
+
 
 def space(visit: Visit) -> Observation:
     """Writes a megabyte, and asks the system where the place has a path.
@@ -40,14 +41,13 @@ def space(visit: Visit) -> Observation:
         return failed(f"a write of 1 MiB was refused: {error.message}", advice)
     except AccessDenied:
         return not_applicable("the account may not write here")
-    directory = visit.directory
-    if directory is None or not hasattr(os, "statvfs"):
+    room: tuple[int, int, int, int] | None = None if visit.bypass(0) is not None else visit.first.ask("room")
+    if room is None:
         return passed("there is room for 1 MiB; how much more, the server does not say this way")
-    status = os.statvfs(directory)
-    free = status.f_bavail * status.f_frsize
-    text = f"{free / 1e9:.1f} GB of {status.f_blocks * status.f_frsize / 1e9:.1f} GB are free"
-    if free < _LITTLE or (status.f_files > 0 and status.f_favail < _FEW):
-        return warned(f"{text}, and room for {status.f_favail} files", "Free some room soon.")
+    free, size, free_files, files = room
+    text = f"{free / 1e9:.1f} GB of {size / 1e9:.1f} GB are free"
+    if free < _LITTLE or (files > 0 and free_files < _FEW):
+        return warned(f"{text}, and room for {free_files} files", "Free some room soon.")
     return passed(text)
 
 
@@ -66,6 +66,10 @@ def leftovers(visit: Visit) -> Observation:
                 f"the doctor's own writes left {len(ours)} temporary files",
                 "Refused writes leave files that fill the place; report it to the backend's author.",
             )
+    if visit.writable:
+        left = _flaw_of_work(visit)
+        if left is not None:
+            return left
     found: list[Leftover] = []
     keys: list[str] = []
     known = False
@@ -92,6 +96,30 @@ def leftovers(visit: Visit) -> Observation:
     if not known:
         return not_applicable("the backend lists nothing")
     return _judged(found, keys)
+
+
+def _flaw_of_work(visit: Visit) -> Observation | None:
+    """Work leaves no file open, and who looks keeps nobody from a lock."""
+    key = visit.key("leftovers.json")
+    locks = visit.common.lock_scope != "none"
+    more: int = visit.first.ask("descriptors_after", key=key, times=_TIMES, locks=locks)
+    if more >= _TIMES:
+        return failed(
+            f"{_TIMES} writes, reads and updates left {more} files or connections open",
+            "A program that runs for long can open no more of them at last; report it to the backend's author.",
+        )
+    if not locks:
+        return None
+    visit.first.send("look", folder=visit.folder, seconds=visit.seconds / 4)
+    refused: int = visit.second.ask("try_locks", key=key, seconds=visit.seconds / 4)
+    with suppress(NotSupported):
+        visit.first.answer()
+    if refused:
+        return failed(
+            f"a lock that nobody held was refused {refused} times while a client listed the lock files",
+            "Do not use `exlab-store locks` here; report it to the backend's author.",
+        )
+    return None
 
 
 def _listed(visit: Visit, held: str | None) -> list[Leftover]:

@@ -9,20 +9,37 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from exlab_store.clients.witness import Hold, is_whole, sealed
-from exlab_store.errors import DocumentNotFound, StoreError, VersionConflict
-from exlab_store.model import ABSENT
+from exlab_store.errors import DocumentInvalid, DocumentNotFound, StoreError, VersionConflict
+from exlab_store.model import ABSENT, ANY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from exlab_store.model import Expectation
+    from exlab_store.model import Expectation, Version
     from exlab_store.store import Store
 
-__all__ = ["BODY", "Reads", "count_up", "hold", "read_sealed", "swap_up", "timed", "write_sealed"]
+__all__ = [
+    "BODY",
+    "Reads",
+    "count_up",
+    "delete_seen",
+    "hold",
+    "make_sealed",
+    "number",
+    "read_made",
+    "read_sealed",
+    "replace_seen",
+    "swap_up",
+    "timed",
+    "versions_of",
+    "write_and_delete",
+    "write_sealed",
+]
 
 _HOLD = 0.001
 BODY = 60_000
 _WAIT = 10.0
+_MADE = 50  # all are deleted again, each with a flush
 
 
 class Reads(msgspec.Struct, frozen=True):
@@ -39,6 +56,23 @@ class Reads(msgspec.Struct, frozen=True):
     torn: int
     missing: int
     longest: float
+
+
+def number(data: bytes) -> int:
+    """What a counter stands at.
+
+    Args:
+        data: The document.
+
+    Raises:
+        DocumentInvalid: It is no number, so nobody has written it like that.
+    """
+    if not data.isdigit():
+        raise DocumentInvalid(
+            f"a counter was read as {len(data)} bytes that nobody has written",
+            hint="Do not let programs use this place.",
+        )
+    return int(data)
 
 
 def timed(call: Callable[[], object], seconds: float, at_most: int) -> tuple[float, ...]:
@@ -163,7 +197,7 @@ def count_up(store: Store, key: str, seconds: float) -> int:
     done = 0
     end = time.monotonic() + seconds
     while done < 3 or time.monotonic() < end:
-        store.update(key, lambda current: str(int(current or b"0") + 1).encode(), timeout=_WAIT)
+        store.update(key, lambda current: str(number(b"0" if current is None else current) + 1).encode(), timeout=_WAIT)
         done += 1
     return done
 
@@ -184,7 +218,7 @@ def swap_up(store: Store, key: str, seconds: float) -> tuple[int, int]:
     while time.monotonic() < end or (not done and time.monotonic() < end + _WAIT / 2):
         value, expect = _current(store, key)
         try:
-            store.atomic_write(key, str(int(value) + 1).encode(), expect=expect)
+            store.atomic_write(key, str(number(value) + 1).encode(), expect=expect)
         except VersionConflict:
             refused += 1
         else:
@@ -198,3 +232,140 @@ def _current(store: Store, key: str) -> tuple[bytes, Expectation]:
     except DocumentNotFound:
         return b"0", ABSENT
     return snapshot.data, snapshot.version
+
+
+def make_sealed(store: Store, folder: str, seconds: float, conditional: bool) -> int:
+    """Makes new documents one after the other.
+
+    Args:
+        store: The client's store.
+        folder: Where.
+        seconds: For how long.
+        conditional: Make them with ``expect=ABSENT``.
+
+    Returns:
+        How many.
+    """
+    made = 0
+    end = time.monotonic() + seconds
+    while made < 5 or (made < _MADE and time.monotonic() < end):
+        data = sealed("maker", made, BODY)
+        store.atomic_write(f"{folder}/{made}.json", data, expect=ABSENT if conditional else ANY)
+        made += 1
+    return made
+
+
+def read_made(store: Store, folder: str, seconds: float) -> tuple[int, int]:
+    """Reads new documents as soon as they are there.
+
+    Args:
+        store: The client's store.
+        folder: Where `make_sealed` makes them.
+        seconds: For how long.
+
+    Returns:
+        How many were whole, and how many were not.
+    """
+    whole = torn = 0
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            data = store.read_snapshot(f"{folder}/{whole + torn}.json").data
+        except DocumentNotFound:
+            continue
+        if is_whole(data):
+            whole += 1
+        else:
+            torn += 1
+    return whole, torn
+
+
+def versions_of(store: Store, key: str, data: bytes, seconds: float) -> set[Version]:
+    """Writes one content again and again.
+
+    Args:
+        store: The client's store.
+        key: The document.
+        data: The content.
+        seconds: For how long.
+
+    Returns:
+        The versions that the writes gave back.
+    """
+    versions: set[Version] = set()
+    end = time.monotonic() + seconds
+    while not versions or time.monotonic() < end:
+        versions.add(store.atomic_write(key, data))
+    return versions
+
+
+def replace_seen(store: Store, key: str, seconds: float) -> set[bytes]:
+    """Makes a document, and replaces it as long as it is what was read.
+
+    Args:
+        store: The client's store.
+        key: The document.
+        seconds: For how long.
+
+    Returns:
+        The contents that were replaced; each is written once.
+    """
+    replaced: set[bytes] = set()
+    written = 0
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found, expect = _current(store, key)
+        written += 1
+        try:
+            store.atomic_write(key, f"content {written}".encode(), expect=expect)
+        except VersionConflict:
+            continue
+        if expect is not ABSENT:
+            replaced.add(found)
+    return replaced
+
+
+def delete_seen(store: Store, key: str, seconds: float) -> set[bytes]:
+    """Deletes a document as long as it is what was read.
+
+    Args:
+        store: The client's store.
+        key: The document.
+        seconds: For how long.
+
+    Returns:
+        The contents that were deleted.
+    """
+    deleted: set[bytes] = set()
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found, expect = _current(store, key)
+        if expect is ABSENT:
+            continue
+        try:
+            store.delete(key, expect=expect)
+        except (VersionConflict, DocumentNotFound):
+            continue
+        deleted.add(found)
+    return deleted
+
+
+def write_and_delete(store: Store, key: str, seconds: float) -> int:
+    """Writes a document, reads it and deletes it, again and again.
+
+    Args:
+        store: The client's store.
+        key: The document, which nobody else uses.
+        seconds: For how long.
+
+    Returns:
+        How often.
+    """
+    done = 0
+    end = time.monotonic() + seconds
+    while done < 3 or time.monotonic() < end:
+        store.atomic_write(key, b"1")
+        store.read_snapshot(key)
+        store.delete(key)
+        done += 1
+    return done

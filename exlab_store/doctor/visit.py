@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from exlab_store.doctor.serving import Opened
+    from exlab_store.doctor.opened_store import Opened
     from exlab_store.guarantees import Guarantees
 
 __all__ = ["Visit"]
@@ -127,7 +127,7 @@ class Visit:
 
     @property
     def directory(self) -> str | None:
-        """The path of the place on this machine, where it has one."""
+        """The path of the place on this machine, without links, where it has one."""
         found, text = self._find_bypass(0)
         return text if found and text else None
 

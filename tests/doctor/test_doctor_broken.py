@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from examined import BRIEF, finding, on_a_disk, outcomes, seen
 
-from exlab_store import PluginError
+from exlab_store import BackendUnavailable, PluginError
 from exlab_store.doctor import examine
 
 pytestmark = pytest.mark.one_interpreter
@@ -43,17 +43,48 @@ FOUND: dict[str, tuple[str, str | None]] = {
     "releases-before-it-writes": ("lock", "lock_scope"),
     "held-locks-look-free": ("leftovers", None),
     "documents-look-left-over": ("leftovers", None),
+    "looks-by-locking": ("leftovers", None),
+    "fence-at-the-start": ("fence", "fenced"),
+    "one-try-takes-a-second": ("wait", None),
+    "readers-wait": ("lock", None),
+    "failing-release": ("lock", None),
+    "first-page-of-a-listing": ("list", "lists"),
+    "absent-in-place": ("replace", "atomic_replace"),
+    "deletes-what-it-did-not-see": ("list", "deletes"),
+    "version-of-what-is-there": ("swap", "conditional_write"),
+    "version-from-a-checksum": ("swap", "conditional_write"),
+    "prunes-empty-folders": ("list", None),
+    "lock-for-children": ("crash", "lock_release"),
+    "lock-of-one-thread": ("lock", None),
+    "descriptors-leak": ("leftovers", None),
+    "lock-on-the-document": ("lock", "lock_scope"),
+    "tombstones": ("list", "deletes"),
+    "lock-left-by-a-failed-read": ("lock", None),
 }
 # The store does not even open.
 REFUSED = ("parameter-default", "guarantees-of-another-type")
 # Only a power cut or a trace of system calls shows these, ...
-UNSEEN = ("no-file-fsync", "no-directory-fsync", "no-fsync-of-new-directories")
-# ... only who calls the hooks sees these, as a store looks before it asks the backend, ...
-GUARDED = ("fencing-not-checked", "writes-after-the-loss", "released-by-another", "removes-anything")
-# ... somebody who wants a lock just then ...
-OF_A_MOMENT = ("looks-by-locking", "reads-before-the-lock", "locks-what-it-does-not-read")
+UNSEEN = (
+    "no-file-fsync",
+    "no-directory-fsync",
+    "no-fsync-of-new-directories",
+    "no-sync-of-deletions",
+    "no-sync-of-updates",
+)
+# ... only who calls the hooks sees these, as a store looks before it asks the backend: a lock of its has one holder in
+# a process, and refuses to be pickled, ...
+GUARDED = (
+    "fencing-not-checked",
+    "writes-after-the-loss",
+    "released-by-another",
+    "removes-anything",
+    "record-locks",
+    "lock-in-a-parcel",
+)
+# ... these harm no update, as it compares versions too where a backend can, and begins again, ...
+COMPARED = ("reads-before-the-lock", "locks-what-it-does-not-read")
 # ... these are matters of secrets, and these of what is not claimed, which a store does not pass on.
-NOT_OF_THE_STORAGE = ("secret-in-repr", "secret-in-error")
+NOT_OF_THE_STORAGE = ("secret-in-repr", "secret-in-error", "secret-in-the-log")
 NOT_CLAIMED = ("unclaimed-listing-works", "unclaimed-deletion-does-nothing", "unclaimed-lock-does-nothing")
 
 # A race needs its time to be lost.
@@ -64,6 +95,10 @@ _RACES = {
     "expectation-before-lock",
     "releases-before-it-writes",
     "lists-temporary-files",
+    "absent-in-place",
+    "deletes-what-it-did-not-see",
+    "version-of-what-is-there",
+    "prunes-empty-folders",
 }
 # One for each probe; the others take their time.
 _QUICK = {
@@ -78,6 +113,12 @@ _QUICK = {
     "text-mode",
     "none-result",
     "lists-temporary-files",
+    "fence-at-the-start",
+    "absent-in-place",
+    "version-from-a-checksum",
+    "lock-on-the-document",
+    "tombstones",
+    "descriptors-leak",
 }
 
 
@@ -87,9 +128,9 @@ def flawed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_broken_backend_is_found_or_there_is_a_reason(flawed: None) -> None:
-    from broken_backends import CAUGHT_BY
+    from every_broken_backend import CAUGHT_BY
 
-    listed = [*FOUND, *REFUSED, *UNSEEN, *GUARDED, *OF_A_MOMENT, *NOT_OF_THE_STORAGE, *NOT_CLAIMED]
+    listed = [*FOUND, *REFUSED, *UNSEEN, *GUARDED, *COMPARED, *NOT_OF_THE_STORAGE, *NOT_CLAIMED]
     assert sorted(listed) == sorted(CAUGHT_BY)
 
 
@@ -104,6 +145,34 @@ def test_the_probe_for_a_flaw_finds_it(flaw: str, flawed: None, tmp_path: Path) 
     assert outcomes(examination)[probe] in {"fail", "warn"}, examination.findings
     assert finding(examination, probe).advice
     assert [claim.guarantee for claim in examination.broken] == ([] if guarantee is None else [guarantee])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("call", "probe", "request_"),
+    [
+        ("atomic_write", "reach", "write"),
+        ("lock", "separate", "lock"),
+        ("release", "separate", "release"),
+        ("lock_and_read", "lock", "update_in_vain"),
+        ("list_keys", "list", "list_while"),
+        ("delete", "list", "delete"),
+        ("list_leftovers", "leftovers", "look"),
+    ],
+)
+def test_a_call_that_never_returns_is_named_and_the_doctor_goes_on(
+    call: str, probe: str, request_: str, flawed: None, tmp_path: Path
+) -> None:
+    examination = examine([f"flawed://hangs-in-{call.replace('_', '-')}{tmp_path}"], seconds=BRIEF, only={probe})
+    found = finding(examination, probe)
+    assert found.outcome == "fail"
+    assert f"no answer to `{request_}` within" in found.observed
+
+
+@pytest.mark.slow
+def test_a_place_where_no_read_returns_has_gone_and_the_read_is_named(flawed: None, tmp_path: Path) -> None:
+    with pytest.raises(BackendUnavailable, match="there was no answer to `read` within"):
+        examine([f"flawed://hangs-in-read-snapshot{tmp_path}"], seconds=BRIEF, only={"reach"})
 
 
 @pytest.mark.parametrize("flaw", REFUSED)

@@ -1,0 +1,91 @@
+"""Whether a lock that is held keeps out whom it should and nobody else, and is free when it is given back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from exlab_store.doctor.clients import NoAnswer
+from exlab_store.doctor.findings import Observation, failed
+
+if TYPE_CHECKING:
+    from exlab_store.doctor.clients import Client
+    from exlab_store.doctor.lock_requests import Waited
+    from exlab_store.doctor.visit import Visit
+
+__all__ = ["try_holding"]
+
+_LONG = 10.0
+_SOON = 5.0
+_REPORT = "Report it to the backend's author."
+
+
+def try_holding(visit: Visit, advice: str) -> Observation | str:
+    """One client holds the lock, and the other one must not get it.
+
+    Args:
+        visit: The clients.
+        advice: What to do where locks do not exclude.
+
+    Returns:
+        What is wrong, or who a client that was refused is told holds the lock; empty text where it is not told.
+    """
+    key, told = visit.key("exclusion.json"), ""
+    for holder, other in ((visit.first, visit.second), (visit.second, visit.first)):
+        taken: Waited = holder.ask("lock", key=key, timeout=_LONG)
+        if not taken.granted:
+            return failed(
+                f"a lock that nobody holds was not granted within {_LONG:g} s",
+                "See who holds it; restart the lock service of the storage.",
+                lock_scope="broken",
+            )
+        refused = _try(other, key)
+        if refused.granted:
+            holder.ask("release")
+            return failed("two clients held one lock at the same time", advice, lock_scope="broken")
+        found = _flaw_of_work_beside(visit, key, holder, other)
+        if found is not None:
+            return found
+        holder.ask("release")
+        told = refused.holder
+    return _flaw_of_giving_back(visit) or told
+
+
+def _try(client: Client, key: str) -> Waited:
+    refused: Waited = client.ask("lock", key=key, timeout=0)
+    if refused.granted:
+        client.ask("release")
+    return refused
+
+
+def _flaw_of_work_beside(visit: Visit, key: str, holder: Client, other: Client) -> Observation | None:
+    """Who reads and writes without the lock does not wait for it, and does not end it."""
+    for request, arguments in (("write", {"key": key, "data": b"1"}), ("read", {"key": key})):
+        other.send(request, **arguments)
+        try:
+            other.answer(_SOON)
+        except NoAnswer:
+            visit.renew()
+            return failed(f"a {request} without the lock waits for whoever holds the lock", _REPORT)
+    holder.ask("write", key=key, data=b"2")
+    if _try(other, key).granted:
+        return failed("a lock that is held is free as soon as its document is replaced", _REPORT, lock_scope="broken")
+    return None
+
+
+def _flaw_of_giving_back(visit: Visit) -> Observation | None:
+    key = visit.key("given-back.json")
+    visit.first.ask("lock", key=key, timeout=_LONG)
+    visit.first.ask("release_elsewhere")
+    waited: Waited = visit.second.ask("lock", key=key, timeout=_SOON)
+    if not waited.granted:
+        visit.renew()
+        return failed("a lock stays held when another thread releases it than the one that took it", _REPORT)
+    visit.second.ask("release")
+    folder = visit.key("folder")
+    visit.first.ask("write", key=f"{folder}/document.json", data=b"1")
+    visit.first.ask("update_in_vain", key=folder)
+    if not visit.second.ask("lockable", key=folder):
+        visit.renew()
+        return failed("an update that failed left its document locked", _REPORT)
+    visit.second.ask("release")
+    return None
