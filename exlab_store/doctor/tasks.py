@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from exlab_store.clients.witness import Hold, is_whole, sealed
-from exlab_store.errors import DocumentInvalid, DocumentNotFound, StoreError, VersionConflict
+from exlab_store.errors import DocumentNotFound, StoreError, VersionConflict
 from exlab_store.model import ABSENT, ANY
 
 if TYPE_CHECKING:
@@ -65,10 +65,10 @@ def number(data: bytes) -> int:
         data: The document.
 
     Raises:
-        DocumentInvalid: It is no number, so nobody has written it like that.
+        StoreError: It is no number, so nobody has written it like that.
     """
     if not data.isdigit():
-        raise DocumentInvalid(
+        raise StoreError(
             f"a counter was read as {len(data)} bytes that nobody has written",
             hint="Do not let programs use this place.",
         )
