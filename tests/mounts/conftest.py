@@ -32,7 +32,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     """Outside, waits for the guest's reports instead of running the test."""
     if INSIDE or not _is_ours(item):
         return None
@@ -47,6 +47,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
     call = pytest.CallInfo.from_call(follow, "call", (KeyboardInterrupt, pytest.exit.Exception))
     if call.excinfo is not None:
         item.ihook.pytest_runtest_logreport(report=item.ihook.pytest_runtest_makereport(item=item, call=call))
+    # The test before has left this folder's fixtures to this one, which never sets any up.
+    item.session._setupstate.teardown_exact(nextitem)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
     return True
 
