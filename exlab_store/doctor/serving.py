@@ -143,9 +143,7 @@ class ClientSide(LockRequests, FileRequests):
             return len(os.listdir(_DESCRIPTORS)) if os.path.isdir(_DESCRIPTORS) else 0
 
         before = work()
-        for _ in range(times):
-            after = work()
-        return after - before
+        return [work() for _ in range(times)][-1] - before
 
     def clear(self, folder: str, keys: list[str]) -> bool:
         """Deletes the documents of the doctor, and its folder where that is possible: False if that stays."""
