@@ -411,13 +411,24 @@ def test_fsspec_reads_what_we_have_written_while_we_read_and_write(samba: SambaS
 
     lab.atomic_write("a.json", b"a" * 100_000)
     filesystem = SMBFileSystem("127.0.0.1", port=samba.port, skip_instance_cache=True, **samba.options)
+
+    def read() -> bytes:
+        with filesystem.open("/lab/a.json", "rb") as file:
+            return bytes(file.read())
+
+    def read_undisturbed() -> bytes:
+        # fsspec opens for itself alone: 29 of 7,500 opens met one of ours, and one met a rename within the server.
+        for _ in range(20):
+            with suppress(OSError):
+                return read()
+        return read()
+
     try:
         with ThreadPoolExecutor(1) as pool:
             working = pool.submit(work)
             try:
                 for _ in range(30):
-                    with filesystem.open("/lab/a.json", "rb") as file:
-                        assert file.read() in documents
+                    assert read_undisturbed() in documents
             finally:
                 over.set()
             assert working.result(20) > 0
