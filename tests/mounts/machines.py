@@ -37,15 +37,17 @@ class Kind:
     Attributes:
         file_system: ``nfs`` or ``cifs``, as ``mount -t`` calls it.
         options: For ``mount -o``.
+        share: The Samba share: ``lab``, or ``mixed``, which gives no workstation a lease on lock files.
     """
 
     file_system: str
     options: str
+    share: str = "lab"
 
     def source(self, server: str) -> str:
         """What is mounted, of a server with this address."""
         if self.file_system == "cifs":
-            return f"//{server}/lab"
+            return f"//{server}/{self.share}"
         return f"{server}:{EXPORT}" if "vers=3" in self.options else f"{server}:/"
 
     def all_options(self, server: str) -> str:
@@ -66,6 +68,8 @@ KINDS: Final = {
     "cifs-nobrl": Kind("cifs", "vers=3.1.1,nobrl"),
     "cifs-actimeo-0": Kind("cifs", "vers=3.1.1,actimeo=0"),
     "cifs-actimeo-30": Kind("cifs", "vers=3.1.1,actimeo=30"),
+    "cifs-nolease": Kind("cifs", "vers=3.1.1,nolease"),
+    "cifs-mixed": Kind("cifs", "vers=3.1.1", "mixed"),
 }
 """The kinds of mount, by name."""
 

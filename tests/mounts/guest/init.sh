@@ -58,9 +58,19 @@ mount -t nfsd nfsd /proc/fs/nfsd
 mkdir -p /var/lib/nfs/{v4recovery,rpc_pipefs,sm,sm.bak,nfsdcltrack}
 mount -t rpc_pipefs rpc /var/lib/nfs/rpc_pipefs
 touch /var/lib/nfs/{etab,rmtab}
+# The locks of NFS 3 are asked for over a protocol of their own, with a port that rpcbind knows and a statd on each
+# machine. The kernel reaches one rpcbind for all machines through its socket, so the port is the same on all.
+# Its grace period would be 50 s.
+sysctl -qw fs.nfs.nlm_tcpport=4045 fs.nfs.nlm_udpport=4045 fs.nfs.nlm_grace_period=1
 echo 10 >/proc/fs/nfsd/nfsv4leasetime
 echo 10 >/proc/fs/nfsd/nfsv4gracetime
 rpcbind
+rpc.statd -p 4046
+for client in a b c; do
+    nsenter --net=/run/net/$client --uts=/run/uts/$client unshare --mount sh -c '
+        mount -t tmpfs tmpfs /run; mount -t tmpfs tmpfs /var/lib/nfs; mkdir /var/lib/nfs/sm /var/lib/nfs/sm.bak
+        rpcbind; rpc.statd -p 4046'
+done
 exportfs -o rw,sync,no_root_squash,no_subtree_check,fsid=0,insecure '*:/mnt/export'
 rpc.mountd -N 2
 rpc.nfsd -V 3 -V 4 8 || fail "no nfsd"
@@ -91,6 +101,10 @@ disable spoolss = yes
 [lab]
 path = /mnt/export
 read only = no
+[mixed]
+path = /mnt/export
+read only = no
+veto oplock files = /*.lock/
 CONF
 printf 'pw\npw\n' | pdbedit -s /run/smb/smb.conf -a -t -u root >/dev/null || fail "no account"
 smbd -D -l /run/smb -s /run/smb/smb.conf || fail "no smbd"
