@@ -67,7 +67,7 @@ if TYPE_CHECKING:
 
     from exlab_store_smb.session.link import Link
     from exlab_store_smb.session.opening import Opened
-    from exlab_store_smb.wire.messages import Reply
+    from exlab_store_smb.wire.shapes import Reply
 
 __all__ = ["SmbBackend", "open_backend"]
 

@@ -17,21 +17,20 @@ from typing import TYPE_CHECKING, Any
 
 from exlab_store import Guarantees, NotSupported, temporary_name
 from exlab_store_smb.wire import messages
-from exlab_store_smb.wire.statuses import BUSY_SERVER, BUSY_TARGET, LOCKED, NAME_MISSING, REFUSED_REQUEST
+from exlab_store_smb.wire.statuses import BUSY_SERVER, BUSY_TARGET, FULL, LOCKED, NAME_MISSING, REFUSED_REQUEST
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from exlab_store_smb.session.link import Link
     from exlab_store_smb.wire.deadline import Deadline
-    from exlab_store_smb.wire.messages import Reply
+    from exlab_store_smb.wire.shapes import Reply
 
 __all__ = ["Claims", "Shown", "guarantees_of", "remember", "remembered", "show", "warn"]
 
 _log = logging.getLogger("exlab_store_smb")
 
 _DATA = b"exlab-store tries whether this server replaces files\n"
-_FULL = frozenset({0xC000007F, 0xC0000044})  # DISK_FULL, QUOTA_EXCEEDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +247,7 @@ def _replaces(replies: Sequence[Reply]) -> bool | None:
         return None  # no right to make files there, or no room: writing says so
     if renamed.ok and opened.ok and answered.ok and messages.read_bytes(answered) == _DATA:
         return written.ok and flushed.ok
-    unlucky = _FULL | BUSY_SERVER | BUSY_TARGET
+    unlucky = FULL | BUSY_SERVER | BUSY_TARGET
     return None if any(reply.status in unlucky for reply in (written, flushed, renamed)) else False
 
 

@@ -20,7 +20,7 @@ from exlab_store_smb.wire.connection import TooFewCredits
 from exlab_store_smb.wire.filetimes import seconds_since_1970
 from exlab_store_smb.wire.messages import RELATED, MalformedAnswer, Message, Reply, file_id_of
 from exlab_store_smb.wire.shapes import ensure_well_formed
-from exlab_store_smb.wire.statuses import ACCESS_DENIED, SESSION_GONE
+from exlab_store_smb.wire.statuses import ACCESS_DENIED, CANCELLED, SESSION_GONE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Link", "LinkLost"]
 
-_SKIPPED = Reply(0xC0000120, b"")  # STATUS_CANCELLED: not sent, as something before it has failed
+_SKIPPED = Reply(CANCELLED, b"")  # not sent, as something before it has failed
 _MANY_CREDITS = 64  # for the longest compounds of several threads, and more than enough for one
 _SYSTEM_TIME = 64 + 40  # where it is in the answer to NEGOTIATE, behind the header
 

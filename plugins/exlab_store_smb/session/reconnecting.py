@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from exlab_store import NotSupported, StoreError
 from exlab_store_smb.session.sharing import join, leave
@@ -13,11 +13,24 @@ if TYPE_CHECKING:
     from exlab_store_smb.session.chains import Chains
     from exlab_store_smb.session.link import Link
     from exlab_store_smb.session.options import SmbOptions
-    from exlab_store_smb.steps.locking import SmbLock
 
-__all__ = ["Links"]
+__all__ = ["Links", "LockOnLink"]
 
 _LAST_WORD = 2.0  # seconds that a connection may take which only ends the one before it
+
+
+class LockOnLink(Protocol):
+    """A lock, as the connection that it belongs to knows it."""
+
+    link: Link
+
+    def release(self) -> None:
+        """Releases it, and waits for no answer."""
+        ...
+
+    def give_up(self, deadline: Deadline) -> None:
+        """Releases it, or ends its connection."""
+        ...
 
 
 class Links:
@@ -31,7 +44,7 @@ class Links:
     def __init__(self, options: SmbOptions, share: str) -> None:
         self._timeout = options.timeout
         self._closed = False
-        self._locks: set[SmbLock] = set()
+        self._locks: set[LockOnLink] = set()
         self._shared = join(self, options, share)
 
     @property
@@ -82,7 +95,7 @@ class Links:
         with suppress(StoreError):
             self._shared.current(Deadline(min(_LAST_WORD, self._timeout / 4)))
 
-    def hold(self, lock: SmbLock) -> None:
+    def hold(self, lock: LockOnLink) -> None:
         """Keeps a connection alive while a lock is held on it, and has the lock released with the store.
 
         Args:
@@ -96,7 +109,7 @@ class Links:
             lock.release()
             self.ensure_open()
 
-    def forget(self, lock: SmbLock) -> None:
+    def forget(self, lock: LockOnLink) -> None:
         """Undoes `hold`.
 
         Args:

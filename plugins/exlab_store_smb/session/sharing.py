@@ -24,7 +24,7 @@ import threading
 import time
 import uuid
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from msgspec.structs import replace
 
@@ -32,15 +32,15 @@ from exlab_store import BackendUnavailable, NotSupported, StoreError
 from exlab_store_smb.session.chains import Chains
 from exlab_store_smb.session.logon import connect
 from exlab_store_smb.wire.deadline import Deadline
+from exlab_store_smb.wire.forked_child import in_forked_child
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
     from exlab_store_smb.session.link import Link
     from exlab_store_smb.session.options import SmbOptions
-    from exlab_store_smb.session.reconnecting import Links
 
-__all__ = ["SharedLink", "give_back", "join", "leave"]
+__all__ = ["LinkUser", "SharedLink", "give_back", "join", "leave"]
 
 _log = logging.getLogger("exlab_store_smb")
 
@@ -50,9 +50,22 @@ _HASH_KEY: Final = secrets.token_bytes(32)
 # Where Kerberos looks for the account of a store that has no password.
 _TICKETS: Final = ("KRB5CCNAME", "KRB5_CLIENT_KTNAME", "KRB5_CONFIG")
 
+
+class LinkUser(Protocol):
+    """A store, as a connection that it shares knows it."""
+
+    def holds_lock_on(self, link: Link) -> bool:
+        """Whether a lock would be lost with a connection."""
+        ...
+
+    def close(self, deadline: Deadline) -> None:
+        """Gives its locks and its share of the connection back."""
+        ...
+
+
 _lock = threading.Lock()  # of all that changes here; nobody waits for a network under it
 _shared: dict[Hashable, SharedLink] = {}
-_dropped: queue.SimpleQueue[Links | None] = queue.SimpleQueue()  # its put() may interrupt itself, as finalizers do
+_dropped: queue.SimpleQueue[LinkUser | None] = queue.SimpleQueue()  # its put() may interrupt itself, as finalizers do
 _housekeeper: threading.Thread | None = None
 
 
@@ -74,7 +87,7 @@ class SharedLink:
         """Whether the server takes compound requests; every connection is told."""
         self.chains = Chains()
         """What is known of the server's compounds; every connection is told."""
-        self.stores: set[Links] = set()
+        self.stores: set[LinkUser] = set()
         self._options = options
         self._share = share
         self.reset()
@@ -184,7 +197,7 @@ class SharedLink:
         return allowed
 
 
-def join(store: Links, options: SmbOptions, share: str) -> SharedLink:
+def join(store: LinkUser, options: SmbOptions, share: str) -> SharedLink:
     """The connection that a store shares with those of the same server, account, options and share.
 
     Args:
@@ -202,7 +215,7 @@ def join(store: Links, options: SmbOptions, share: str) -> SharedLink:
         return found
 
 
-def leave(store: Links, shared: SharedLink) -> bool:
+def leave(store: LinkUser, shared: SharedLink) -> bool:
     """Takes a store away from those that share a connection.
 
     Args:
@@ -222,7 +235,7 @@ def leave(store: Links, shared: SharedLink) -> bool:
     return True
 
 
-def give_back(store: Links) -> None:
+def give_back(store: LinkUser) -> None:
     """Has what a dropped store had given back, by another thread: the garbage collector interrupts any.
 
     Args:
@@ -290,5 +303,4 @@ def _forget_in_child() -> None:
         shared.reset()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_in_child)
+in_forked_child(_forget_in_child)

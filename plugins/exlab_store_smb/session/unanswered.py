@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from exlab_store_smb.session.link_lost import LinkLost
 from exlab_store_smb.wire.deadline import Deadline
@@ -20,8 +20,7 @@ from exlab_store_smb.wire.statuses import HANDLE_GONE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from exlab_store_smb.session.link import Link
-    from exlab_store_smb.wire.messages import Reply
+    from exlab_store_smb.wire.shapes import Reply
 
 __all__ = ["Unanswered"]
 
@@ -35,6 +34,14 @@ class _Sent:
     lost: Callable[[], None]
 
 
+class _Answering(Protocol):
+    """A connection, as far as it is needed here: `Link`."""
+
+    def poll(self, request: Any, deadline: Deadline) -> Reply | None: ...
+
+    def end(self) -> None: ...
+
+
 class Unanswered:
     """The requests of one connection whose answers nobody waits for.
 
@@ -42,7 +49,7 @@ class Unanswered:
         link: The connection.
     """
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: _Answering) -> None:
         self._link = link
         self._sent: deque[_Sent] = deque()
         self._checking = threading.Lock()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from exlab_store_smb.session.link import Link
     from exlab_store_smb.session.place import Place
     from exlab_store_smb.wire.deadline import Deadline
-    from exlab_store_smb.wire.messages import Message, Reply
+    from exlab_store_smb.wire.shapes import Message, Reply
 
 __all__ = ["find_out", "goes_too", "is_asked", "outlast", "run_asking"]
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from exlab_store_smb.session.link import Link
     from exlab_store_smb.steps.listing import Entry
     from exlab_store_smb.wire.deadline import Deadline
-    from exlab_store_smb.wire.messages import Reply
+    from exlab_store_smb.wire.shapes import Reply
 
 __all__ = ["Finder", "is_temporary"]
 

@@ -14,13 +14,14 @@ from exlab_store_smb.session.link import LinkLost
 from exlab_store_smb.steps.backoff import Backoff
 from exlab_store_smb.wire import messages
 from exlab_store_smb.wire.filetimes import seconds_since_1970
+from exlab_store_smb.wire.statuses import NO_MORE_ENTRIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from exlab_store_smb.session.link import Link
     from exlab_store_smb.wire.deadline import Deadline
-    from exlab_store_smb.wire.messages import Reply
+    from exlab_store_smb.wire.shapes import Reply
 
 __all__ = ["Entry", "Listing", "OpenFolder", "list_folder"]
 
@@ -32,7 +33,6 @@ _IN_FLIGHT: Final = 4
 _MOST: Final = 256 << 20
 _LIST: Final = "list the folder"
 
-_END: Final = frozenset({0x80000006, 0xC000000F})  # NO_MORE_FILES, NO_SUCH_FILE
 # FileFullDirectoryInformation [MS-FSCC 2.4.17]: next entry, last write, end of file, attributes, length of the name,
 # and EaSize, which for a reparse point is its tag.
 _FIXED: Final = struct.Struct("<I4x8x8xQ8xQ8xIII")
@@ -147,9 +147,9 @@ class OpenFolder:
         under_way: deque[Any] = deque()
         try:
             # A server may give a compound up after an answer that is no success.
-            if first.status in _END:
+            if first.status in NO_MORE_ENTRIES:
                 return
-            if second.status in _END:
+            if second.status in NO_MORE_ENTRIES:
                 yield from self._parsed(first)
                 return
             under_way += [first, second] if second.ok else [first]
@@ -158,7 +158,7 @@ class OpenFolder:
                     query = messages.query_directory(self._length, file_id)
                     under_way += link.start([query], self._listing.deadline)
                 answered = link.wait(under_way.popleft(), self._listing.deadline.half())
-                if answered.status in _END:
+                if answered.status in NO_MORE_ENTRIES:
                     return
                 yield from self._parsed(answered)
         finally:

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from exlab_store_smb.session.place import Place
     from exlab_store_smb.session.reconnecting import Links
     from exlab_store_smb.steps.directories import Directories
-    from exlab_store_smb.wire.messages import Message, Reply
+    from exlab_store_smb.wire.shapes import Message, Reply
 
 __all__ = ["Asker", "SmbLock", "Wish", "lock_file_closed"]
 

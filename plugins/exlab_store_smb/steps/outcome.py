@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from exlab_store_smb.session.place import Place
     from exlab_store_smb.steps.locking import SmbLock
     from exlab_store_smb.wire.deadline import Deadline
-    from exlab_store_smb.wire.messages import Message, Reply
+    from exlab_store_smb.wire.shapes import Message, Reply
 
 __all__ = ["Attempt", "bears_mark", "fresh_mark", "untouched_since"]
 

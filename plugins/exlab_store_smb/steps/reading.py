@@ -16,7 +16,7 @@ from exlab_store_smb.wire.statuses import END_OF_FILE, MISSING, NAME_MISSING, tr
 if TYPE_CHECKING:
     from exlab_store_smb.session.link import Link
     from exlab_store_smb.wire.deadline import Deadline
-    from exlab_store_smb.wire.messages import Reply
+    from exlab_store_smb.wire.shapes import Reply
 
 __all__ = ["LOOKS", "Reader"]
 

@@ -24,10 +24,12 @@ from exlab_store_smb.steps.proving import prove
 from exlab_store_smb.steps.reading import LOOKS
 from exlab_store_smb.steps.refusals import marked_read_only
 from exlab_store_smb.wire import messages
+from exlab_store_smb.wire.shapes import Reply
 from exlab_store_smb.wire.statuses import (
     ACCESS_DENIED,
     BUSY_TARGET,
     DELETE_PENDING,
+    DISK_FULL,
     FILE_IS_A_DIRECTORY,
     MISSING,
     NAME_COLLISION,
@@ -50,7 +52,7 @@ if TYPE_CHECKING:
     from exlab_store_smb.steps.outcome import Attempt
     from exlab_store_smb.steps.room import Room
     from exlab_store_smb.wire.deadline import Deadline
-    from exlab_store_smb.wire.messages import Message, Reply
+    from exlab_store_smb.wire.shapes import Message
 
 __all__ = ["Replacer"]
 
@@ -584,5 +586,5 @@ def _failure(replies: list[Reply], length: int) -> Reply | None:
             return reply
     *writes, flushed = replies
     if sum(messages.written_count(reply) for reply in writes) != length:
-        return messages.Reply(0xC000007F, flushed.body)  # less than asked for was written: the disk is full
+        return Reply(DISK_FULL, flushed.body)  # less than asked for was written: the disk is full
     return None

@@ -13,6 +13,7 @@ from smbprotocol.exceptions import SMBException
 from smbprotocol.header import Commands, NtStatus, Smb2Flags
 
 from exlab_store_smb.wire.headers import SIGNATURE
+from exlab_store_smb.wire.statuses import SESSION_DELETED_OR_EXPIRED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,9 +25,6 @@ __all__ = ["Expected", "Forged", "Protection", "ensure_authentic", "is_interim"]
 # Answers to these come before there is a key. The last answer to SESSION_SETUP is verified when the key is made from
 # it; NEGOTIATE is vouched for by the keys of SMB 3.1.1, and by VALIDATE_NEGOTIATE_INFO for what is older.
 _WITHOUT_KEY: Final = frozenset({Commands.SMB2_NEGOTIATE, Commands.SMB2_SESSION_SETUP})
-
-# USER_SESSION_DELETED, NETWORK_SESSION_EXPIRED: a server that knows the session no more cannot sign.
-_SESSION_IS_GONE: Final = frozenset({0xC0000203, 0xC000035C})
 
 
 class Forged(SMBException):  # type: ignore[misc]
@@ -90,7 +88,7 @@ def ensure_authentic(
         raise Forged("a request was sent back as its own answer")
     if answer.command != expected.command:
         raise Forged("the server's answer is to another kind of request")
-    if sealed_by is None and expected.protection is not Protection.NONE and answer.status in _SESSION_IS_GONE:
+    if sealed_by is None and expected.protection is not Protection.NONE and answer.status in SESSION_DELETED_OR_EXPIRED:
         # Believed as far as anybody could have cut the connection: what became of the request is to be found out.
         raise Forged("the server says, with nobody vouching for it, that the session has ended")
     if expected.session_id not in {0, answer.session_id}:

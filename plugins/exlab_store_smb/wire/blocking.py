@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from exlab_store_smb.wire.forked_child import in_forked_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,8 +26,7 @@ def _reset_in_child() -> None:
     _slots = threading.BoundedSemaphore(_MOST)  # the threads that had some do not exist in a forked child
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_reset_in_child)
+in_forked_child(_reset_in_child)
 
 
 def blocking(call: Callable[[], _T], deadline: Deadline) -> _T:

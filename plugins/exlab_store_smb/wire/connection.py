@@ -21,9 +21,9 @@ from smbprotocol.session import SMB2Logoff
 from exlab_store_smb.wire.authenticity import Expected, Forged, Protection, ensure_authentic, is_interim
 from exlab_store_smb.wire.deadline import Deadline
 from exlab_store_smb.wire.headers import Answer, answers_in, packed, packed_cancel
-from exlab_store_smb.wire.messages import Message
 from exlab_store_smb.wire.pending import Pending, PendingRequests
 from exlab_store_smb.wire.session_keys import SessionKeys
+from exlab_store_smb.wire.shapes import Message
 from exlab_store_smb.wire.transport import DeadlineTcp
 
 if TYPE_CHECKING:

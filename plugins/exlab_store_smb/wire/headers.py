@@ -6,7 +6,7 @@ import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from exlab_store_smb.wire.messages import Message
+    from exlab_store_smb.wire.shapes import Message
 
 __all__ = ["SIGNATURE", "Answer", "answers_in", "packed", "packed_cancel"]
 

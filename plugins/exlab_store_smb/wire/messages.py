@@ -6,14 +6,13 @@ A message works on the file of the CREATE before it in the same compound, unless
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import Any, Final
 
 from smbprotocol.file_info import FileInformationClass, InfoType
 from smbprotocol.header import Commands
 from smbprotocol.open import CreateDisposition, CreateOptions, ImpersonationLevel, LockFlags
 
-from exlab_store_smb.wire.shapes import RELATED, MalformedAnswer, variable_part
+from exlab_store_smb.wire.shapes import RELATED, MalformedAnswer, Message, Reply, variable_part
 
 __all__ = [
     "RELATED",
@@ -75,53 +74,6 @@ _SHARE_ALL: Final = 0x7
 # Nobody may delete or rename a lock file that somebody has open: it would split the lock.
 _SHARE_READ_WRITE: Final = 0x3
 _SHARE_NOTHING: Final = 0x0
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A request, without its header. It is bytes from the start: smbprotocol's structures take ten times as long.
-
-    Attributes:
-        command: [MS-SMB2 2.2.1.2 Command].
-        before: What comes before the FileId.
-        file_id: `RELATED`, or the file that it works on; empty for a CREATE, which has none yet.
-        after: What follows the FileId.
-        payload: How many bytes it writes, or its answer may have at most; they have to be paid for with credits.
-        least: How many bytes of information its answer must have.
-        within_share: The names in it begin at the share, also where those of other requests begin with the server.
-        anew: Begins a chain of its own within a compound; see `exlab_store_smb.session.chains`.
-    """
-
-    command: int
-    before: bytes
-    file_id: bytes
-    after: bytes = b""
-    payload: int = 0
-    least: int = 0
-    within_share: bool = False
-    anew: bool = False
-
-    def pack(self) -> bytes:
-        """The bytes on the wire."""
-        return self.before + self.file_id + self.after
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """An answer of the server.
-
-    Attributes:
-        status: NTSTATUS [MS-ERREF 2.3]; 0 is success.
-        body: What follows the header.
-    """
-
-    status: int
-    body: bytes
-
-    @property
-    def ok(self) -> bool:
-        """Whether the request was carried out."""
-        return self.status == 0
 
 
 def _create(path: str, access: int, disposition: int, options: int, share: int = _SHARE_ALL) -> Message:

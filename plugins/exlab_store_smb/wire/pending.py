@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 if TYPE_CHECKING:
     from exlab_store_smb.wire.authenticity import Expected
     from exlab_store_smb.wire.headers import Answer
-    from exlab_store_smb.wire.messages import Message
+    from exlab_store_smb.wire.shapes import Message
 
 __all__ = ["Pending", "PendingRequests"]
 

@@ -1,20 +1,19 @@
-"""What the body of an answer must look like to answer its request; every length is bounded by the answer that has it.
+"""A request and its answer without their headers, and the shape that the answer must have.
 
-An answer is looked at once, as it arrives. One that does not fit ends the connection, before anybody reads a part of
-it: what became of the request is then found out as after any lost answer.
+Every length in an answer is bounded by the answer itself. An answer is looked at once, as it arrives. One that does not
+fit ends the connection before anybody reads a part of it: what became of the request is then found out as after any
+lost answer.
 """
 
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import Final
 
 from smbprotocol.header import Commands
 
-if TYPE_CHECKING:
-    from exlab_store_smb.wire.messages import Message
-
-__all__ = ["HEADER", "RELATED", "MalformedAnswer", "ensure_well_formed", "variable_part"]
+__all__ = ["HEADER", "RELATED", "MalformedAnswer", "Message", "Reply", "ensure_well_formed", "variable_part"]
 
 HEADER: Final = 64
 """Bytes of a header; offsets are counted from its beginning."""
@@ -35,6 +34,53 @@ _FIXED: Final = {
     Commands.SMB2_QUERY_INFO: (9, 8),
     Commands.SMB2_SET_INFO: (2, 2),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A request, without its header. It is bytes from the start: smbprotocol's structures take ten times as long.
+
+    Attributes:
+        command: [MS-SMB2 2.2.1.2 Command].
+        before: What comes before the FileId.
+        file_id: `RELATED`, or the file that it works on; empty for a CREATE, which has none yet.
+        after: What follows the FileId.
+        payload: How many bytes it writes, or its answer may have at most; they have to be paid for with credits.
+        least: How many bytes of information its answer must have.
+        within_share: The names in it begin at the share, also where those of other requests begin with the server.
+        anew: Begins a chain of its own within a compound; see `exlab_store_smb.session.chains`.
+    """
+
+    command: int
+    before: bytes
+    file_id: bytes
+    after: bytes = b""
+    payload: int = 0
+    least: int = 0
+    within_share: bool = False
+    anew: bool = False
+
+    def pack(self) -> bytes:
+        """The bytes on the wire."""
+        return self.before + self.file_id + self.after
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer of the server.
+
+    Attributes:
+        status: NTSTATUS [MS-ERREF 2.3]; 0 is success.
+        body: What follows the header.
+    """
+
+    status: int
+    body: bytes
+
+    @property
+    def ok(self) -> bool:
+        """Whether the request was carried out."""
+        return self.status == 0
 
 
 class MalformedAnswer(ValueError):

@@ -14,17 +14,21 @@ __all__ = [
     "CANCELLED",
     "CANNOT_DELETE",
     "DELETE_PENDING",
+    "DISK_FULL",
     "END_OF_FILE",
     "FILE_IS_A_DIRECTORY",
+    "FULL",
     "HANDLE_GONE",
     "LOCKED",
     "MISSING",
     "NAME_COLLISION",
     "NAME_MISSING",
     "NOT_A_DIRECTORY",
+    "NO_MORE_ENTRIES",
     "PATH_MISSING",
     "PATH_NOT_COVERED",
     "REFUSED_REQUEST",
+    "SESSION_DELETED_OR_EXPIRED",
     "SESSION_GONE",
     "SHARING_VIOLATION",
     "not_created",
@@ -42,6 +46,7 @@ NOT_A_DIRECTORY: Final = 0xC0000103
 CANCELLED: Final = 0xC0000120
 PATH_NOT_COVERED: Final = 0xC0000257
 CANNOT_DELETE: Final = 0xC0000121
+DISK_FULL: Final = 0xC000007F
 
 _PATH_NOT_FOUND: Final = 0xC000003A
 _NO_SUCH_FILE: Final = 0xC000000F
@@ -63,8 +68,17 @@ BUSY_TARGET: Final = frozenset({ACCESS_DENIED, SHARING_VIOLATION, DELETE_PENDING
 HANDLE_GONE: Final = frozenset({0xC0000128, 0xC0000008})
 """FILE_CLOSED (Samba and Windows), INVALID_HANDLE: the server knows the file's handle no more."""
 
-SESSION_GONE: Final = frozenset({0xC0000203, 0xC000035C, 0xC00000C9})
-"""USER_SESSION_DELETED, NETWORK_SESSION_EXPIRED, NETWORK_NAME_DELETED: a new session is needed."""
+SESSION_DELETED_OR_EXPIRED: Final = frozenset({0xC0000203, 0xC000035C})
+"""USER_SESSION_DELETED, NETWORK_SESSION_EXPIRED: a server that no longer knows the session cannot sign this answer."""
+
+SESSION_GONE: Final = SESSION_DELETED_OR_EXPIRED | {0xC00000C9}
+"""These and NETWORK_NAME_DELETED: a new session is needed."""
+
+FULL: Final = frozenset({DISK_FULL, 0xC0000044})
+"""DISK_FULL, QUOTA_EXCEEDED."""
+
+NO_MORE_ENTRIES: Final = frozenset({0x80000006, _NO_SUCH_FILE})
+"""NO_MORE_FILES, NO_SUCH_FILE: the list of a folder ends here."""
 
 BUSY_SERVER: Final = frozenset({0xC0000017, 0xC000009A, 0xC00000D0})
 """NO_MEMORY, INSUFFICIENT_RESOURCES, REQUEST_NOT_ACCEPTED: at the moment (Samba's answer to 1 in 1,000 logons)."""
@@ -89,7 +103,7 @@ _NAMES: Final = {
     0xC0000054: "FILE_LOCK_CONFLICT",
     0xC0000055: "LOCK_NOT_GRANTED",
     DELETE_PENDING: "DELETE_PENDING",
-    0xC000007F: "DISK_FULL",
+    DISK_FULL: "DISK_FULL",
     0xC000009A: "INSUFFICIENT_RESOURCES",
     0xC00000A2: "MEDIA_WRITE_PROTECTED",
     FILE_IS_A_DIRECTORY: "FILE_IS_A_DIRECTORY",
@@ -112,8 +126,8 @@ _DENIED: Final = {
     _STOPPED_ON_SYMLINK: "A symbolic link stands there that the server does not follow: remove it.",
     PATH_NOT_COVERED: "A link of a DFS namespace stands there: open a store at the link, which is followed then.",
 }
-_FULL: Final = {
-    0xC000007F: (errno.ENOSPC, "Free some space; the stored document is as it was."),
+_NO_ROOM: Final = {
+    DISK_FULL: (errno.ENOSPC, "Free some space; the stored document is as it was."),
     0xC0000044: (
         getattr(errno, "EDQUOT", errno.ENOSPC),
         "The quota of this account is used up; the stored document is as it was.",
@@ -143,8 +157,8 @@ def translated(status: int, action: str) -> StoreError:
     message = f"cannot {action}: the server answers {_NAMES.get(status, f'{status:#010x}')}"
     if status in _DENIED:
         return AccessDenied(message, hint=_DENIED[status].format(action=action))
-    if status in _FULL:
-        number, hint = _FULL[status]
+    if status in _NO_ROOM:
+        number, hint = _NO_ROOM[status]
         return StorageFull(message, errno=number, hint=hint)
     if status in _NAME:
         return InvalidKey(message, hint=_NAME[status])

@@ -6,7 +6,6 @@ above 1,023 cannot be used (select); Nagle's algorithm holds a small request bac
 
 from __future__ import annotations
 
-import os
 import select
 import socket
 import struct
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from exlab_store import came_from_signal_handler, suppress_unless_signalled
 from exlab_store_smb.wire.deadline import Deadline
+from exlab_store_smb.wire.forked_child import in_forked_child
 from exlab_store_smb.wire.names import addresses_of
 
 if TYPE_CHECKING:
@@ -40,8 +40,7 @@ def _abandon_in_child() -> None:
         transport.abandon()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_abandon_in_child)
+in_forked_child(_abandon_in_child)
 
 
 class DeadlineTcp:
