@@ -281,6 +281,17 @@ def _probes(names: list[str] | None) -> list[str]:
     return names or []
 
 
+def _code(text: str | None) -> str | None:
+    if text is not None:
+        from exlab_store.doctor.machines.codes import InvalidCode, parsed
+
+        try:
+            parsed(text)
+        except InvalidCode as error:
+            raise typer.BadParameter(f"{error}") from None
+    return text
+
+
 @app.command("doctor", epilog=examples.DOCTOR_EXAMPLES)
 def _doctor(
     locations: Annotated[
@@ -303,6 +314,17 @@ def _doctor(
         ),
     ] = None,
     seconds: Annotated[float, typer.Option(metavar="N", min=0.05, max=3600, help="How long each race goes on.")] = 1.0,
+    invite: Annotated[
+        bool,
+        typer.Option("--invite", help="Then examine it together with another machine: shows what to run there."),
+    ] = False,
+    wait: Annotated[
+        float, typer.Option(metavar="N", min=1, max=86400, help="How long the other machine has to join.")
+    ] = 600.0,
+    code: Annotated[
+        str | None,
+        typer.Option("--join", metavar="CODE", callback=_code, help="Be the other machine, with the code it shows."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Prove that a place is fit: what its backend claims against what was seen.
@@ -315,15 +337,31 @@ def _doctor(
     LOCATIONs, each two are also examined together. What is wrong comes with
     what to do about it: the setting of the server, where there is one.
 
+    With --invite, another machine takes part: the command that is shown is
+    run there. The two have no connection but the place itself. What is shown
+    between two machines is marked in the report.
+
     Takes about ten seconds for each place. Exits with 1 if a probe failed,
-    7 if a claim did not hold, and 6 if the place went away.
+    7 if a claim did not hold, and 6 if the place, or the other machine, went
+    away or did not come.
     """
     from exlab_store.cli.terminal import answering
 
+    if (invite or code) and len(locations) > 1:
+        raise typer.BadParameter("two machines examine one location.", param_hint="'LOCATION...'")
+    if code and (invite or report or only):
+        raise typer.BadParameter("who joins chooses nothing and has no report: --join stands alone.")
     with answering(as_json=as_json):
+        if code:
+            from exlab_store.cli.joining import run_join
+
+            run_join(locations[0], code, as_json=as_json)
+            return
         from exlab_store.cli.doctor import run_doctor
 
-        run_doctor(locations, seconds=seconds, only=only or [], page=report, as_json=as_json)
+        run_doctor(
+            locations, seconds=seconds, only=only or [], page=report, wait=wait if invite else None, as_json=as_json
+        )
 
 
 @app.command("bench", epilog=examples.BENCH_EXAMPLES)

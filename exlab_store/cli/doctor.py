@@ -11,12 +11,13 @@ import msgspec
 from exlab_store import StoreError
 from exlab_store.cli.ending import ended_in_order
 from exlab_store.cli.exit_codes import ExitCode
+from exlab_store.cli.joining import inviting
 from exlab_store.cli.places import resolved
 from exlab_store.cli.plain_text import one_line
 from exlab_store.cli.progress import steps_shown
 from exlab_store.cli.terminal import print_json, show
 from exlab_store.doctor import Examination, Finding, examine
-from exlab_store.doctor.wording import SEEN, sentence, summary, value_of
+from exlab_store.doctor.wording import SEEN, place_of, sentence, shown_by, summary, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -33,7 +34,13 @@ _SHORT = {"not applicable": "n/a"}
 
 
 def run_doctor(
-    locations: Sequence[str], *, seconds: float, only: Sequence[str], page: Path | None, as_json: bool
+    locations: Sequence[str],
+    *,
+    seconds: float,
+    only: Sequence[str],
+    page: Path | None,
+    wait: float | None,
+    as_json: bool,
 ) -> None:
     """Examines places and prints what was found.
 
@@ -42,6 +49,7 @@ def run_doctor(
         seconds: How long each kind of work goes on that is a matter of time.
         only: The names of the probes that are wanted; empty for all.
         page: Where a page with the report is written, or None.
+        wait: Seconds that another machine has to join; None if none takes part.
         as_json: Print JSON.
 
     Raises:
@@ -50,7 +58,12 @@ def run_doctor(
     """
     with _reserved(page), ended_in_order(), steps_shown("Opening") as progress:
         examination = examine(
-            [resolved(location) for location in locations], seconds=seconds, only=only, progress=progress
+            [resolved(location) for location in locations],
+            seconds=seconds,
+            only=only,
+            progress=progress,
+            invited=None if wait is None else inviting(locations[0], wait, as_json=as_json),
+            wait=wait or 0.0,
         )
     if page is not None:
         from exlab_store.doctor.page import report
@@ -99,12 +112,14 @@ def _answer(examination: Examination) -> dict[str, object]:
     return {
         "at": examination.at,
         "host": examination.host,
+        "machines": list(examination.machines),
         "seconds": round(examination.seconds, 3),
         "sound": not (examination.broken or examination.failed),
         "counts": {outcome: sum(finding.outcome == outcome for finding in examination.findings) for outcome in _STYLES},
         "places": [
             {
                 "location": place.location,
+                "machine": place.machine,
                 "guarantees": msgspec.to_builtins(place.guarantees),
                 "remains": place.remains or None,
                 "latencies": [
@@ -135,11 +150,11 @@ def _rendered(examination: Examination, page: Path | None) -> list[RenderableTyp
 
     parts: list[RenderableType] = []
     for places, group in itertools.groupby(examination.findings, key=lambda finding: finding.places):
-        locations = " and ".join(examination.places[number].location for number in places)
+        locations = " and ".join(place_of(examination, number) for number in places)
         parts += [Text(one_line(locations), style="bold"), _findings(list(group))]
     for number, place in enumerate(examination.places):
         if len(examination.places) > 1:
-            parts.append(Text(f"What {one_line(place.location)} claims", style="bold"))
+            parts.append(Text(f"What {one_line(place_of(examination, number))} claims", style="bold"))
         parts.append(_claims(examination, number))
         if place.remains:
             parts.append(Text(f"The folder {place.remains} stays at {one_line(place.location)}."))
@@ -182,6 +197,6 @@ def _claims(examination: Examination, number: int) -> Table:
                 Text(claim.guarantee),
                 Text(value_of(claim.claimed)),
                 Text(SEEN[claim.seen], style=_STYLES_OF_CLAIMS.get(claim.seen, "dim")),
-                Text(", ".join(claim.probes)),
+                Text(shown_by(claim)),
             )
     return table

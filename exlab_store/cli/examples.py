@@ -100,6 +100,8 @@ Examples:
   exlab-store doctor @catalogue --report report.html
   exlab-store doctor /mnt/nas/exlab smb://nas01/lab/exlab
   exlab-store doctor smb://nas01/lab/exlab --only lock --only crash
+  exlab-store doctor /mnt/nas/exlab --invite
+  exlab-store doctor /mnt/nas/exlab --join 7KQF-2MXD-9TRA-H4WC
 """
 
 BENCH_EXAMPLES = """\b

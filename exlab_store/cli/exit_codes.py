@@ -7,9 +7,8 @@ import enum
 from exlab_store import (
     BackendUnavailable,
     ConfigError,
+    DocumentInvalid,
     DocumentNotFound,
-    InvalidKey,
-    LocationError,
     LockAlreadyHeld,
     LockTimeout,
     SchemaMajorMismatchError,
@@ -36,7 +35,6 @@ class ExitCode(enum.IntEnum):
 
 
 _CODES: tuple[tuple[tuple[type[StoreError], ...], ExitCode], ...] = (
-    ((LocationError, InvalidKey), ExitCode.WRONG_USAGE),
     ((DocumentNotFound,), ExitCode.NOT_FOUND),
     ((VersionConflict, SchemaMajorMismatchError), ExitCode.CONFLICT),
     ((LockTimeout, LockAlreadyHeld), ExitCode.LOCKED),
@@ -52,6 +50,9 @@ def exit_code_of(error: StoreError) -> ExitCode:
     """
     if isinstance(error, ConfigError):
         return _of_catalogue(error)
+    # What was typed cannot be used: a location, a name, a code. That of a document was not typed.
+    if isinstance(error, ValueError) and not isinstance(error, DocumentInvalid):
+        return ExitCode.WRONG_USAGE
     for types, code in _CODES:
         if isinstance(error, types):
             return code

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from exlab_store.opening.interpreter import own_interpreter
 
@@ -184,7 +184,11 @@ class Client:
         self._answers.put(None)
 
 
-def end_all(clients: Iterable[Client]) -> None:
+class _Ends(Protocol):
+    def end(self) -> None: ...
+
+
+def end_all(clients: Iterable[_Ends]) -> None:
     """Ends several clients; those that are slow to go do so at the same time.
 
     Args:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import platform
 import secrets
 import time
 from contextlib import ExitStack, suppress
@@ -14,22 +13,30 @@ import msgspec
 
 from exlab_store.doctor.clients import ClientGone, NoAnswer
 from exlab_store.doctor.findings import Finding, Latencies, Observation, failed, not_applicable
-from exlab_store.doctor.probes import OF_PAIRS, OF_PLACES
+from exlab_store.doctor.machines.client import OtherMachine
+from exlab_store.doctor.machines.codes import new_code
+from exlab_store.doctor.machines.names import machine
+from exlab_store.doctor.machines.post import MachineGone
+from exlab_store.doctor.probes import OF_MACHINES, OF_PAIRS, OF_PLACES
 from exlab_store.doctor.space import FOLDER
 from exlab_store.doctor.verdict import Claim, Evidence, blamed, judge
 from exlab_store.doctor.visit import Visit
-from exlab_store.errors import BackendUnavailable, LocationError, StoreError
+from exlab_store.errors import AccessDenied, BackendUnavailable, LocationError, StoreError
 from exlab_store.guarantees import Guarantees  # noqa: TC001  # msgspec looks at it
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
+    from exlab_store.doctor.machines.codes import Code
     from exlab_store.doctor.opened_store import Opened
     from exlab_store.doctor.probes import Probe
 
 __all__ = ["Examination", "Place", "examine"]
 
+# Where nothing is shared, there is nothing else to look at.
+_STRANGERS = frozenset({("same", "not applicable"), ("same", "fail"), ("machines", "fail")})
 _ANSWERING = 10.0
+_FARTHER = 5.0  # times as long, for two machines whose messages take a while
 _LIMIT = 30.0  # seconds for one probe, beside the races
 
 
@@ -41,12 +48,14 @@ class Place(msgspec.Struct, frozen=True):
         guarantees: What its backend claims.
         latencies: How long operations took.
         remains: The doctor's folder where it could not be removed, or empty text.
+        machine: The name of the machine that opened it.
     """
 
     location: str
     guarantees: Guarantees
     latencies: tuple[Latencies, ...] = ()
     remains: str = ""
+    machine: str = ""
 
 
 class Examination(msgspec.Struct, frozen=True):
@@ -56,7 +65,7 @@ class Examination(msgspec.Struct, frozen=True):
         at: When it began, ``YYYY-MM-DDTHH:MM:SSZ``.
         host: From which machine.
         seconds: How long it took.
-        places: The locations, in the order in which they were given.
+        places: The locations, in the order in which they were given, and then that of the machine that joined.
         findings: Those of each place, and then those of each pair.
         claims: What each backend claims, and whether it held.
     """
@@ -67,6 +76,11 @@ class Examination(msgspec.Struct, frozen=True):
     places: tuple[Place, ...]
     findings: tuple[Finding, ...]
     claims: tuple[Claim, ...]
+
+    @property
+    def machines(self) -> tuple[str, ...]:
+        """The names of the machines that took part; the first has examined."""
+        return tuple(dict.fromkeys(place.machine for place in self.places))
 
     @property
     def failed(self) -> tuple[Finding, ...]:
@@ -91,6 +105,8 @@ def examine(
     seconds: float = 1.0,
     only: Collection[str] = (),
     progress: Callable[[int, int, str], None] | None = None,
+    invited: Callable[[str], None] | None = None,
+    wait: float = 600.0,
 ) -> Examination:
     """Probes stores with clients in processes of their own, in a folder of its own that it removes.
 
@@ -100,22 +116,32 @@ def examine(
         seconds: How long each kind of work goes on that is a matter of time.
         only: The names of the probes that are wanted; empty for all. Whether the place can be reached is always asked.
         progress: Called before each probe with the number of those that are done, of all, and what comes.
+        invited: Has another machine take part at the only location: called with the code that `join` needs there, when
+            this machine's own probes are done.
+        wait: Seconds that the other machine may take to join.
 
     Returns:
         What was found.
 
     Raises:
-        LocationError: A location cannot be used, or processes cannot share it.
-        BackendUnavailable: A place cannot be reached, or went away in the middle.
-        StoreError: A store cannot be opened.
+        LocationError: A location cannot be used, or processes cannot share it; or there are several, and another
+            machine was to take part.
+        BackendUnavailable: A place cannot be reached, or went away in the middle; or the other machine has not joined,
+            or does not answer any more.
+        StoreError: A store cannot be opened, or the examination was ended on the other machine.
     """
-    folder = FOLDER + secrets.token_hex(8)
+    if invited is not None and len(locations) != 1:
+        raise LocationError("another machine can take part in the examination of one location", hint="Give one.")
+    code = None if invited is None else new_code()
+    folder = FOLDER + secrets.token_hex(8) if code is None else code.folder
     with ExitStack() as running:
         visits = [
             running.enter_context(Visit([location], folder, str(number + 1), seconds, config))
             for number, location in enumerate(locations)
         ]
         tour = _Tour(visits, folder, seconds, config, only, progress)
+        if invited is not None and code is not None:
+            tour.invite(code, invited, wait)
         for visit in visits:
             visit.start()
         return tour.made(running)
@@ -138,9 +164,12 @@ class _Tour:
         self._seconds = seconds
         self._config = config
         self._progress = progress
+        self._only = frozenset(only)
         self._of_places = [probe for probe in OF_PLACES if not only or probe.name in only or probe.name == "reach"]
         self._of_pairs = [probe for probe in OF_PAIRS if not only or probe.name in only or probe.name == "same"]
         self._pairs = list(itertools.combinations(range(len(visits)), 2))
+        self._of_machines: list[Probe] = []
+        self._invitation: tuple[Code, Callable[[str], None], float] | None = None
         self._done = 0
         self._findings: list[Finding] = []
         self._evidence: list[Evidence] = []
@@ -148,27 +177,70 @@ class _Tour:
         self._settled = True
         self._gone = False
 
+    def invite(self, code: Code, invited: Callable[[str], None], wait: float) -> None:
+        """Has another machine take part when this one's probes are done.
+
+        Args:
+            code: The examination's.
+            invited: Is told it.
+            wait: Seconds that it may take to join.
+        """
+        self._invitation = code, invited, wait
+        self._of_machines = [
+            probe for probe in OF_MACHINES if not self._only or probe.name in self._only or probe.name == "machines"
+        ]
+
     def made(self, running: ExitStack) -> Examination:
         """Goes all the way."""
         began, at = time.monotonic(), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         opened = [_opened(visit) for visit in self._visits]
+        host = machine()
+        machines = [host] * len(opened)
         remains: dict[int, str] = {}
         try:
             for number, visit in enumerate(self._visits):
                 self._look(visit, (number,), self._of_places)
             for pair in self._pairs:
                 self._look_at_pair(pair, running)
+            if self._invitation is not None:
+                its, name = self._look_with_other(*self._invitation)
+                opened.append(its)
+                machines.append(name)
         finally:
             if not self._gone:
                 self._tell("Cleaning up")
                 remains = self._cleared()
         places = tuple(
-            Place(each.location, each.guarantees, self._latencies.get(number, ()), remains.get(number, ""))
-            for number, each in enumerate(opened)
+            Place(each.location, each.guarantees, self._latencies.get(number, ()), remains.get(number, ""), name)
+            for number, (each, name) in enumerate(zip(opened, machines, strict=True))
         )
         claims = judge([place.guarantees for place in places], self._evidence)
-        host = platform.node() or "unknown"
         return Examination(at, host, time.monotonic() - began, places, tuple(self._findings), claims)
+
+    def _look_with_other(self, code: Code, invited: Callable[[str], None], wait: float) -> tuple[Opened, str]:
+        """Examines together with another machine; what that has opened, and its name."""
+        [own] = self._visits
+        if not own.writable:
+            raise AccessDenied(
+                "another machine cannot take part: nothing can be written", location=own.opened[0].location
+            )
+        self._tell("Waiting for the other machine")
+        other = OtherMachine(own.location, self._config, code, self._seconds)
+        reason = ""
+        try:
+            other.invite(wait, invited)
+            with Visit([own.location], self._folder, "machines", self._seconds, self._config, other) as visit:
+                visit.start()
+                its = visit.opened[1]
+                self._look(visit, (0, 1), self._of_machines)
+        except MachineGone as gone:
+            raise gone.error from None
+        except BaseException as error:
+            reason = error.message if isinstance(error, StoreError) else "it was interrupted"
+            raise
+        finally:
+            other.end(reason)
+        return its, other.name
 
     def _look_at_pair(self, pair: tuple[int, int], running: ExitStack) -> None:
         one, other = (self._visits[number] for number in pair)
@@ -189,11 +261,12 @@ class _Tour:
             observation = self._observed(probe, visit)
             taken = time.monotonic() - began
             self._note(probe, visit, places, observation, taken)
-            strangers = probe.name == "same" and observation.outcome != "pass"
+            strangers = (probe.name, observation.outcome) in _STRANGERS
 
     def _tell(self, text: str) -> None:
         if self._progress is not None:
             total = len(self._visits) * len(self._of_places) + len(self._pairs) * len(self._of_pairs)
+            total += len(self._of_machines)
             self._progress(self._done, total, text)
 
     def _note(
@@ -215,16 +288,18 @@ class _Tour:
         if not observation.seen:
             return
         claims = list(zip(places, [opened.guarantees for opened in visit.opened], strict=False))
+        between = visit.other is not None and not visit.other.same_name
         for guarantee, seen in observation.seen.items():
             self._evidence += [
-                Evidence(place, guarantee, seen, probe.name) for place in blamed(guarantee, seen, claims)
+                Evidence(place, guarantee, seen, probe.name, between)
+                for place in blamed(guarantee, seen, claims, between_machines=between)
             ]
 
     def _observed(self, probe: Probe, visit: Visit) -> Observation:
         if probe.writes and not visit.writable:
             return not_applicable("the place cannot be written")
         self._settled = False
-        visit.allow(_LIMIT + 5 * self._seconds)
+        visit.allow((_LIMIT + 5 * self._seconds) * (1 if visit.other is None else _FARTHER))
         try:
             observation = probe.run(visit)
         except LocationError:

@@ -10,6 +10,7 @@ from exlab_store.doctor.findings import Observation, failed
 if TYPE_CHECKING:
     from exlab_store.doctor.clients import Client
     from exlab_store.doctor.lock_requests import Waited
+    from exlab_store.doctor.machines.client import RemoteClient
     from exlab_store.doctor.visit import Visit
 
 __all__ = ["try_holding"]
@@ -50,14 +51,16 @@ def try_holding(visit: Visit, advice: str) -> Observation | str:
     return _flaw_of_giving_back(visit) or told
 
 
-def _try(client: Client, key: str) -> Waited:
+def _try(client: Client | RemoteClient, key: str) -> Waited:
     refused: Waited = client.ask("lock", key=key, timeout=0)
     if refused.granted:
         client.ask("release")
     return refused
 
 
-def _flaw_of_work_beside(visit: Visit, key: str, holder: Client, other: Client) -> Observation | None:
+def _flaw_of_work_beside(
+    visit: Visit, key: str, holder: Client | RemoteClient, other: Client | RemoteClient
+) -> Observation | None:
     """Who reads and writes without the lock does not wait for it, and does not end it."""
     for request, arguments in (("write", {"key": key, "data": b"1"}), ("read", {"key": key})):
         other.send(request, **arguments)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from exlab_store.doctor.lock_requests import Waited
     from exlab_store.doctor.visit import Visit
 
-__all__ = ["crash", "exclusion", "fence", "separate", "wait"]
+__all__ = ["KEEPALIVE", "advice_on_exclusion", "crash", "exclusion", "fence", "no_locks", "separate", "wait"]
 
 _BRIEF = 0.2
 _GRACE = 1.5
@@ -27,13 +27,19 @@ _DEAD = 3.0
 _TRY = 0.5
 _BIG = 4 << 20  # bytes that take their time to be written
 
-_KEEPALIVE = (
+KEEPALIVE = (
     "On Samba set `socket options = TCP_NODELAY TCP_KEEPIDLE=5 TCP_KEEPINTVL=2 TCP_KEEPCNT=3`, so that the server "
     "notices within seconds that a client has gone."
 )
+"""What to do where a lock outlives its holder."""
 
 
-def _no_locks(visit: Visit) -> Observation | None:
+def no_locks(visit: Visit) -> Observation | None:
+    """That there is nothing to probe, where no locks are claimed that another process could meet.
+
+    Args:
+        visit: The clients.
+    """
     scope = visit.common.lock_scope
     return not_applicable(f"the claimed lock_scope is {scope!r}") if scope in {"none", "process"} else None
 
@@ -48,7 +54,12 @@ def _no_exclusion(visit: Visit, key: str) -> Observation | None:
     return not_applicable("locks do not exclude here")
 
 
-def _advice_on_exclusion(visit: Visit) -> str:
+def advice_on_exclusion(visit: Visit) -> str:
+    """What to do where locks do not exclude.
+
+    Args:
+        visit: The clients.
+    """
     served = (
         "On a Samba server set `locking = yes` for the share (and `posix locking = yes`, so that programs on the "
         "server itself are excluded too), then end all connections to the share."
@@ -67,11 +78,11 @@ def exclusion(visit: Visit) -> Observation:
         visit: The clients.
     """
     if visit.of_server and visit.common.lock_scope == "none":
-        return warned("the server has no locks that exclude: none are claimed", _advice_on_exclusion(visit))
-    unfit = _no_locks(visit)
+        return warned("the server has no locks that exclude: none are claimed", advice_on_exclusion(visit))
+    unfit = no_locks(visit)
     if unfit is not None:
         return unfit
-    found = try_holding(visit, _advice_on_exclusion(visit))
+    found = try_holding(visit, advice_on_exclusion(visit))
     if isinstance(found, Observation):
         return found
     key = visit.key("exclusion.json")
@@ -80,14 +91,14 @@ def exclusion(visit: Visit) -> Observation:
         "hold", {"key": key, "client": "first", "seconds": half}, {"key": key, "client": "second", "seconds": half}
     )
     if overlap(first + second):
-        return failed("two clients held one lock at the same time", _advice_on_exclusion(visit), lock_scope="broken")
+        return failed("two clients held one lock at the same time", advice_on_exclusion(visit), lock_scope="broken")
     counter = visit.key("counter")
     counted = sum(visit.both("count_up", {"key": counter, "seconds": half}))
     stored = number(visit.first.ask("read", key=counter)[0])
     if stored != counted:
         return failed(
             f"of {counted} updates under the lock, {counted - stored} were lost",
-            _advice_on_exclusion(visit),
+            advice_on_exclusion(visit),
             lock_scope="broken",
         )
     told = f"; who is refused is told: held by {found}" if found else ""
@@ -102,7 +113,7 @@ def separate(visit: Visit) -> Observation:
     Args:
         visit: The clients.
     """
-    unfit = _no_locks(visit)
+    unfit = no_locks(visit)
     if unfit is not None:
         return unfit
     long = "a long name that goes on and on " * 7
@@ -125,7 +136,7 @@ def wait(visit: Visit) -> Observation:
     Args:
         visit: The clients.
     """
-    unfit = _no_locks(visit)
+    unfit = no_locks(visit)
     if unfit is not None:
         return unfit
     key = visit.key("wait.json")
@@ -173,7 +184,7 @@ def crash(visit: Visit) -> Observation:
     Args:
         visit: The clients.
     """
-    unfit = _no_locks(visit)
+    unfit = no_locks(visit)
     if unfit is not None:
         return unfit
     release = visit.common.lock_release
@@ -199,12 +210,12 @@ def crash(visit: Visit) -> Observation:
         )
     if not waited.granted:
         return failed(
-            f"a lock was still held {_DEAD:g} s after its holder was killed", _KEEPALIVE, lock_release="broken"
+            f"a lock was still held {_DEAD:g} s after its holder was killed", KEEPALIVE, lock_release="broken"
         )
     visit.second.ask("release")
     observed = f"the lock was free within {max(1.0, waited.seconds * 1000):.0f} ms after its holder was killed"
     if waited.seconds > _DEAD / 2:
-        return warned(observed, _KEEPALIVE, lock_release="held")
+        return warned(observed, KEEPALIVE, lock_release="held")
     return passed(observed, lock_release="held")
 
 
@@ -214,7 +225,7 @@ def fence(visit: Visit) -> Observation:
     Args:
         visit: The clients.
     """
-    unfit = _no_locks(visit)
+    unfit = no_locks(visit)
     if unfit is not None:
         return unfit
     if not visit.common.fenced:
@@ -267,7 +278,7 @@ def _flaw_of_succession(visit: Visit, key: str, how: str) -> Observation | None:
     waited: Waited = visit.second.ask("lock", key=key, timeout=_LONG)
     if not waited.granted:
         visit.renew()
-        return failed(f"a lock was still held {_LONG:g} s after {how}", _KEEPALIVE, lock_release="broken")
+        return failed(f"a lock was still held {_LONG:g} s after {how}", KEEPALIVE, lock_release="broken")
     visit.second.ask("write_locked", key=key, data=b"successor")
     return None
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from exlab_store.doctor.histogram import histogram, scale_of
 from exlab_store.doctor.reaching import duration
-from exlab_store.doctor.wording import SEEN, sentence, summary, value_of
+from exlab_store.doctor.wording import SEEN, place_of, sentence, shown_by, summary, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -85,7 +85,7 @@ def report(examination: Examination) -> str:
         f"<title>{'Stores' if several else 'A store'} examined: {escape(examination.places[0].location)}</title>",
         f"<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n<header>",
         f"<h1>{'Stores' if several else 'A store'}, examined</h1>",
-        f'<p class="dim">From {escape(examination.host)}, {when}, in {examination.seconds:.0f} s</p>',
+        f'<p class="dim">From {escape(" and ".join(examination.machines))}, {when}, in {examination.seconds:.0f} s</p>',
         f'<div class="verdict {tone}">{said}</div>\n</header>',
         "<section>\n<h2>What is claimed, and what was seen</h2>",
         *(_claims(examination, number) for number in range(len(examination.places))),
@@ -102,7 +102,7 @@ def _claims(examination: Examination, number: int) -> str:
     for claim in examination.claims:
         if claim.place != number:
             continue
-        by = f' <span class="dim">({escape(", ".join(claim.probes))})</span>' if claim.probes else ""
+        by = f' <span class="dim">({escape(shown_by(claim))})</span>' if claim.probes else ""
         tone = _TONES_OF_CLAIMS.get(claim.seen, "none")
         name = claim.guarantee.replace("_", "_<wbr>")
         rows.append(
@@ -110,14 +110,14 @@ def _claims(examination: Examination, number: int) -> str:
             f'<td class="{tone}"><span class="mark">{SEEN[claim.seen]}</span>{by}</td></tr>'
         )
     return (
-        f"<table>\n<caption>{escape(examination.places[number].location)}</caption>\n<thead><tr>"
+        f"<table>\n<caption>{escape(place_of(examination, number))}</caption>\n<thead><tr>"
         '<th scope="col">Guarantee</th><th scope="col">Claimed</th><th scope="col">Seen</th></tr></thead>\n'
         f"<tbody>{''.join(rows)}</tbody>\n</table>"
     )
 
 
 def _section(examination: Examination, places: tuple[int, ...], findings: Iterable[Finding]) -> str:
-    locations = " and ".join(examination.places[number].location for number in places)
+    locations = " and ".join(place_of(examination, number) for number in places)
     charts = _charts(examination.places[places[0]], places[0]) if len(places) == 1 else ""
     remains = "".join(
         f'<p class="dim">The folder {escape(examination.places[number].remains)} stays there.</p>'

@@ -9,6 +9,8 @@ from exlab_store.doctor.clocks import clock
 from exlab_store.doctor.durability import flush
 from exlab_store.doctor.findings import Observation, not_applicable, passed
 from exlab_store.doctor.locking import crash, exclusion, fence, separate, wait
+from exlab_store.doctor.machines import locking as between
+from exlab_store.doctor.machines.meeting import machines
 from exlab_store.doctor.mounts import mount
 from exlab_store.doctor.names import listing, names
 from exlab_store.doctor.permissions import permissions
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
     from exlab_store.doctor.visit import Visit
 
-__all__ = ["OF_PAIRS", "OF_PLACES", "PROBES", "Probe"]
+__all__ = ["OF_MACHINES", "OF_PAIRS", "OF_PLACES", "PROBES", "Probe"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,4 +90,15 @@ OF_PAIRS = (
     Probe("fresh", "Reads are of the last write", fresh),
 )
 
-PROBES = {probe.name: probe for probe in (*OF_PAIRS, *OF_PLACES)}
+OF_MACHINES = (
+    Probe("machines", "The two machines", machines),
+    Probe("replace", "Replaced as a whole, under readers", replace),
+    Probe("lock", "Locks exclude", between.exclusion),
+    Probe("wait", "Waiting for a lock, and cancelling", between.wait),
+    Probe("crash", "The holder of a lock is killed", between.crash),
+    Probe("fence", "A writer that lost its lock", between.fence),
+    Probe("swap", "Compare-and-swap", swap),
+    Probe("fresh", "Reads are of the last write", fresh),
+)
+
+PROBES = {probe.name: probe for probe in (*OF_PAIRS, *OF_MACHINES, *OF_PLACES)}

@@ -18,7 +18,7 @@ from exlab_store.doctor import tasks
 from exlab_store.doctor.bypass import NO_FOLDER
 from exlab_store.doctor.file_requests import FileRequests
 from exlab_store.doctor.findings import Latencies
-from exlab_store.doctor.lock_requests import LockRequests
+from exlab_store.doctor.machines.serving import MachineRequests
 from exlab_store.errors import DocumentNotFound, StoreError
 from exlab_store.model import ABSENT, ANY, Leftover, Version
 
@@ -31,7 +31,7 @@ _DESCRIPTORS = "/dev/fd"
 _REPORT = "Report it to the backend's author."
 
 
-class ClientSide(LockRequests, FileRequests):
+class ClientSide(MachineRequests, FileRequests):
     """What a client process can be asked for: each public method is a request."""
 
     def touch(self) -> None:

@@ -30,12 +30,14 @@ class Evidence(msgspec.Struct, frozen=True):
         guarantee: The name of the field of `Guarantees`.
         seen: What was seen.
         probe: By which probe.
+        between_machines: Whether two machines took part.
     """
 
     place: int
     guarantee: str
     seen: Seen
     probe: str
+    between_machines: bool = False
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -48,6 +50,7 @@ class Claim(msgspec.Struct, frozen=True):
         seen: ``broken``: it did not hold. ``held``: it was put to the test. ``plausible`` and ``doubtful``: signs
             speak for it, or against it.
         probes: Which say so.
+        between_machines: Those of them that say so of two machines, and not of two processes of one.
     """
 
     place: int
@@ -55,9 +58,12 @@ class Claim(msgspec.Struct, frozen=True):
     claimed: bool | str
     seen: Judged
     probes: tuple[str, ...]
+    between_machines: tuple[str, ...] = ()
 
 
-def blamed(guarantee: str, seen: Seen, claims: Sequence[tuple[int, Guarantees]]) -> list[int]:
+def blamed(
+    guarantee: str, seen: Seen, claims: Sequence[tuple[int, Guarantees]], *, between_machines: bool = False
+) -> list[int]:
     """Whose claim it is that was put to the test.
 
     A lock that excludes the processes of a host need not exclude those who come another way: if two places do not
@@ -67,10 +73,13 @@ def blamed(guarantee: str, seen: Seen, claims: Sequence[tuple[int, Guarantees]])
         guarantee: The name of the field.
         seen: What was seen.
         claims: The places, by their numbers, and what they claim.
+        between_machines: Whether the places are of two machines. What holds on a host is not claimed there.
 
     Returns:
         The numbers of the places.
     """
+    if guarantee in _OF_LOCKS and between_machines:
+        return [number for number, its in claims if its.lock_scope == "site" and _is_claimed(getattr(its, guarantee))]
     if seen == "broken" and guarantee in _OF_LOCKS and len(claims) > 1:
         return [
             number
@@ -96,8 +105,10 @@ def judge(claimed: Sequence[Guarantees], evidence: Iterable[Evidence]) -> tuple[
             value: bool | str = getattr(guarantees, guarantee)
             about = [each for each in found if (each.place, each.guarantee) == (place, guarantee)]
             judged: Judged = "not claimed" if not _is_claimed(value) else _weighed(about)
-            probes = tuple(dict.fromkeys(each.probe for each in about if each.seen == judged))
-            claims.append(Claim(place, guarantee, value, judged, probes))
+            saying = [each for each in about if each.seen == judged]
+            probes = tuple(dict.fromkeys(each.probe for each in saying))
+            between = tuple(dict.fromkeys(each.probe for each in saying if each.between_machines))
+            claims.append(Claim(place, guarantee, value, judged, probes, between))
     return tuple(claims)
 
 

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from exlab_store.doctor.clients import Client, end_all
+from exlab_store.doctor.machines.client import RemoteClient
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
     from typing import Self
 
+    from exlab_store.doctor.machines.client import OtherMachine
     from exlab_store.doctor.opened_store import Opened
     from exlab_store.guarantees import Guarantees
 
@@ -32,15 +34,22 @@ class Visit:
         name: What the visit's own documents are below that.
         seconds: How long each kind of work goes on that is a matter of time.
         config: The configuration's file for ``@name``, or None.
+        other: The machine whose client is the second one; None if all are of this machine.
     """
 
     def __init__(
-        self, locations: Sequence[str], folder: str, name: str, seconds: float, config: str | None = None
+        self,
+        locations: Sequence[str],
+        folder: str,
+        name: str,
+        seconds: float,
+        config: str | None = None,
+        other: OtherMachine | None = None,
     ) -> None:
         self._locations = tuple(locations) if len(locations) > 1 else (locations[0], locations[0])
         self._patience = _PATIENCE + seconds
         self._config = config
-        self._clients: list[Client | None] = [None, None]
+        self._clients: list[Client | RemoteClient | None] = [None, None]
         self._deadline = math.inf
         self._opened: tuple[Opened, Opened] | None = None
         self._bypasses: dict[int, tuple[bool, str]] = {}
@@ -48,6 +57,8 @@ class Visit:
         self.name = name
         self.seconds = seconds
         self.writable = True
+        self.other = other
+        """The other machine, if the second client is one of its: the two have no clock in common, nor a path."""
 
     @property
     def location(self) -> str:
@@ -55,12 +66,12 @@ class Visit:
         return self._locations[0]
 
     @property
-    def first(self) -> Client:
+    def first(self) -> Client | RemoteClient:
         """The client at the first place."""
         return self._client(0)
 
     @property
-    def second(self) -> Client:
+    def second(self) -> Client | RemoteClient:
         """The client at the second place, or the other one at the only place."""
         return self._client(1)
 
@@ -111,7 +122,9 @@ class Visit:
         self.start()
         self.first.send(request, **arguments[0])
         self.second.send(request, **arguments[-1])
-        return self.first.answer(), self.second.answer()
+        # The second one's first: another machine that leaves is noticed at once.
+        answer = self.second.answer()
+        return self.first.answer(), answer
 
     def bypass(self, number: int = 0) -> str | None:
         """Has a client find another way to the files.
@@ -163,10 +176,14 @@ class Visit:
         for number in range(2):
             self.kill(number)
 
-    def _client(self, number: int) -> Client:
+    def _client(self, number: int) -> Client | RemoteClient:
         client = self._clients[number]
         if client is None:
-            client = self._clients[number] = Client(self._locations[number], self._config, self._patience)
+            if number and self.other is not None:
+                client = RemoteClient(self.other, self._patience)
+            else:
+                client = Client(self._locations[number], self._config, self._patience)
+            self._clients[number] = client
             client.deadline = self._deadline
         return client
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from exlab_store.doctor.examination import Examination
-    from exlab_store.doctor.verdict import Judged
+    from exlab_store.doctor.verdict import Claim, Judged
 
 __all__ = ["SEEN", "sentence", "summary", "value_of"]
 
@@ -35,6 +35,30 @@ def value_of(claimed: bool | str) -> str:
     return "yes" if claimed else "no"
 
 
+def place_of(examination: Examination, number: int) -> str:
+    """A location, and on which machine if there were two.
+
+    Args:
+        examination: What was found.
+        number: The place's, from 0.
+    """
+    place = examination.places[number]
+    return f"{place.location} on {place.machine}" if _is_of_two(examination) else place.location
+
+
+def shown_by(claim: Claim) -> str:
+    """The probes that say what was seen of a claim; marked, where they say so of two machines.
+
+    Args:
+        claim: The claim.
+    """
+    return ", ".join(f"{probe} (two machines)" if probe in claim.between_machines else probe for probe in claim.probes)
+
+
+def _is_of_two(examination: Examination) -> bool:
+    return len(examination.machines) > 1
+
+
 def sentence(text: str) -> str:
     """A clause as a sentence. A name at its beginning stays as it is: ``equipment.json`` and ``Equipment.json`` differ.
 
@@ -54,7 +78,7 @@ def summary(examination: Examination) -> list[str]:
     several = len(examination.places) > 1
     said: list[str] = []
     for claim in examination.broken:
-        at = f" of {examination.places[claim.place].location}" if several else ""
+        at = f" of {place_of(examination, claim.place)}" if several else ""
         said.append(f"The claim {claim.guarantee} = {value_of(claim.claimed)}{at} did not hold.")
     if examination.failed:
         titles = dict.fromkeys(finding.title for finding in examination.failed)
@@ -65,7 +89,19 @@ def summary(examination: Examination) -> list[str]:
     if not said:
         passed = sum(finding.outcome == "pass" for finding in examination.findings)
         said.append(f"All is well: {_counted(passed, 'probe')} passed, and every claim that was tested held.")
-    return said
+    return said + _between(examination)
+
+
+def _between(examination: Examination) -> list[str]:
+    """What two machines have shown, and what was only seen on one."""
+    if not _is_of_two(examination):
+        return []
+    passed = {each.title: len(each.places) > 1 for each in examination.findings if each.outcome == "pass"}
+    shown = [title for title, of_two in passed.items() if of_two]
+    first, other = (place.machine for place in examination.places)
+    if not shown:
+        return [f"{first} and {other} took part; nothing was shown between them."]
+    return [f"Shown between {first} and {other}: {'; '.join(shown)}. The other probes saw {first} alone."]
 
 
 def _counted(number: int, what: str) -> str:

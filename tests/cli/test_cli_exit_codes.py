@@ -29,6 +29,7 @@ from exlab_store import (
     WriteOutcomeUnknown,
 )
 from exlab_store.cli.exit_codes import exit_code_of
+from exlab_store.doctor import InvalidCode
 from exlab_store.documents import OfflineCatalogue, read_catalogue, write_catalogue
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ CODES = [
     (LocationError("x"), 2),
     (UnknownScheme("x"), 2),
     (InvalidKey("x"), 2),
+    (InvalidCode("x"), 2),
     (GuaranteeNotMet([]), 1),
     (NotSupported("x"), 1),
     (PluginError("x"), 1),

@@ -48,6 +48,7 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {"guarantee_not_met": ([],), "schema_ma
 
 
 def test_each_code_has_one_section() -> None:
+    import exlab_store.doctor
     import exlab_store.documents  # noqa: F401  # those who define errors of their own
 
     sections = re.findall(r"^### `(\w+)`$", WRONG, re.MULTILINE)

@@ -61,7 +61,7 @@ def test_outside_a_terminal_the_answer_is_plain_and_nothing_else_is_said(tmp_pat
 def test_as_json_it_gives_findings_claims_and_latencies(tmp_path: Path) -> None:
     done = run_doctor(tmp_path, "--only", "swap", "--json")
     answer = json.loads(done.stdout)
-    assert answer.keys() == {"at", "host", "seconds", "sound", "counts", "places", "findings", "claims"}
+    assert answer.keys() == {"at", "host", "machines", "seconds", "sound", "counts", "places", "findings", "claims"}
     assert answer["counts"] == {"pass": 2, "warn": 0, "fail": 0, "not applicable": 0}
     [place] = answer["places"]
     assert place["location"] == f"file://{tmp_path}"

@@ -16,7 +16,7 @@ from examined import BRIEF, finding, outcomes
 
 from exlab_store import Guarantees, Leftover, LocationError
 from exlab_store.doctor import clocks, durability, examine, mounts, space
-from exlab_store.doctor.probes import OF_PAIRS, OF_PLACES, PROBES
+from exlab_store.doctor.probes import OF_MACHINES, OF_PAIRS, OF_PLACES, PROBES
 from exlab_store.doctor.verdict import Evidence, blamed, judge
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def test_documents_that_others_cannot_read_or_replace_are_a_warning(tmp_path: Pa
 
 
 def test_there_is_a_probe_for_every_name() -> None:
-    assert len(PROBES) == len({probe.name for probe in (*OF_PLACES, *OF_PAIRS)})
+    assert len(PROBES) == len({probe.name for probe in (*OF_PLACES, *OF_PAIRS, *OF_MACHINES)})
 
 
 # Signs

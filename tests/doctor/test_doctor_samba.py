@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from examined import BRIEF, finding, on_a_disk, outcomes, seen
+from other_machine import examined_together
 from shared_samba import BOTH, release_folder
 
 from exlab_store.doctor import examine
@@ -241,3 +242,22 @@ def test_a_server_that_is_not_there_is_exit_code_6(samba: SambaServer) -> None:
     done = run_doctor(location)
     assert (done.returncode, done.stdout) == (6, "")
     assert done.stderr.startswith("Error: smb://lab:***@")
+
+
+@pytest.mark.slow
+def test_two_machines_at_a_share_exclude_and_fence_each_other(server: SambaServer) -> None:
+    examination = examined_together(url(server), only={"lock", "crash", "fence", "swap", "fresh"})
+    found = outcomes(examination, 0, 1)
+    assert found.pop("machines") == "warn"  # one kernel
+    assert set(found.values()) == {"pass"}, examination.findings
+    between = {claim.guarantee: claim.between_machines for claim in examination.claims if claim.place == 0}
+    assert between["lock_scope"] == ("lock",)
+    assert between["fenced"] == ("fence",)
+    assert "its connection was cut" in finding(examination, "fence", 0, 1).observed
+    assert not list(server.root.glob("exlab-store-doctor-*"))
+
+
+def test_a_share_and_its_directory_are_examined_by_two_machines(server: SambaServer) -> None:
+    examination = examined_together(str(server.root), url(server), only={"lock"})
+    assert outcomes(examination, 0, 1) == {"machines": "warn", "lock": "pass"}
+    assert not list(server.root.glob("exlab-store-doctor-*"))
