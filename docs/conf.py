@@ -75,7 +75,13 @@ def _public_name(app: Sphinx, env: BuildEnvironment, node: pending_xref, contnod
         return None
     domain = env.domains.python_domain
     short = re.sub(r"^exlab_store\.(?:documents\.)?(?:[a-z_]+\.)?(?=[A-Z_a-z])", "", node["reftarget"])
-    for prefix in ("exlab_store.", "exlab_store.documents.", "exlab_store.hookspecs.", "exlab_store_smb."):
+    for prefix in (
+        "exlab_store.",
+        "exlab_store.documents.",
+        "exlab_store.hookspecs.",
+        "exlab_store.backend.",
+        "exlab_store_smb.",
+    ):
         if prefix + short in domain.objects:
             return domain.resolve_xref(env, node["refdoc"], app.builder, "obj", prefix + short, node, contnode)
     return None

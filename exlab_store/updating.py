@@ -11,7 +11,8 @@ import random
 import time
 from typing import TYPE_CHECKING, TypeVar
 
-from exlab_store.errors import DocumentExists, LockLost, PluginError, StoreError, VersionConflict, WriteOutcomeUnknown
+from exlab_store.errors import LockLost, PluginError, StoreError, VersionConflict, WriteOutcomeUnknown
+from exlab_store.expectations import ensure_expected
 from exlab_store.model import ABSENT, ANY
 
 if TYPE_CHECKING:
@@ -216,7 +217,7 @@ def attempt_to_write(
         try:
             if not calls.combines:
                 return calls.atomic_write(key, data, expect, calls.fence(held))
-            _compare(snapshot, expect)
+            ensure_expected(expect, None if snapshot is None else snapshot.version)
             return calls.write_and_release(key, data, ANY, held)
         except LockLost as error:
             raise _LostBeforeAnythingWasWritten(error) from error
@@ -241,7 +242,7 @@ def attempt_to_delete(
     def attempt(held: HeldLock, snapshot: Snapshot | None) -> None:
         try:
             if calls.combines and snapshot is not None:  # a missing one is the backend's to tell
-                _compare(snapshot, expect)
+                ensure_expected(expect, snapshot.version)
                 calls.delete(key, ANY, calls.fence(held))
             else:
                 calls.delete(key, expect, calls.fence(held))
@@ -263,12 +264,3 @@ def taker(
         return calls.lock(key, owner, deadline, cancelled), None
 
     return lock
-
-
-def _compare(snapshot: Snapshot | None, expect: Expectation) -> None:
-    found = None if snapshot is None else snapshot.version
-    if expect is ABSENT:
-        if found is not None:
-            raise DocumentExists(found=found)
-    elif expect is not ANY and found != expect:
-        raise VersionConflict(expected=expect, found=found)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exlab_store.errors import DocumentExists, DocumentNotFound, VersionConflict
-from exlab_store.model import ABSENT, ANY
+from exlab_store.errors import DocumentNotFound, VersionConflict
+from exlab_store.expectations import ensure_expected
+from exlab_store.model import ANY
 
 if TYPE_CHECKING:
     from exlab_store.model import Expectation, Version
@@ -69,11 +70,9 @@ def _left_to_check(store: Store, key: str, expect: Expectation, held: StoreLock 
         found: Version | None = store.read_snapshot(key).version
     except DocumentNotFound:
         found = None
-    location = None if store.location is None else str(store.location)
-    if expect is ABSENT:
-        if found is not None:
-            raise DocumentExists(found=found, key=key, location=location)
-    elif found != expect:
-        raise VersionConflict(expected=expect, found=found, key=key, location=location)
+    try:
+        ensure_expected(expect, found)
+    except VersionConflict as error:
+        raise error.at(key, store.location) from None
     held.ensure_held()
     return ANY

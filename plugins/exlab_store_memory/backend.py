@@ -6,10 +6,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from exlab_store import (
-    ABSENT,
+from exlab_store.backend import (
     ANY,
-    DocumentExists,
     DocumentNotFound,
     Expectation,
     Guarantees,
@@ -25,7 +23,7 @@ from exlab_store import (
     ProcessBound,
     Snapshot,
     Version,
-    VersionConflict,
+    ensure_expected,
     hookimpl,
     version_of,
 )
@@ -218,12 +216,7 @@ class MemoryBackend:
         if expect is ANY:
             return
         stored = self._memory.documents.get(self._folder + key)
-        found = None if stored is None else version_of(stored)
-        if expect is ABSENT:
-            if found is not None:
-                raise DocumentExists(found=found)
-        elif found != expect:
-            raise VersionConflict(expected=expect, found=found)
+        ensure_expected(expect, None if stored is None else version_of(stored))
 
 
 def _waited_in_vain(timeout: float, holder: LockOwner) -> LockTimeout:

@@ -12,12 +12,15 @@ import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import exlab_store
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FILE = Path(__file__).with_name("public_names.txt")
 MODULES = [
     "exlab_store",
+    "exlab_store.backend",
     "exlab_store.documents",
     "exlab_store.testing",
     "exlab_store.doctor",
@@ -98,6 +101,9 @@ def public_lines() -> list[str]:
         for name in sorted(module.__all__):
             value = getattr(module, name)
             full = f"{module_name}.{name}"
+            if module_name != "exlab_store" and value is getattr(exlab_store, name, None):
+                lines.append(full)  # described above
+                continue
             home = getattr(value, "__module__", "")
             if inspect.isclass(value) and home.partition(".")[0] == "exlab_store":
                 lines += _of_class(full, value)

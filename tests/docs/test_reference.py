@@ -16,6 +16,7 @@ import typer.main
 from exlab_store_posix.mounts import FileSystem
 
 import exlab_store
+import exlab_store.backend
 import exlab_store.documents
 import exlab_store.migrating
 from exlab_store import Guarantees, StoreError, hookspecs
@@ -53,6 +54,12 @@ def test_every_public_name_has_an_entry(name: str) -> None:
 def test_every_public_name_of_the_documents_has_an_entry(name: str) -> None:
     module = "exlab_store" if name in exlab_store.__all__ else "exlab_store.documents"
     assert re.search(rf"^\.\. auto\w+:: {re.escape(module)}\.{name}$", REFERENCE, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", exlab_store.backend.__all__)
+def test_every_name_for_authors_of_backends_has_an_entry(name: str) -> None:
+    module = "exlab_store" if name in exlab_store.__all__ else "exlab_store.backend"
+    assert re.search(rf"^\.\. (?:auto\w+:: {re.escape(module)}\.|data:: ){name}(?:\(\))?$", REFERENCE, re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", exlab_store.migrating.__all__)

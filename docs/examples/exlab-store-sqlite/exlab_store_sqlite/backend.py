@@ -6,10 +6,8 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from exlab_store import (
-    ABSENT,
+from exlab_store.backend import (
     ANY,
-    DocumentExists,
     DocumentNotFound,
     Expectation,
     Guarantees,
@@ -20,7 +18,7 @@ from exlab_store import (
     LockOwner,
     Snapshot,
     Version,
-    VersionConflict,
+    ensure_expected,
     hookimpl,
     is_key,
     version_of,
@@ -193,12 +191,7 @@ def _check(connection: sqlite3.Connection, place: str, expect: Expectation, lock
     if expect is ANY:
         return
     data = _stored(connection, place)
-    found = None if data is None else version_of(data)
-    if expect is ABSENT:
-        if found is not None:
-            raise DocumentExists(found=found)
-    elif found != expect:
-        raise VersionConflict(expected=expect, found=found)
+    ensure_expected(expect, None if data is None else version_of(data))
 
 
 # A name is a document's or a folder's, as in a file system, so that a store can be moved to one.

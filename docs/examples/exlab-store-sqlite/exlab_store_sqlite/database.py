@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exlab_store import BackendUnavailable, LocationError, NotSupported, StoreError, WriteOutcomeUnknown
+from exlab_store.backend import BackendUnavailable, LocationError, NotSupported, StoreError, WriteOutcomeUnknown
 from exlab_store_sqlite.faults import primary_code, translated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from exlab_store import Version
+    from exlab_store.backend import Version
 
 __all__ = ["Database"]
 

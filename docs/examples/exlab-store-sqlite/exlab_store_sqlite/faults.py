@@ -6,7 +6,7 @@ import errno
 import os
 import sqlite3
 
-from exlab_store import AccessDenied, BackendUnavailable, StorageFull, StoreError
+from exlab_store.backend import AccessDenied, BackendUnavailable, StorageFull, StoreError
 
 __all__ = ["primary_code", "translated"]
 

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exlab_store import LockLost, LockOwner, LockTimeout, ProcessBound
+from exlab_store.backend import LockLost, LockOwner, LockTimeout, ProcessBound
 from exlab_store_sqlite.faults import primary_code, translated
 
 if TYPE_CHECKING:

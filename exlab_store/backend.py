@@ -1,0 +1,100 @@
+"""The names that the author of a backend needs, in one place.
+
+A backend imports nothing else of the core than this module and ``exlab_store`` itself::
+
+    from exlab_store.backend import Guarantees, Snapshot, Version, ensure_expected, hookimpl, version_of
+
+What the hooks promise is in `exlab_store.hookspecs`.
+"""
+
+from __future__ import annotations
+
+from exlab_store.errors import (
+    AccessDenied,
+    BackendUnavailable,
+    DocumentExists,
+    DocumentNotFound,
+    InvalidKey,
+    LocationError,
+    LockLost,
+    LockTimeout,
+    NotSupported,
+    StorageFull,
+    StoreError,
+    VersionConflict,
+    WriteOutcomeUnknown,
+)
+from exlab_store.expectations import ensure_expected
+from exlab_store.guarantees import Guarantees
+from exlab_store.hooks.calls import Backend
+from exlab_store.hookspecs import hookimpl
+from exlab_store.ignored import IGNORED
+from exlab_store.keys import (
+    check_key,
+    is_key,
+    is_temporary_name,
+    keys_in,
+    lock_key,
+    shortened,
+    temporary_name,
+    temporary_writer,
+)
+from exlab_store.location import Location
+from exlab_store.model import (
+    ABSENT,
+    ANY,
+    Expectation,
+    HeldLock,
+    Leftover,
+    LockOwner,
+    ProcessBound,
+    Snapshot,
+    Version,
+    version_of,
+)
+from exlab_store.secret import Secret, without_variables
+from exlab_store.signal_handlers import came_from_signal_handler, suppress_unless_signalled
+
+__all__ = [
+    "ABSENT",
+    "ANY",
+    "IGNORED",
+    "AccessDenied",
+    "Backend",
+    "BackendUnavailable",
+    "DocumentExists",
+    "DocumentNotFound",
+    "Expectation",
+    "Guarantees",
+    "HeldLock",
+    "InvalidKey",
+    "Leftover",
+    "Location",
+    "LocationError",
+    "LockLost",
+    "LockOwner",
+    "LockTimeout",
+    "NotSupported",
+    "ProcessBound",
+    "Secret",
+    "Snapshot",
+    "StorageFull",
+    "StoreError",
+    "Version",
+    "VersionConflict",
+    "WriteOutcomeUnknown",
+    "came_from_signal_handler",
+    "check_key",
+    "ensure_expected",
+    "hookimpl",
+    "is_key",
+    "is_temporary_name",
+    "keys_in",
+    "lock_key",
+    "shortened",
+    "suppress_unless_signalled",
+    "temporary_name",
+    "temporary_writer",
+    "version_of",
+    "without_variables",
+]
