@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -27,12 +29,24 @@ _AWAY = 20.0
 _GIVEN_UP = 240.0
 
 
+def _mounted(kind: str, options: str) -> Path:
+    """Mounts the share; the network was cut a moment ago, and a first try may still meet that."""
+    end = time.monotonic() + 60
+    while True:
+        try:
+            return A.mount(kind, options)
+        except subprocess.CalledProcessError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(1)
+
+
 @pytest.fixture
 def cut_off(kind: str, options: str) -> Iterator[subprocess.Popen[str]]:
     """A program on client a that reads a document, after a has been cut off from the server."""
     name = f"away-{kind}-{options.replace(',', '-').replace('=', '')}"
     (EXPORT / name).mkdir(mode=0o777)
-    command = A.python("-c", _READER, A.mount(kind, options) / name)
+    command = A.python("-c", _READER, _mounted(kind, options) / name)
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as reader:
         assert reader.stdin is not None
         assert reader.stdout is not None
