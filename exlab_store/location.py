@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from exlab_store.errors import LocationError
+from exlab_store.hidden_location import is_text
 from exlab_store.ignored import ignoring
 from exlab_store.secret import Secret, set_field, without_variables
 
@@ -119,9 +120,9 @@ class Location(_Fields, frozen=True):
             raise LocationError(f"a location is text or a path, not {type(text).__name__}")
         if "\0" in text:
             raise LocationError("the location has a NUL character", location=redacted(text.replace("\0", "")))
-        url = _SCHEME.fullmatch(text) if isinstance(location, str) else None
+        url = _SCHEME.fullmatch(text) if is_text(location) else None
         if url is None:
-            other = None if isinstance(location, str) else _SCHEME.fullmatch(text)
+            other = None if is_text(location) else _SCHEME.fullmatch(text)
             if other is not None:
                 raise _url_in_a_path(other[1], other[2])
             return cls("file", path=_local_path(text), create=create)
@@ -169,10 +170,12 @@ def _unless_secret(url: str, otherwise: str) -> str:
 
 
 def _url_in_a_path(scheme: str, rest: str) -> LocationError:
+    url = f"{scheme}://{rest.lstrip('/')}"
+    shown = _shown(scheme, f"//{rest.lstrip('/')}")
     return LocationError(
         "the path is relative; a path object is never taken for a URL, as it keeps only one of two slashes",
-        location=redacted(f"{scheme}:{rest}"),
-        hint=f"Give the URL as text: {_unless_secret(f'{scheme}://' + rest.lstrip('/'), f'{scheme}://...')}.",
+        location=shown if shown != url else f"{scheme}:{rest}",
+        hint=f"Give the URL as text: {url if shown == url else f'{scheme}://...'}.",
     )
 
 

@@ -127,11 +127,12 @@ def without_variables(function: Callable[_P, _R]) -> Callable[_P, _R]:
     @functools.wraps(function)
     def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
         before = sys.exception()
+        taken: list[Any] = [kwargs, args]
+        args, kwargs = (), {}  # type: ignore[assignment]  # this frame is shown too
         try:
-            return function(*args, **kwargs)
+            return function(*taken.pop(), **taken.pop())  # pyright: ignore[reportCallIssue]
         except BaseException as error:
             forget_variables(error, before)
-            args, kwargs = (), {}  # type: ignore[assignment]  # this frame is shown too
             raise
 
     return call

@@ -6,12 +6,13 @@ import os
 import pickle
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
 from exlab_store.benching.bare import bare_lock
 from exlab_store.errors import StoreError
+from exlab_store.hidden_location import HiddenLocation
 from exlab_store.opening.stores import open_store
 
 if TYPE_CHECKING:
@@ -19,9 +20,11 @@ if TYPE_CHECKING:
 
     from exlab_store.store import Store
 
-__all__ = ["READY", "Job", "Place", "Turns", "contend", "serve"]
+__all__ = ["READY", "Job", "Place", "Turns", "contend", "encoded", "serve"]
 
 READY = b"ready\n"
+
+M = TypeVar("M", "Place", "Job")
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -32,7 +35,7 @@ class Place(msgspec.Struct, frozen=True):
         key: The document whose lock it is.
     """
 
-    location: str
+    location: HiddenLocation
     key: str
 
 
@@ -64,6 +67,25 @@ class Turns(msgspec.Struct, frozen=True):
     began: float
     ended: float
     waits: list[float]
+
+
+def encoded(message: Place | Job) -> bytes:
+    """A line of JSON for a contender; the location in clear: hand it on in the same expression.
+
+    Args:
+        message: What it is told.
+    """
+    return msgspec.json.encode(message, enc_hook=os.fspath) + b"\n"
+
+
+def decoded(line: bytes, kind: type[M]) -> M:
+    """What was `encoded`.
+
+    Args:
+        line: The line.
+        kind: What it must be.
+    """
+    return msgspec.json.decode(line, type=kind, dec_hook=lambda _, text: HiddenLocation(text))
 
 
 def contend(job: Job, store: Store, key: str, stopped: Callable[[], bool] = lambda: False) -> Turns:
@@ -107,6 +129,10 @@ def _bare(path: str) -> Callable[[], Callable[[], None]]:
     return take
 
 
+def _place(line: bytes) -> Place | None:
+    return decoded(line, Place) if line else None
+
+
 def serve() -> None:
     """Opens the place that standard input names, and does one job after the other that it says.
 
@@ -115,17 +141,16 @@ def serve() -> None:
     """
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not get among the answers
-    line = requests.readline()
-    if not line:
+    place = _place(requests.readline())
+    if place is None:
         return
     try:
-        place = msgspec.json.decode(line, type=Place)
         with open_store(place.location) as store:
             store.lock(place.key).release()
             answers.write(READY)
             answers.flush()
             for line in requests:
-                turns = contend(msgspec.json.decode(line, type=Job), store, place.key)
+                turns = contend(decoded(line, Job), store, place.key)
                 answers.write(pickle.dumps((True, turns)))
                 answers.flush()
     except StoreError as error:

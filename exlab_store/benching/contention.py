@@ -11,9 +11,7 @@ import threading
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from exlab_store.benching.contender import READY, contend
+from exlab_store.benching.contender import READY, contend, encoded
 from exlab_store.benching.figures import crowd_of
 from exlab_store.errors import StoreError
 from exlab_store.opening.interpreter import own_interpreter
@@ -154,7 +152,7 @@ class _Process:
         # One that has died is heard of through its answer.
         with suppress(OSError):
             if self._process.stdin is not None:
-                self._process.stdin.write(msgspec.json.encode(message) + b"\n")
+                self._process.stdin.write(encoded(message))
                 self._process.stdin.flush()
 
     def await_ready(self) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from exlab_store.benching.bare import AVAILABLE, BareFiles
 from exlab_store.doctor.bypass import NO_FOLDER, find_bypass
 from exlab_store.errors import BackendUnavailable, DocumentNotFound, StoreError
+from exlab_store.hidden_location import is_name
 from exlab_store.opening.configuration import named_store
 from exlab_store.opening.stores import open_store
 
@@ -38,15 +39,15 @@ class Folder:
         location: As `open_store` takes it.
     """
 
-    def __init__(self, location: str) -> None:
+    def __init__(self, location: str | os.PathLike[str]) -> None:
         self.location = location
         self.store: Store = open_store(location)
         self._name = f"{PREFIX}{secrets.token_hex(8)}"
         self._options: Mapping[str, Any] = {}
         self._filled = False
         try:
-            if location.startswith("@"):
-                self._options = named_store(location)[0].options
+            if is_name(location):
+                self._options = named_store(os.fspath(location))[0].options
         except BaseException:
             self.store.close()
             raise

@@ -15,6 +15,7 @@ from exlab_store.benching.figures import Bench, Contention, Operation
 from exlab_store.benching.folder import SIZES, Folder
 from exlab_store.benching.interruptions import Interruptions
 from exlab_store.benching.taking_turns import timed
+from exlab_store.hidden_location import HiddenLocation, hides_location
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,8 +39,9 @@ _LOCK = "lock.json"
 _LONGEST_TURN = 1.0
 
 
+@hides_location
 def measure(
-    location: str,
+    location: str | os.PathLike[str],
     *,
     seconds: float,
     progress: Callable[[int, int, str], None] | None = None,
@@ -182,7 +184,7 @@ class _Steps:
 
             return tuple(self._crowd(number, "thread", threads) for number in CROWDS)
         self._next("lock, several at once")
-        with Processes(max(CROWDS), Place(self._folder.location, key)) as processes:
+        with Processes(max(CROWDS), Place(HiddenLocation(self._folder.location), key)) as processes:
             return tuple(self._crowd(number, "process", processes.contended) for number in CROWDS)
 
     def _crowd(self, number: int, of: str, contended: Callable[[int, Job], list[Turns]]) -> Contention:

@@ -12,6 +12,7 @@ import typer
 
 from exlab_store.cli import examples, groups
 from exlab_store.cli.grammar import AsJson, Config, Document, Folder, LockTimeout, answered, named, new_app
+from exlab_store.hidden_location import HiddenLocation
 
 __all__ = ["run"]
 
@@ -71,8 +72,13 @@ def _top(
 @answered
 def _plugins(
     at: Annotated[
-        list[str] | None,
-        typer.Option("--at", metavar="LOCATION", help="Show the guarantees of this location; may be repeated."),
+        list[HiddenLocation] | None,
+        typer.Option(
+            "--at",
+            parser=HiddenLocation,
+            metavar="LOCATION",
+            help="Show the guarantees of this location; may be repeated.",
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -139,7 +145,10 @@ def _put(
 @app.command("ls", epilog=examples.LS_EXAMPLES)
 @answered
 def _ls(
-    location: Annotated[str, typer.Argument(metavar="LOCATION", help="The folder: a URL, a path, or @name.")],
+    location: Annotated[
+        HiddenLocation,
+        typer.Argument(parser=HiddenLocation, metavar="LOCATION", help="The folder: a URL, a path, or @name."),
+    ],
     detailed: Annotated[
         bool, typer.Option("--long", "-l", help="Show sizes and versions too; reads every document.")
     ] = False,
@@ -180,8 +189,16 @@ def _rm(
 @app.command("migrate", epilog=examples.MIGRATE_EXAMPLES)
 @answered
 def _migrate(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Where the documents are: a folder's URL or path.")],
-    target: Annotated[str, typer.Argument(metavar="TARGET", help="Where they go: a folder's URL or path.")],
+    source: Annotated[
+        HiddenLocation,
+        typer.Argument(
+            parser=HiddenLocation, metavar="SOURCE", help="Where the documents are: a folder's URL or path."
+        ),
+    ],
+    target: Annotated[
+        HiddenLocation,
+        typer.Argument(parser=HiddenLocation, metavar="TARGET", help="Where they go: a folder's URL or path."),
+    ],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing; tell what would be done.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace documents of the target that differ.")
@@ -295,9 +312,12 @@ def _code(text: str | None) -> str | None:
 @app.command("doctor", epilog=examples.DOCTOR_EXAMPLES)
 def _doctor(
     locations: Annotated[
-        list[str],
+        list[HiddenLocation],
         typer.Argument(
-            metavar="LOCATION", help="A place, or several ways to one place: a mount and a URL.", show_default=False
+            parser=HiddenLocation,
+            metavar="LOCATION",
+            help="A place, or several ways to one place: a mount and a URL.",
+            show_default=False,
         ),
     ],
     report: Annotated[
@@ -391,9 +411,10 @@ def _bench(
 @answered
 def _demo(
     at: Annotated[
-        str | None,
+        HiddenLocation | None,
         typer.Option(
             "--at",
+            parser=HiddenLocation,
             metavar="LOCATION",
             help="An existing place to work in, in a folder of the demo's own.  [default: a temporary directory]",
         ),

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from exlab_store.benching import Bench, Contention, Operation
+    from exlab_store.hidden_location import HiddenLocation
 
 __all__ = ["run_bench"]
 
 
-def run_bench(location: str, *, seconds: float, as_json: bool) -> None:
+def run_bench(location: HiddenLocation, *, seconds: float, as_json: bool) -> None:
     """Measures the operations of a store and prints the figures.
 
     Args:

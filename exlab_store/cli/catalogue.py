@@ -24,10 +24,14 @@ from exlab_store.documents import (
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from exlab_store.hidden_location import HiddenLocation
+
 __all__ = ["publish_catalogue", "show_catalogue"]
 
 
-def publish_catalogue(source: str, location: str, endpoint: str, produced_by: str | None, *, as_json: bool) -> None:
+def publish_catalogue(
+    source: str, location: HiddenLocation, endpoint: str, produced_by: str | None, *, as_json: bool
+) -> None:
     """Publishes the LIMS's answer as an offline catalogue.
 
     Args:
@@ -61,7 +65,7 @@ def publish_catalogue(source: str, location: str, endpoint: str, produced_by: st
         print_text(f"Published {_counted(catalogue)} as {one_line(str(path))}.\n")
 
 
-def show_catalogue(location: str, endpoint: str, *, as_json: bool) -> None:
+def show_catalogue(location: HiddenLocation, endpoint: str, *, as_json: bool) -> None:
     """Prints an offline catalogue.
 
     Args:

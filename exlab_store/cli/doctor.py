@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
+    from exlab_store.hidden_location import HiddenLocation
+
 __all__ = ["run_doctor"]
 
 _STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red", "not applicable": "dim"}
@@ -34,7 +36,7 @@ _SHORT = {"not applicable": "n/a"}
 
 
 def run_doctor(
-    locations: Sequence[str],
+    locations: Sequence[HiddenLocation],
     *,
     seconds: float,
     only: Sequence[str],

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from exlab_store import Expectation, Store, StoreLock, StorePath
+    from exlab_store.hidden_location import HiddenLocation
 
 __all__ = ["expectation", "get_document", "list_documents", "put_document", "remove_document"]
 
@@ -55,7 +56,7 @@ def expectation(text: str) -> Expectation:
     return {"any": ANY, "absent": ABSENT}.get(text.lower()) or Version(text)
 
 
-def get_document(location: str, output: str | None, *, version_only: bool, as_json: bool) -> None:
+def get_document(location: HiddenLocation, output: str | None, *, version_only: bool, as_json: bool) -> None:
     """Prints a document's bytes, or what is known of it.
 
     Args:
@@ -79,7 +80,7 @@ def get_document(location: str, output: str | None, *, version_only: bool, as_js
         print_bytes(snapshot.data)
 
 
-def put_document(location: str, source: str, expect: Expectation, *, timeout: float, as_json: bool) -> None:
+def put_document(location: HiddenLocation, source: str, expect: Expectation, *, timeout: float, as_json: bool) -> None:
     """Replaces a document under its lock, and prints the new version.
 
     Args:
@@ -112,7 +113,7 @@ def put_document(location: str, source: str, expect: Expectation, *, timeout: fl
         print_text(f"{version}\n")
 
 
-def remove_document(location: str, expect: Expectation, *, timeout: float, as_json: bool) -> None:
+def remove_document(location: HiddenLocation, expect: Expectation, *, timeout: float, as_json: bool) -> None:
     """Deletes a document under its lock.
 
     Args:
@@ -134,7 +135,7 @@ def remove_document(location: str, expect: Expectation, *, timeout: float, as_js
         print_text(f"Deleted {one_line(str(path))}.\n")
 
 
-def list_documents(location: str, *, detailed: bool, as_json: bool) -> None:
+def list_documents(location: HiddenLocation, *, detailed: bool, as_json: bool) -> None:
     """Prints the keys of the documents in a folder, at any depth.
 
     Args:

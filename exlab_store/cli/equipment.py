@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from exlab_store import StorePath
+    from exlab_store.hidden_location import HiddenLocation
 
 __all__ = ["register_equipment", "show_equipment"]
 
 
-def register_equipment(location: str, payload: EquipmentJson, *, lock_timeout: float, as_json: bool) -> None:
+def register_equipment(location: HiddenLocation, payload: EquipmentJson, *, lock_timeout: float, as_json: bool) -> None:
     """Writes ``equipment.json`` and prints it as it is now stored.
 
     Args:
@@ -44,7 +45,7 @@ def register_equipment(location: str, payload: EquipmentJson, *, lock_timeout: f
     _print(path, asyncio.run(register()), as_json=as_json)
 
 
-def show_equipment(location: str, *, as_json: bool) -> None:
+def show_equipment(location: HiddenLocation, *, as_json: bool) -> None:
     """Prints an ``equipment.json``.
 
     Args:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from exlab_store.hidden_location import HiddenLocation
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -84,7 +86,10 @@ Config = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-Document = Annotated[str, typer.Argument(metavar="LOCATION", help="The document: a URL, a path, or @name/document.")]
+Document = Annotated[
+    HiddenLocation,
+    typer.Argument(parser=HiddenLocation, metavar="LOCATION", help="The document: a URL, a path, or @name/document."),
+]
 
 
 LockTimeout = Annotated[
@@ -93,4 +98,9 @@ LockTimeout = Annotated[
 ]
 
 
-Folder = Annotated[str, typer.Argument(metavar="LOCATION", help="A store, or a folder of one: a URL, a path, @name.")]
+Folder = Annotated[
+    HiddenLocation,
+    typer.Argument(
+        parser=HiddenLocation, metavar="LOCATION", help="A store, or a folder of one: a URL, a path, @name."
+    ),
+]

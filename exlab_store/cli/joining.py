@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from exlab_store.cli.places import resolved
 from exlab_store.cli.plain_text import one_line
 from exlab_store.cli.terminal import error_console, print_json, print_text, say
 from exlab_store.doctor import join
+from exlab_store.hidden_location import HiddenLocation, is_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["inviting", "run_join"]
 
 
-def inviting(location: str, wait: float, *, as_json: bool) -> Callable[[str], None]:
+def inviting(location: HiddenLocation, wait: float, *, as_json: bool) -> Callable[[str], None]:
     """What tells whoever is at this machine how another one takes part, on standard error.
 
     Args:
@@ -45,9 +47,9 @@ def inviting(location: str, wait: float, *, as_json: bool) -> Callable[[str], No
     return invited
 
 
-def _without_secret(location: str) -> str:
-    if location.startswith("@"):
-        return location
+def _without_secret(location: HiddenLocation) -> str:
+    if is_name(location):
+        return os.fspath(location)
     try:
         at = Location.parse(resolved(location))
     except LocationError:
@@ -55,7 +57,7 @@ def _without_secret(location: str) -> str:
     return str(at) if at.host or at.scheme != "file" else at.path
 
 
-def run_join(location: str, code: str, *, as_json: bool) -> None:
+def run_join(location: HiddenLocation, code: str, *, as_json: bool) -> None:
     """Takes part in the examination of another machine, and prints that it did.
 
     Args:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from exlab_store import Leftover
+    from exlab_store.hidden_location import HiddenLocation
 
 __all__ = ["show_locks"]
 
@@ -38,7 +39,7 @@ class _Lock(msgspec.Struct, frozen=True):
     database: bool = False
 
 
-def show_locks(location: str, *, held_only: bool, as_json: bool) -> None:
+def show_locks(location: HiddenLocation, *, held_only: bool, as_json: bool) -> None:
     """Prints the lock files of a store.
 
     Args:

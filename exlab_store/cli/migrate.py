@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
+    from exlab_store.hidden_location import HiddenLocation
     from exlab_store.migrating import Migration, Phase
 
 __all__ = ["run_migration"]
@@ -29,8 +30,8 @@ _PHASES: dict[Phase, str] = {"copying": "Copying", "checking": "Checking", "dele
 
 
 def run_migration(
-    source: str,
-    target: str,
+    source: HiddenLocation,
+    target: HiddenLocation,
     *,
     create: bool,
     dry_run: bool,

@@ -6,6 +6,8 @@ import os
 import re
 
 from exlab_store import LocationError
+from exlab_store.hidden_location import HiddenLocation
+from exlab_store.location import redacted
 from exlab_store.opening.configuration import VARIABLE
 
 __all__ = ["named_in_option", "resolved", "use_configuration"]
@@ -15,7 +17,7 @@ __all__ = ["named_in_option", "resolved", "use_configuration"]
 _NOT_A_PATH = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:|@|~|\\\\|[A-Za-z]:[/\\]")
 
 
-def resolved(location: str) -> str:
+def resolved(location: str | HiddenLocation) -> HiddenLocation:
     """A location that the core takes: URLs as they are, relative paths made absolute.
 
     Args:
@@ -25,15 +27,15 @@ def resolved(location: str) -> str:
         LocationError: The path is relative and the working directory is gone.
     """
     # The core refuses the empty location with a sentence of its own; joined, it would be the working directory.
-    if not location or _NOT_A_PATH.match(location) or os.path.isabs(location):
-        return location
+    if not os.fspath(location) or _NOT_A_PATH.match(os.fspath(location)) or os.path.isabs(location):
+        return HiddenLocation(location)
     try:
         # Not abspath: what ".." means depends on symbolic links.
-        return os.path.join(os.getcwd(), location)
+        return HiddenLocation(os.path.join(os.getcwd(), location))
     except OSError:
         raise LocationError(
             "the path is relative, and the working directory is gone",
-            location=location,
+            location=redacted(os.fspath(location)),
             hint="Change to a directory that exists, or give an absolute path.",
         ) from None
 

@@ -11,6 +11,7 @@ from exlab_store import Guarantees, InstalledBackend, Location, StoreError, inst
 from exlab_store.cli.places import resolved
 from exlab_store.cli.plain_text import one_line
 from exlab_store.cli.terminal import print_json, show
+from exlab_store.hidden_location import HiddenLocation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,7 +34,7 @@ class _Listed(msgspec.Struct, frozen=True):
     guarantees_at: str | None
 
 
-def show_plugins(places: Sequence[str], *, as_json: bool) -> None:
+def show_plugins(places: Sequence[HiddenLocation], *, as_json: bool) -> None:
     """Prints the installed backends; one that is broken has its cause instead of guarantees.
 
     Args:
@@ -64,7 +65,7 @@ def _listed(backend: InstalledBackend, asked: Mapping[str, tuple[str, Guarantees
     )
 
 
-def _guarantees_at(location: str) -> Guarantees:
+def _guarantees_at(location: HiddenLocation) -> Guarantees:
     with open_store(location) as store:
         return store.guarantees
 
@@ -74,7 +75,7 @@ def _representative(scheme: str) -> tuple[str | None, Guarantees | None]:
 
     What a backend gives may differ between two places (a local disk, a network mount), so the place is shown.
     """
-    for location in (os.curdir, f"{scheme}://"):
+    for location in (HiddenLocation(os.curdir), HiddenLocation(f"{scheme}://")):
         try:
             parsed = Location.parse(resolved(location))
             if parsed.scheme == scheme:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from exlab_store import Leftover, Store
+    from exlab_store.hidden_location import HiddenLocation
 
 __all__ = ["sweep"]
 
@@ -55,7 +56,7 @@ class _File(msgspec.Struct, frozen=True, omit_defaults=True):
     error: str | None = None
 
 
-def sweep(location: str, *, delete: bool, as_json: bool) -> None:
+def sweep(location: HiddenLocation, *, delete: bool, as_json: bool) -> None:
     """Removes the temporary files whose writers are certainly gone, or that are older than a day.
 
     Args:

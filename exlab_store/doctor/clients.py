@@ -13,6 +13,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from exlab_store.hidden_location import HiddenLocation
 from exlab_store.opening.interpreter import own_interpreter
 
 if TYPE_CHECKING:
@@ -51,6 +52,20 @@ class ClientGone(Exception):
         super().__init__(f"a client process has ended in `{request}` with {code}")
 
 
+class _Told:
+    """A location on its way to the client, whose variables get it hidden again."""
+
+    def __init__(self, location: HiddenLocation) -> None:
+        self._location = location
+
+    def __reduce__(self) -> tuple[type[HiddenLocation], tuple[str | os.PathLike[str]]]:
+        return HiddenLocation, (self._location.reveal(),)
+
+
+def _told(argument: object) -> object:
+    return _Told(argument) if isinstance(argument, HiddenLocation) else argument
+
+
 class Client:
     """A process that opens a store.
 
@@ -60,7 +75,7 @@ class Client:
         patience: Seconds that an answer may take.
     """
 
-    def __init__(self, location: str, config: str | None, patience: float) -> None:
+    def __init__(self, location: str | os.PathLike[str], config: str | None, patience: float) -> None:
         self._patience = patience
         self._opened: Opened | None = None
         self._request = ""
@@ -110,7 +125,7 @@ class Client:
         stream = self._process.stdin
         with suppress(OSError):  # one that has gone is heard of through its answer
             if stream is not None:
-                stream.write(pickle.dumps((request, arguments)))
+                stream.write(pickle.dumps((request, {name: _told(value) for name, value in arguments.items()})))
                 stream.flush()
 
     def answer(self, seconds: float | None = None) -> Any:

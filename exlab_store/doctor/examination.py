@@ -23,8 +23,10 @@ from exlab_store.doctor.verdict import Claim, Evidence, blamed, judge
 from exlab_store.doctor.visit import Visit
 from exlab_store.errors import AccessDenied, BackendUnavailable, LocationError, StoreError
 from exlab_store.guarantees import Guarantees  # noqa: TC001  # msgspec looks at it
+from exlab_store.hidden_location import hides_location
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Collection, Sequence
 
     from exlab_store.doctor.machines.codes import Code
@@ -98,8 +100,9 @@ class Examination(msgspec.Struct, frozen=True):
         return tuple(each for each in self.claims if each.seen == "broken")
 
 
+@hides_location
 def examine(
-    locations: Sequence[str],
+    locations: Sequence[str | os.PathLike[str]],
     *,
     config: str | None = None,
     seconds: float = 1.0,

@@ -10,6 +10,7 @@ import msgspec
 
 from exlab_store.errors import StoreError
 from exlab_store.guarantees import Guarantees  # noqa: TC001  # msgspec looks at it
+from exlab_store.hidden_location import is_name
 from exlab_store.opening.configuration import named_store
 from exlab_store.opening.stores import open_store
 
@@ -40,7 +41,7 @@ class OpenedStore:
 
     def __init__(self) -> None:
         self._store: Store | None = None
-        self._at: tuple[str, str | None] = ("", None)
+        self._at: tuple[str | os.PathLike[str], str | None] = ("", None)
         self._options: Mapping[str, Any] = {}
 
     @property
@@ -50,13 +51,13 @@ class OpenedStore:
             raise RuntimeError("the first request opens the store")
         return self._store
 
-    def open(self, location: str, config: str | None, pid: int) -> Opened:
+    def open(self, location: str | os.PathLike[str], config: str | None, pid: int) -> Opened:
         """Opens the store; all clients believe to be one process, as those of two hosts or containers may."""
         os.getpid = lambda: pid
         self._at = location, config
         self._store = self.another()
-        if location.startswith("@"):
-            self._options = named_store(location, config)[0].options
+        if is_name(location):
+            self._options = named_store(os.fspath(location), config)[0].options
         at = self._store.location
         if at is None:
             raise RuntimeError("the store has no location")

@@ -12,6 +12,7 @@ from exlab_store.doctor.clients import Client, end_all
 from exlab_store.doctor.machines.client import RemoteClient
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
     from types import TracebackType
     from typing import Self
@@ -39,7 +40,7 @@ class Visit:
 
     def __init__(
         self,
-        locations: Sequence[str],
+        locations: Sequence[str | os.PathLike[str]],
         folder: str,
         name: str,
         seconds: float,
@@ -61,8 +62,8 @@ class Visit:
         """The other machine, if the second client is one of its: the two have no clock in common, nor a path."""
 
     @property
-    def location(self) -> str:
-        """The first place, as it was given: it may have a secret."""
+    def location(self) -> str | os.PathLike[str]:
+        """The first place, as it was given: hidden, as it may have a secret."""
         return self._locations[0]
 
     @property

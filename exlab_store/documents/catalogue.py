@@ -17,6 +17,7 @@ from exlab_store.document_errors import DocumentInvalid
 from exlab_store.documents.stored_bytes import UNDECODABLE, reason, unmarked
 from exlab_store.documents.times import now
 from exlab_store.errors import ConfigError, StoreError
+from exlab_store.hidden_location import hides_location
 from exlab_store.opening.locations import as_document
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ _decode_header = msgspec.json.Decoder(_Header).decode
 _encode = msgspec.json.Encoder().encode
 
 
+@hides_location
 def read_catalogue(location: DocumentLocation, *, expected_endpoint: str) -> OfflineCatalogue:
     """Reads the catalogue of one LIMS.
 
@@ -123,6 +125,7 @@ def read_catalogue(location: DocumentLocation, *, expected_endpoint: str) -> Off
     return _read(data, expected_endpoint, path)
 
 
+@hides_location
 async def aread_catalogue(location: DocumentLocation, *, expected_endpoint: str) -> OfflineCatalogue:
     """As `read_catalogue`, for asyncio and trio.
 
@@ -206,6 +209,7 @@ def _check(version: object, endpoint: object, expected_endpoint: str) -> None:
         )
 
 
+@hides_location
 def write_catalogue(location: DocumentLocation, catalogue: OfflineCatalogue) -> None:
     """Publishes a catalogue: atomic and durable; makes missing folders; takes no lock.
 
@@ -224,6 +228,7 @@ def write_catalogue(location: DocumentLocation, catalogue: OfflineCatalogue) -> 
     path.atomic_write(_encoded(catalogue, path))
 
 
+@hides_location
 async def awrite_catalogue(location: DocumentLocation, catalogue: OfflineCatalogue) -> None:
     """As `write_catalogue`, for asyncio and trio; a cancelled task learns of it once the write has ended.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from exlab_store.documents.times import now
-from exlab_store.errors import DocumentNotFound, StoreError
+from exlab_store.errors import AccessDenied, DocumentNotFound, StoreError
 from exlab_store.keys import MAX_KEY_BYTES, MAX_SEGMENT_BYTES, shortened
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Repair"]
 
 _MARK = ".corrupt-"
+_COPIES_OF_A_SECOND = 100  # far more than anybody repairs; without a bound, names that cannot be read are no end
 
 
 class Repair:
@@ -103,9 +104,14 @@ class Repair:
         suffix = _suffix()
         copy = _beside(self._path, suffix)
         number = 1
-        while _exists(copy):
+        while _exists(copy) and number < _COPIES_OF_A_SECOND:
             number += 1
             copy = _beside(self._path, f"{suffix}-{number}")
+        if number >= _COPIES_OF_A_SECOND:
+            raise AccessDenied(
+                "it is corrupt and not replaced: no name for its copy is free, or none can be looked at",
+                hint="Look at the copies (.corrupt-...) in its folder, and at this account's rights to read there.",
+            )
         return copy
 
 

@@ -11,6 +11,7 @@ from exlab_store.documents.corrupt import Repair
 from exlab_store.documents.times import Timestamp, UnsetOrTimestamp, now, timestamp
 from exlab_store.documents.versioned import DocumentKind, VersionedDocument, is_json_object
 from exlab_store.errors import StoreError
+from exlab_store.hidden_location import hides_location
 
 if TYPE_CHECKING:
     from exlab_store.opening.locations import DocumentLocation
@@ -113,6 +114,7 @@ class EquipmentCacheWriter:
     def __init__(self, *, lock_timeout: float = 30.0) -> None:
         self._lock_timeout = lock_timeout
 
+    @hides_location
     async def write_equipment(self, location: DocumentLocation, payload: EquipmentJson) -> None:
         """Writes ``equipment.json`` under its lock; fields that this program does not know stay.
 
@@ -135,6 +137,7 @@ class EquipmentCacheWriter:
 
         await _EQUIPMENT.aupdate(location, change, timeout=self._lock_timeout, purpose=_PURPOSE)
 
+    @hides_location
     async def read_equipment(self, location: DocumentLocation) -> EquipmentJson:
         """Reads ``equipment.json``; takes no lock.
 
@@ -149,6 +152,7 @@ class EquipmentCacheWriter:
         """
         return await _EQUIPMENT.aread(location)
 
+    @hides_location
     async def write_test_runs_marker(self, location: DocumentLocation, payload: TestRunsJson) -> None:
         """Writes ``test_runs.json`` once: a document that exists stays as it is, whatever the payload says.
 
@@ -163,6 +167,7 @@ class EquipmentCacheWriter:
         """
         await self._write_marker(location, payload, _TEST_RUNS)
 
+    @hides_location
     async def read_test_runs_marker(self, location: DocumentLocation) -> TestRunsJson:
         """Reads ``test_runs.json``; errors as for `read_equipment`.
 
@@ -171,6 +176,7 @@ class EquipmentCacheWriter:
         """
         return await _TEST_RUNS.aread(location)
 
+    @hides_location
     async def write_runs_marker(self, location: DocumentLocation, payload: RunsJson) -> None:
         """Writes ``runs.json`` once, as `write_test_runs_marker` does [§11.4.3].
 
@@ -180,6 +186,7 @@ class EquipmentCacheWriter:
         """
         await self._write_marker(location, payload, _RUNS)
 
+    @hides_location
     async def read_runs_marker(self, location: DocumentLocation) -> RunsJson:
         """Reads ``runs.json``; errors as for `read_equipment`.
 

@@ -15,6 +15,7 @@ from exlab_store.document_errors import DocumentInvalid, SchemaMajorMismatchErro
 from exlab_store.documents.corrupt import Repair
 from exlab_store.documents.merging import merged, raw_fields
 from exlab_store.documents.stored_bytes import UNDECODABLE, ensure_mergeable, ensure_shallow, invalid, unmarked
+from exlab_store.hidden_location import hides_location
 from exlab_store.locks.held import DEFAULT_LOCK_TIMEOUT
 from exlab_store.opening.locations import as_document
 
@@ -162,6 +163,7 @@ class DocumentKind(Generic[D]):
             return data
         return msgspec.json.encode(merged(raw_fields(data), raw_fields(stored), self._document))
 
+    @hides_location
     def read(self, location: DocumentLocation) -> D:
         """Reads a document; takes no lock.
 
@@ -175,6 +177,7 @@ class DocumentKind(Generic[D]):
         path = as_document(location)
         return self.decoded(path.read_snapshot().data, path)
 
+    @hides_location
     async def aread(self, location: DocumentLocation) -> D:
         """As `read`, for asyncio and trio.
 
@@ -191,6 +194,7 @@ class DocumentKind(Generic[D]):
         except (DocumentInvalid, SchemaMajorMismatchError) as error:
             raise error.at(path.key, path.store.location) from error.__cause__
 
+    @hides_location
     def update(
         self,
         location: DocumentLocation,
@@ -221,6 +225,7 @@ class DocumentKind(Generic[D]):
             rewriting.repair.warn()
         return self.decode(rewriting.written)
 
+    @hides_location
     async def aupdate(
         self,
         location: DocumentLocation,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, final
 
 from exlab_store.errors import LockLost, StoreError
 from exlab_store.model import LockOwner, ProcessBound
+from exlab_store.signal_handlers import came_from_signal_handler
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -145,7 +146,9 @@ def this_process(pid: int) -> tuple[str, str, int]:
 
     try:
         user = getpass.getuser()
-    except (OSError, KeyError):
+    except (OSError, KeyError) as error:
+        if came_from_signal_handler(error):
+            raise
         user = str(os.getuid()) if hasattr(os, "getuid") else "unknown"
     return _encodable(platform.node() or "unknown"), _encodable(user), pid
 

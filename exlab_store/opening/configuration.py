@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
@@ -25,8 +26,9 @@ from exlab_store.guarantees import ConditionalWrite, Guarantees, LockRelease, Lo
 from exlab_store.ignored import flaw_of_pattern
 from exlab_store.location import Location, redacted
 from exlab_store.opening.secrets import SecretSource
-from exlab_store.opening.small_files import read_small_file
+from exlab_store.opening.small_files import UnreadableFile, read_small_file
 from exlab_store.secret import Secret, set_field, without_variables
+from exlab_store.signal_handlers import came_from_signal_handler
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -38,6 +40,7 @@ __all__ = [
     "Place",
     "StoreEntry",
     "find_configuration",
+    "fingerprint",
     "named_store",
     "places",
 ]
@@ -178,7 +181,7 @@ class Configuration(msgspec.Struct, frozen=True):
             ConfigError: It cannot be read or is wrong; the message names the file, the key, and what was expected.
         """
         text = os.fspath(path)
-        tables = _tables(text, _content(text, found))
+        tables = _tables(text, _content(text, _stored(text, found)))
         return cls(
             text,
             found,
@@ -202,42 +205,36 @@ class Configuration(msgspec.Struct, frozen=True):
         return found
 
 
-def _content(path: str, found: str) -> dict[str, Any]:
+def _stored(path: str, found: str) -> bytes:
+    try:
+        return read_small_file(path, _LARGEST)
+    except UnreadableFile as error:
+        raise ConfigError(
+            f"the configuration cannot be read: {error.reason}",
+            location=path if error.is_path else repr(path),
+            hint=f"It was named by {found}; is it there, and may this account read it?",
+        ) from error.__cause__
+
+
+def _content(path: str, stored: bytes) -> dict[str, Any]:
     import tomllib  # only those who have a configuration need it
 
     try:
         # With or without the mark that some editors put at the beginning.
-        return tomllib.loads(read_small_file(path, _LARGEST).decode("utf-8-sig"))
-    except OSError as error:
-        raise ConfigError(
-            f"the configuration cannot be read: {error.strerror}",
-            location=path,
-            hint=f"It was named by {found}; is it there, and may this account read it?",
-        ) from error
-    except RecursionError:
-        refusal = ConfigError("the configuration is nested too deeply", location=path, hint="Is this the right file?")
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        # Its text names a byte or a character, and where.
-        refusal = ConfigError(
-            f"the configuration is not TOML: {error}", location=path, hint="Mend the file at that place."
-        )
-    except ValueError as error:
-        if "\0" in path or not _is_encodable(path):
-            refusal = ConfigError(f"this cannot be the name of a file: {error}", location=repr(path))
+        return tomllib.loads(stored.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        if came_from_signal_handler(error):
+            raise
+        if isinstance(error, RecursionError):
+            what, hint = "is nested too deeply", "Is this the right file?"
+        elif isinstance(error, (tomllib.TOMLDecodeError, UnicodeDecodeError)):
+            # Its text names a byte or a character, and where.
+            what, hint = f"is not TOML: {error}", "Mend the file at that place."
         else:
             # Of a number of thousands of digits, the reader of TOML says no more.
-            refusal = ConfigError(
-                f"the configuration has a value that cannot be read: {error}", location=path, hint="Mend that value."
-            )
+            what, hint = f"has a value that cannot be read: {error}", "Mend that value."
+        refusal = ConfigError(f"the configuration {what}", location=path, hint=hint)
     raise refusal  # out here: its context would keep the text of the file
-
-
-def _is_encodable(text: str) -> bool:
-    try:
-        os.fsencode(text)
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _tables(path: str, content: Mapping[str, object]) -> dict[str, object]:
@@ -279,6 +276,8 @@ def _entry(path: str, name: str, table: object) -> StoreEntry:
     try:
         entry = msgspec.convert(table, StoreEntry)
     except msgspec.ValidationError as error:
+        if error.__cause__ is not None and came_from_signal_handler(error.__cause__):
+            raise error.__cause__ from None  # msgspec takes a ValueError for the entry's own
         refusal = _refused(path, f"stores.{name}", error)
     else:
         return _beside(path, entry)
@@ -392,10 +391,37 @@ _NONE: Final = "there is no configuration of stores"
 
 
 def _first_of_the_places() -> Configuration | None:
-    for place in places():
-        if place.must_exist or os.path.isfile(place.path):
-            return Configuration.read(_absolute(place.path), place.called)
-    return None
+    place = _place_in_force()
+    return None if place is None else Configuration.read(_absolute(place.path), place.called)
+
+
+def _place_in_force() -> Place | None:
+    return next((place for place in places() if place.must_exist or _is_file(place.path)), None)
+
+
+def _is_file(path: str) -> bool:
+    # As os.path.isfile, which would take what a signal handler raised for the file system's answer.
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except (OSError, ValueError) as error:
+        if came_from_signal_handler(error):
+            raise
+        return False
+
+
+def fingerprint() -> tuple[str, bytes] | None:
+    """Tells the configuration that is in force from every other: its path and a digest; None where there is none.
+
+    Raises:
+        ConfigError: It cannot be read.
+    """
+    from hashlib import sha256  # of the backends, only those that compute versions need it
+
+    place = _place_in_force()
+    if place is None:
+        return None
+    path = _absolute(place.path)
+    return path, sha256(_stored(path, place.called)).digest()
 
 
 def _looked_for() -> str:
@@ -406,7 +432,9 @@ def _looked_for() -> str:
 def _absolute(path: str) -> str:
     try:
         return os.path.join(os.getcwd(), path)
-    except OSError:
+    except OSError as error:
+        if came_from_signal_handler(error):
+            raise
         return path  # the working directory is gone; an absolute path does without
 
 

@@ -1,4 +1,8 @@
-"""From a location, as document functions take it, to a document in a store; what was resolved once is remembered."""
+"""From a location, as document functions take it, to a document in a store; what was resolved once is remembered.
+
+A name is remembered as long as the configuration stays: ``@lab`` would otherwise be one place for `open_store`, which
+reads the file, and another for a document that was looked up before the file was changed.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 
 from exlab_store.errors import LocationError
+from exlab_store.hidden_location import hides_location, is_name, is_text
 from exlab_store.location import Location, redacted
 from exlab_store.opening.stores import open_store, open_store_at
 from exlab_store.secret import without_variables
@@ -24,17 +29,26 @@ DocumentLocation: TypeAlias = "StorePath | str | os.PathLike[str]"
 
 _LIMIT = 4096
 
+
+class _Memory:
+    """What was resolved, and with which configuration; None for what is not in one."""
+
+    def __init__(self, configuration: object = None) -> None:
+        self.configuration = configuration
+        self.documents: dict[tuple[bool, str], StorePath] = {}
+        self.stores: dict[Location | str, Store] = {}
+
+
 _mutex = threading.Lock()
-_documents: dict[tuple[bool, str], StorePath] = {}
-_stores: dict[Location | str, Store] = {}
+_locations = _Memory()
+_names = _Memory()
 
 
 def _forget() -> None:
     # A forked child opens its own stores.
-    global _mutex
+    global _mutex, _locations, _names
     _mutex = threading.Lock()
-    _documents.clear()
-    _stores.clear()
+    _locations, _names = _Memory(), _Memory()
 
 
 if hasattr(os, "register_at_fork"):
@@ -42,7 +56,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def known_document(location: DocumentLocation) -> StorePath | None:
-    """The document at a location if nothing has to be opened for it, else None.
+    """The document at a location if nothing has to be opened or looked up for it, else None.
 
     Args:
         location: As for `as_document`.
@@ -51,10 +65,22 @@ def known_document(location: DocumentLocation) -> StorePath | None:
         return location
     if not isinstance(location, (str, os.PathLike)):  # pyright: ignore[reportUnnecessaryIsInstance]  # may be untyped
         raise LocationError(f"a document's location is a StorePath, a URL or a path, not {type(location).__name__}")
-    return _documents.get((isinstance(location, str), os.fspath(location)))
+    return None if is_name(location) else _locations.documents.get((is_text(location), os.fspath(location)))
+
+
+def _names_today() -> _Memory:
+    global _names
+    from exlab_store.opening.configuration import fingerprint  # who gives URLs needs no configuration
+
+    configuration = fingerprint()
+    with _mutex:
+        if _names.configuration != configuration:
+            _names = _Memory(configuration)
+        return _names
 
 
 @without_variables
+@hides_location
 def as_document(location: DocumentLocation) -> StorePath:
     """The document at a location.
 
@@ -68,6 +94,7 @@ def as_document(location: DocumentLocation) -> StorePath:
     Raises:
         LocationError: The location is relative or malformed, or names no document.
         InvalidKey: The document's name is not portable.
+        ConfigError: ``@name`` is to be looked up and the configuration cannot be read or is wrong.
         StoreError: The store cannot be opened; see `open_store`.
     """
     known = known_document(location)
@@ -75,20 +102,25 @@ def as_document(location: DocumentLocation) -> StorePath:
         return known
     if isinstance(location, StorePath):  # known_document has returned it; this tells the type checker
         return location
-    if isinstance(location, str) and location.startswith("@"):
-        folder, _, name = location.rpartition("/")
-        path = _store_at(folder or location, name if folder else "") / name
+    if is_name(location):
+        memory = _names_today()
+        known = memory.documents.get((True, os.fspath(location)))
+        if known is not None:
+            return known
+        folder, _, name = os.fspath(location).rpartition("/")
+        path = _store_at(folder or name, name if folder else "", memory) / name
     else:
+        memory = _locations
         parsed = Location.parse(location)
-        path = _store_at(msgspec.structs.replace(parsed.parent, create=True), parsed.name) / parsed.name
+        path = _store_at(msgspec.structs.replace(parsed.parent, create=True), parsed.name, memory) / parsed.name
     with _mutex:
-        if len(_documents) >= _LIMIT:
-            _documents.clear()
-        _documents[isinstance(location, str), os.fspath(location)] = path
+        if len(memory.documents) >= _LIMIT:
+            memory.documents.clear()
+        memory.documents[is_text(location), os.fspath(location)] = path
     return path
 
 
-def _store_at(folder: Location | str, name: str) -> Store:
+def _store_at(folder: Location | str, name: str, memory: _Memory) -> Store:
     if not name:
         raise LocationError(
             "the location names no document",
@@ -96,15 +128,15 @@ def _store_at(folder: Location | str, name: str) -> Store:
             hint="Add the document's name to the location.",
         )
     with _mutex:
-        store = _stores.get(folder)
+        store = memory.stores.get(folder)
     if store is not None:
         return store
     # Not under the mutex: one share that does not answer must not keep others from being opened.
     opened = open_store(folder, create=True) if isinstance(folder, str) else open_store_at(folder)
     with _mutex:
-        if len(_stores) >= _LIMIT:
-            _stores.clear()  # those in use stay open: whoever holds a document of one holds the store
-        store = _stores.setdefault(folder, opened)
+        if len(memory.stores) >= _LIMIT:
+            memory.stores.clear()  # those in use stay open: whoever holds a document of one holds the store
+        store = memory.stores.setdefault(folder, opened)
     if store is not opened:
         opened.close()  # another thread was faster
     return store

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from exlab_store.signal_handlers import came_from_signal_handler
+
 if TYPE_CHECKING:
     from importlib.metadata import Distribution, EntryPoint
 
@@ -98,7 +100,9 @@ def offers_of(group: str) -> list[Offer]:
 def _text_of(distribution: Distribution) -> str | None:
     try:
         return distribution.read_text("entry_points.txt")
-    except (OSError, ValueError):  # it cannot be read, or is no UTF-8: somebody else's damage
+    except (OSError, ValueError) as error:  # it cannot be read, or is no UTF-8: somebody else's damage
+        if came_from_signal_handler(error):
+            raise
         return None
 
 
@@ -108,7 +112,9 @@ def _identity(distribution: Distribution) -> tuple[str, str]:
     for field in ("Name", "Version"):
         try:
             values = distribution.metadata.get_all(field)  # a missing key of a mapping is deprecated, and then an error
-        except (KeyError, OSError, ValueError, TypeError, AttributeError):
+        except (KeyError, OSError, ValueError, TypeError, AttributeError) as error:
+            if came_from_signal_handler(error):
+                raise
             values = None
         known.append(str(values[0]) if values else "")
     return known[0] or "a distribution without a name", known[1]

@@ -9,8 +9,9 @@ from typing import Final
 import msgspec
 
 from exlab_store.errors import ConfigError
-from exlab_store.opening.small_files import read_small_file
+from exlab_store.opening.small_files import UnreadableFile, read_small_file
 from exlab_store.secret import Secret, without_variables
+from exlab_store.signal_handlers import came_from_signal_handler
 
 __all__ = ["SecretSource"]
 
@@ -58,7 +59,9 @@ class SecretSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return None
         try:
             mode = os.stat(self.file).st_mode
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
+            if came_from_signal_handler(error):
+                raise
             return None  # to fetch the password will say so
         if not stat.S_ISREG(mode) or not mode & stat.S_IROTH:
             return None
@@ -88,19 +91,23 @@ def _from_environment(name: str) -> Secret:
 
 
 def _from_file(path: str) -> Secret:
+    cause: BaseException | None = None
     try:
         content = Secret(read_small_file(path, 4 * _LONGEST).decode("utf-8-sig"))
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        refusal = ConfigError(
-            f"the password's file {path} cannot be read: {reason}",
-            field="password",
-            hint="Put the password into that file, readable for this account only.",
-        )
-        refusal.__cause__ = error if isinstance(error, OSError) else None
+    except UnreadableFile as error:
+        reason, cause = error.reason, error.__cause__
+    except UnicodeDecodeError as error:
+        if came_from_signal_handler(error):
+            raise
+        reason = "it is not UTF-8"
     else:
         return _one_line(content, f"the password's file {path}")
-    raise refusal  # out here, as a decoder's error, its context, holds the bytes
+    # Out here, as a decoder's error, which would be its context, holds the bytes.
+    raise ConfigError(
+        f"the password's file {path} cannot be read: {reason}",
+        field="password",
+        hint="Put the password into that file, readable for this account only.",
+    ) from cause
 
 
 def _one_line(content: Secret, where: str) -> Secret:
@@ -139,15 +146,15 @@ def _asked(service: str, user: str) -> Secret | None:
         absent = isinstance(chosen, (fail.Keyring, null.Keyring))
         if not absent:
             return _secret(chosen.get_password(service, user))
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] == "keyring":
+    except Exception as error:  # its backends talk to services of the system, and raise what those do
+        if came_from_signal_handler(error):
+            raise
+        if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] == "keyring":
             raise ConfigError(
                 "the password is in a keyring, and the package keyring is not installed",
                 field="password",
                 hint="pip install 'exlab-store[keyring]'",
             ) from error
-        raise _broken(error) from error  # a backend of another package is configured
-    except Exception as error:  # its backends talk to services of the system, and raise what those do
         raise _broken(error) from error
     raise ConfigError(
         "the password is in a keyring, and this machine has none",

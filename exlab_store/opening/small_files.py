@@ -6,7 +6,9 @@ import errno
 import os
 import stat
 
-__all__ = ["read_small_file"]
+from exlab_store.signal_handlers import came_from_signal_handler
+
+__all__ = ["UnreadableFile", "read_small_file"]
 
 _READ = (
     os.O_RDONLY
@@ -17,6 +19,20 @@ _READ = (
 )
 
 
+class UnreadableFile(Exception):
+    """A file cannot be read. It is no `OSError`: a program's own, out of its signal handler, must not be taken for it.
+
+    Args:
+        reason: Why, in words.
+        is_path: Whether the text can be the path of a file at all.
+    """
+
+    def __init__(self, reason: str, *, is_path: bool = True) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.is_path = is_path
+
+
 def read_small_file(path: str, limit: int) -> bytes:
     """The content of a file.
 
@@ -25,9 +41,20 @@ def read_small_file(path: str, limit: int) -> bytes:
         limit: How many bytes it may have.
 
     Raises:
-        OSError: It cannot be read, is no regular file, or is larger; ``strerror`` says which.
-        ValueError: The text cannot be a path.
+        UnreadableFile: It cannot be read, is no regular file, or is larger, or the text cannot be a path; the system's
+            error is its cause.
     """
+    try:
+        return _content(path, limit)
+    except (OSError, ValueError) as error:  # ValueError: a NUL, or half of a surrogate pair
+        if came_from_signal_handler(error):
+            raise
+        if isinstance(error, OSError):
+            raise UnreadableFile(error.strerror or str(error)) from error
+        raise UnreadableFile(f"this cannot be the name of a file: {error}", is_path=False) from None
+
+
+def _content(path: str, limit: int) -> bytes:
     descriptor = os.open(path, _READ)
     try:
         status = os.fstat(descriptor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, overload
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 import msgspec
 
 from exlab_store.errors import GuaranteeNotMet, StoreError
+from exlab_store.hidden_location import hides_location, is_name
 from exlab_store.hooks.calls import BackendHooks
 from exlab_store.hooks.retrying import DEFAULT_RETRY, Retry
 from exlab_store.ignored import flaw_of_pattern
@@ -18,7 +20,6 @@ from exlab_store.secret import Secret, hidden, without_variables
 from exlab_store.store import Store
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Mapping, Sequence
 
     from exlab_store.guarantees import Guarantees
@@ -49,6 +50,7 @@ def open_store(
     retry: Retry | None = ...,
 ) -> Store: ...
 @without_variables
+@hides_location
 def open_store(
     location: str | os.PathLike[str] | None = None,
     /,
@@ -99,8 +101,8 @@ def open_store(
         return _assembled(backend, None, require, watching, retry)
     if location is None:
         raise TypeError("open_store takes a location or a backend")
-    if isinstance(location, str) and location.startswith("@"):
-        return _open_named(location, config, require, observers, retry, create, ignore, options)
+    if is_name(location):
+        return _open_named(os.fspath(location), config, require, observers, retry, create, ignore, options)
     parsed = msgspec.structs.replace(Location.parse(location, create=create), ignore=_ignored(ignore))
     return open_store_at(parsed, require=require, observers=observers, retry=retry, options=options)
 

@@ -17,6 +17,7 @@ from lock_holders import LOCKING, holder
 
 from exlab_store import Store, open_store
 from exlab_store.cli.locks import show_locks
+from exlab_store.hidden_location import HiddenLocation
 
 if TYPE_CHECKING:
     from samba_server import SambaServer
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems d
 
 def shown(capfd: pytest.CaptureFixture[str], location: str | Path) -> dict[str, Any]:
     """The answer, from this process: one of its own takes six times as long."""
-    show_locks(str(location), held_only=False, as_json=True)
+    show_locks(HiddenLocation(location), held_only=False, as_json=True)
     return {lock["name"]: lock for lock in json.loads(capfd.readouterr().out)["locks"]}
 
 

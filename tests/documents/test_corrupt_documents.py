@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 import anyio
 import pytest
+from exlab_store_memory.backend import Memory, MemoryBackend
 from lab_documents import CONFOCAL, RUNS, TEST_RUNS, stored_equipment
 
+from exlab_store import AccessDenied, Snapshot, hookimpl, open_store
 from exlab_store.documents import EquipmentCacheWriter, now
 
 if TYPE_CHECKING:
@@ -144,3 +146,19 @@ def test_a_reader_leaves_a_corrupt_document_alone(memory: Store) -> None:
     with pytest.raises(ValueError):
         anyio.run(EquipmentCacheWriter().read_equipment, memory / "equipment.json")
     assert memory.list_keys() == ["equipment.json"]
+
+
+class UnreadableCopies(MemoryBackend):
+    @hookimpl
+    def read_snapshot(self, key: str) -> Snapshot:
+        if ".corrupt-" in key:
+            raise AccessDenied("this account may not read it")
+        return super().read_snapshot(key)
+
+
+def test_names_of_copies_that_cannot_be_looked_at_leave_the_document_as_it_is() -> None:
+    with open_store(backend=UnreadableCopies(Memory(), "")) as store:
+        store.atomic_write("equipment.json", b"[1,2]")
+        with pytest.raises(AccessDenied, match="corrupt and not replaced"):
+            write(store)
+        assert store.list_keys() == ["equipment.json"]

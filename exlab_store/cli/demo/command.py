@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
+    from exlab_store.hidden_location import HiddenLocation
+
 __all__ = ["run_demo"]
 
 
-def run_demo(at: str | None, *, seconds: float, writers: int, readers: int, as_json: bool) -> None:
+def run_demo(at: HiddenLocation | None, *, seconds: float, writers: int, readers: int, as_json: bool) -> None:
     """Runs the demo and prints how it went.
 
     Args:
@@ -54,7 +56,7 @@ def run_demo(at: str | None, *, seconds: float, writers: int, readers: int, as_j
 
 
 def _demonstrated(
-    at: str | None, seconds: float, writers: int, readers: int, tick: Callable[[float], None]
+    at: HiddenLocation | None, seconds: float, writers: int, readers: int, tick: Callable[[float], None]
 ) -> Demonstration:
     with set_up(at) as stage:
         documents = Documents(stage.store, stage.folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import queue
 import signal
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from exlab_store.cli.demo.messages import GO, READY, Job, Report
+from exlab_store.cli.demo.messages import GO, READY, Job, Report, encoded
 from exlab_store.cli.demo.verdict import Ended
 from exlab_store.opening.interpreter import own_interpreter
 
@@ -54,7 +53,7 @@ class _Process:
             start_new_session=True,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
-        self._tell(json.dumps(msgspec.structs.asdict(job)).encode() + b"\n")
+        self._tell(job)
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
 
@@ -77,10 +76,10 @@ class _Process:
         assert self._process.stdin is not None  # noqa: S101  # it is a pipe
         return self._process.stdin
 
-    def _tell(self, line: bytes) -> None:
+    def _tell(self, message: Job | bytes) -> None:
         # One that has died is heard of through its end.
         with suppress(OSError):
-            self._stdin.write(line)
+            self._stdin.write(message if isinstance(message, bytes) else encoded(message))
             self._stdin.flush()
 
     def _listen(self) -> None:

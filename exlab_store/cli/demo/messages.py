@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
 from typing import Literal
 
 import msgspec
 
 from exlab_store.cli.demo.timings import Sample  # noqa: TC001  # msgspec looks at it
+from exlab_store.hidden_location import HiddenLocation
 
-__all__ = ["GO", "READY", "Job", "Report", "Role"]
+__all__ = ["GO", "READY", "Job", "Report", "Role", "encoded", "job_of"]
 
 Role = Literal["writer", "reader"]
 
@@ -29,9 +32,29 @@ class Job(msgspec.Struct, frozen=True):
 
     role: Role
     number: int
-    location: str
+    location: HiddenLocation
     folder: str
     seconds: float
+
+
+def encoded(job: Job) -> bytes:
+    """A job as a line, with the location in clear: hand it on in the same expression.
+
+    Args:
+        job: The job.
+    """
+    # json, unlike msgspec, carries names that are not UTF-8.
+    return json.dumps(msgspec.structs.asdict(job), default=os.fspath).encode() + b"\n"
+
+
+def job_of(line: bytes) -> Job:
+    """The job that was `encoded`.
+
+    Args:
+        line: The line.
+    """
+    fields = json.loads(line, object_hook=lambda told: told | {"location": HiddenLocation(told["location"])})
+    return Job(**fields)
 
 
 class Report(msgspec.Struct):

@@ -14,6 +14,7 @@ import msgspec
 from exlab_store import DocumentNotFound, Guarantees, LocationError, Store, open_store
 from exlab_store.cli.demo.documents import Documents
 from exlab_store.cli.places import resolved
+from exlab_store.hidden_location import HiddenLocation
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -27,20 +28,20 @@ class Stage(msgspec.Struct):
     """The place of one demo.
 
     Attributes:
-        location: The store's location, for the workers; it may hold a password.
+        location: The store's location, for the workers.
         shown: The same, without secrets, with the folder.
         store: The store.
         folder: The key below which all documents are.
     """
 
-    location: str
+    location: HiddenLocation
     shown: str
     store: Store
     folder: str
 
 
 @contextmanager
-def set_up(at: str | None) -> Generator[Stage]:
+def set_up(at: HiddenLocation | None) -> Generator[Stage]:
     """Makes a folder for the demo and removes what was written there.
 
     Args:
@@ -56,7 +57,7 @@ def set_up(at: str | None) -> Generator[Stage]:
             tempfile.TemporaryDirectory(prefix="exlab-store-", ignore_cleanup_errors=True) as directory,
             open_store(directory) as store,
         ):
-            yield Stage(directory, _shown(store, folder), store, folder)
+            yield Stage(HiddenLocation(directory), _shown(store, folder), store, folder)
         return
     location = resolved(at)
     with open_store(location) as store:

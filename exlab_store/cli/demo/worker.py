@@ -7,7 +7,6 @@ does the worker: nothing of a demo that was interrupted, or killed, goes on.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sys
 import threading
@@ -22,7 +21,7 @@ from exlab_store.cli.demo import marked
 from exlab_store.cli.demo.answer import ENDPOINT, sample_projects
 from exlab_store.cli.demo.documents import Documents
 from exlab_store.cli.demo.marked import TornDocument
-from exlab_store.cli.demo.messages import GO, READY, Job, Report
+from exlab_store.cli.demo.messages import GO, READY, Job, Report, job_of
 from exlab_store.cli.demo.timings import Stopwatch
 from exlab_store.documents import EquipmentCacheWriter, EquipmentJson, now, read_catalogue, write_catalogue
 
@@ -215,8 +214,7 @@ def main() -> None:
     os.dup2(2, 1)
     # Unbuffered: a thread that waits for a buffered stream would get in the way when the process ends.
     orders = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115  # for as long as the process lives
-    # json, unlike msgspec, carries names that are not UTF-8.
-    job = Job(**json.loads(orders.readline()))
+    job = job_of(orders.readline())
     over = threading.Event()
 
     def started() -> None:

@@ -27,6 +27,7 @@ from exlab_store.errors import (
 )
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable
 
     from exlab_store.doctor.machines.codes import Code
@@ -61,7 +62,7 @@ class OtherMachine:
         seconds: How long each kind of work goes on that is a matter of time.
     """
 
-    def __init__(self, location: str, config: str | None, code: Code, seconds: float) -> None:
+    def __init__(self, location: str | os.PathLike[str], config: str | None, code: Code, seconds: float) -> None:
         self._post = Post(location, config, code, "inviting")
         self._code = code
         self._seconds = seconds

@@ -15,8 +15,10 @@ from exlab_store.doctor.machines.names import kernel, machine, shown
 from exlab_store.doctor.machines.post import MachineGone, Post
 from exlab_store.doctor.machines.requests import checked
 from exlab_store.errors import BackendUnavailable, DocumentExists, DocumentNotFound, StoreError
+from exlab_store.hidden_location import hides_location
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable
 
     from exlab_store.doctor.machines.codes import Code
@@ -48,8 +50,13 @@ class Participation(msgspec.Struct, frozen=True):
     seconds: float
 
 
+@hides_location
 def join(
-    location: str, code: str, *, config: str | None = None, progress: Callable[[int, str, str], None] | None = None
+    location: str | os.PathLike[str],
+    code: str,
+    *,
+    config: str | None = None,
+    progress: Callable[[int, str, str], None] | None = None,
 ) -> Participation:
     """Takes part in the examination that another machine has begun with ``examine(..., invited=...)``.
 
@@ -90,7 +97,7 @@ def join(
 class _Part:
     def __init__(
         self,
-        location: str,
+        location: str | os.PathLike[str],
         config: str | None,
         code: Code,
         post: Post,

@@ -18,6 +18,8 @@ from exlab_store.errors import BackendUnavailable, StoreError
 from exlab_store.model import version_of
 
 if TYPE_CHECKING:
+    import os
+
     from exlab_store.doctor.machines.codes import Code
     from exlab_store.doctor.machines.messages import Message, Side
     from exlab_store.model import Version
@@ -51,7 +53,7 @@ class Post:
         side: Which side this is.
     """
 
-    def __init__(self, location: str, config: str | None, code: Code, side: Side) -> None:
+    def __init__(self, location: str | os.PathLike[str], config: str | None, code: Code, side: Side) -> None:
         self._client = Client(location, config, _PATIENCE)
         self._another = partial(Client, location, config, _PATIENCE)
         self._code = code
