@@ -11,7 +11,18 @@ from typing import Annotated
 import typer
 
 from exlab_store.cli import examples, groups
-from exlab_store.cli.grammar import AsJson, Config, Document, Folder, LockTimeout, answered, named, new_app
+from exlab_store.cli.grammar import (
+    AsJson,
+    Config,
+    Document,
+    Folder,
+    LockTimeout,
+    answered,
+    known_probes,
+    named,
+    new_app,
+    well_formed_code,
+)
 from exlab_store.hidden_location import HiddenLocation
 
 __all__ = ["run"]
@@ -289,26 +300,6 @@ def _sweep(
     sweep(location, delete=delete, as_json=as_json)
 
 
-def _probes(names: list[str] | None) -> list[str]:
-    from exlab_store.doctor.probes import PROBES
-
-    unknown = [name for name in names or [] if name not in PROBES]
-    if unknown:
-        raise typer.BadParameter(f"there is no probe {unknown[0]!r}; there are {', '.join(sorted(PROBES))}.")
-    return names or []
-
-
-def _code(text: str | None) -> str | None:
-    if text is not None:
-        from exlab_store.doctor.machines.codes import InvalidCode, parsed
-
-        try:
-            parsed(text)
-        except InvalidCode as error:
-            raise typer.BadParameter(f"{error}") from None
-    return text
-
-
 @app.command("doctor", epilog=examples.DOCTOR_EXAMPLES)
 def _doctor(
     locations: Annotated[
@@ -328,7 +319,7 @@ def _doctor(
         typer.Option(
             "--only",
             metavar="PROBE",
-            callback=_probes,
+            callback=known_probes,
             help="Only this probe; may be repeated: reach, mount, space, permissions, exact, replace, held-open, lock, "
             "separate, wait, crash, fence, swap, fresh, flush, names, list, clock, leftovers.",
         ),
@@ -343,7 +334,9 @@ def _doctor(
     ] = 600.0,
     code: Annotated[
         str | None,
-        typer.Option("--join", metavar="CODE", callback=_code, help="Be the other machine, with the code it shows."),
+        typer.Option(
+            "--join", metavar="CODE", callback=well_formed_code, help="Be the other machine, with the code it shows."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -13,7 +13,18 @@ from exlab_store.hidden_location import HiddenLocation
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["AsJson", "Config", "Document", "Folder", "LockTimeout", "answered", "named", "new_app"]
+__all__ = [
+    "AsJson",
+    "Config",
+    "Document",
+    "Folder",
+    "LockTimeout",
+    "answered",
+    "known_probes",
+    "named",
+    "new_app",
+    "well_formed_code",
+]
 
 _HELP_NAMES: Final = {"help_option_names": ["-h", "--help"]}
 
@@ -64,6 +75,36 @@ def named(value: str) -> str:
     if not value.strip():
         raise typer.BadParameter("it is empty.")
     return value
+
+
+def known_probes(names: list[str] | None) -> list[str]:
+    """Refuses a probe that the doctor does not have.
+
+    Args:
+        names: What was typed.
+    """
+    from exlab_store.doctor.probes import PROBES
+
+    unknown = [name for name in names or [] if name not in PROBES]
+    if unknown:
+        raise typer.BadParameter(f"there is no probe {unknown[0]!r}; there are {', '.join(sorted(PROBES))}.")
+    return names or []
+
+
+def well_formed_code(text: str | None) -> str | None:
+    """Refuses a text that is no code of an examination.
+
+    Args:
+        text: What was typed.
+    """
+    if text is not None:
+        from exlab_store.doctor.machines.codes import InvalidCode, parsed
+
+        try:
+            parsed(text)
+        except InvalidCode as error:
+            raise typer.BadParameter(f"{error}") from None
+    return text
 
 
 def _use(path: Path | None) -> None:

@@ -139,7 +139,8 @@ def test_without_strict_sync_the_flush_is_a_warning_and_no_more(server: SambaSer
     for _ in range(5):  # a busy machine may make each flush of a run as long as a disk's
         done = run_doctor(url(server, "lax"), "--only", "flush", "--json")
         assert done.returncode == 0, done.stderr
-        [flush] = [each for each in json.loads(done.stdout)["findings"] if each["probe"] == "flush"]
+        answer = json.loads(done.stdout)
+        [flush] = [each for each in answer["findings"] if each["probe"] == "flush"]
         if flush["outcome"] == "warn":
             break
     assert flush["outcome"] == "warn"
