@@ -6,17 +6,19 @@ from typing import Literal, get_args
 
 import msgspec
 
-__all__ = ["ConditionalWrite", "Guarantees", "LockRelease", "LockScope", "Shortfall"]
+__all__ = ["ConditionalWrite", "Fresh", "Guarantees", "LockRelease", "LockScope", "Shortfall"]
 
 ConditionalWrite = Literal["none", "locked", "native"]
 LockScope = Literal["none", "process", "host", "site"]
 LockRelease = Literal["explicit", "lease", "crash"]
+Fresh = Literal["none", "locked", "always"]
 
 # From the weakest to the strongest.
 _ORDER: dict[str, tuple[object, ...]] = {
     "conditional_write": get_args(ConditionalWrite),
     "lock_scope": get_args(LockScope),
     "lock_release": get_args(LockRelease),
+    "fresh": get_args(Fresh),
 }
 
 
@@ -54,6 +56,8 @@ class Guarantees(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         fenced: A write under a lock that was lost is refused.
         lists: The store can list its keys.
         deletes: The store can delete documents.
+        fresh: Which reads see the last acknowledged write of any client: ``none`` for certain, as something caches
+            documents in between, those under the document's lock (``locked``), or all (``always``).
     """
 
     atomic_replace: bool = False
@@ -64,6 +68,7 @@ class Guarantees(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     fenced: bool = False
     lists: bool = False
     deletes: bool = False
+    fresh: Fresh = "none"
 
     @classmethod
     def at_least(
@@ -77,6 +82,7 @@ class Guarantees(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         fenced: bool = False,
         lists: bool = False,
         deletes: bool = False,
+        fresh: Fresh = "none",
     ) -> Guarantees:
         """A requirement for `open_store`: what is not named is not required.
 
@@ -89,6 +95,7 @@ class Guarantees(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             fenced: True to require it.
             lists: True to require it.
             deletes: True to require it.
+            fresh: The weakest acceptable value.
 
         Raises:
             ValueError: A value is not one of those that the attribute lists.
@@ -102,6 +109,7 @@ class Guarantees(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             fenced=fenced,
             lists=lists,
             deletes=deletes,
+            fresh=fresh,
         )
         flaw = required.flaw()
         if flaw is not None:

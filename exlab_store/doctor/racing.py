@@ -10,6 +10,7 @@ from exlab_store.doctor.findings import Observation, failed, not_applicable, pas
 from exlab_store.doctor.machines.tasks import turn_locks
 
 if TYPE_CHECKING:
+    from exlab_store.doctor.findings import Seen
     from exlab_store.doctor.machines.tasks import Turns
     from exlab_store.doctor.visit import Visit
 
@@ -82,12 +83,13 @@ def _confused(visit: Visit) -> str:
 
 
 def fresh(visit: Visit) -> Observation:
-    """Each client writes for a while, and the other reads as soon as that is acknowledged.
+    """Each client writes for a while, and the other reads as soon as that is acknowledged; under the lock, if need be.
 
     Args:
         visit: The clients.
     """
     key = visit.key("fresh.json")
+    locks = visit.common.fresh == "locked"
     rounds = stale = 0
     longest = 0.0
     end = time.monotonic() + visit.seconds / 2
@@ -97,7 +99,12 @@ def fresh(visit: Visit) -> Observation:
         text = str(rounds).encode()
         writer.ask("write", key=key, data=text)
         began = time.monotonic()
-        if reader.ask("read", key=key)[0] != text:
+        if locks:
+            reader.ask("lock", key=key, timeout=10)
+        found = reader.ask("read", key=key)[0]
+        if locks:
+            reader.ask("release")
+        if found != text:
             stale += 1
             longest = longest or _until(visit, key, text, began)
         rounds += 1
@@ -108,10 +115,12 @@ def fresh(visit: Visit) -> Observation:
         return failed(
             f"{stale} of {rounds} reads gave an older document than the last acknowledged write, {age}",
             _CACHES,
+            fresh="broken",
         )
-    observed = f"{rounds} of {rounds} reads gave what the other client had just written"
+    under = " under the lock" if locks else ""
+    observed = f"{rounds} of {rounds} reads{under} gave what the other client had just written"
     if visit.other is None or visit.common.lock_scope in {"none", "process"}:
-        return passed(observed)
+        return passed(observed, fresh="held")
     # A message between two machines takes a while, in which a cache may have noticed; a lock that is granted does not.
     return _fresh_in_turns(visit, observed)
 
@@ -135,12 +144,17 @@ def _fresh_in_turns(visit: Visit, observed: str) -> Observation:
             turns = reader.answer()
         stale, seconds = stale + turns.stale, seconds or turns.seconds
     if stale:
+        # These reads take no lock.
+        seen: dict[str, Seen] = {"fresh": "held" if visit.common.fresh == "locked" else "broken"}
         return failed(
             f"{stale} of {2 * rounds} reads right after the other machine's write gave an older document, the first "
             f"for {seconds:.1f} s",
             _CACHES,
+            **seen,
         )
-    return passed(f"{observed}, and so did {2 * rounds} of {2 * rounds} right after that was acknowledged")
+    return passed(
+        f"{observed}, and so did {2 * rounds} of {2 * rounds} right after that was acknowledged", fresh="held"
+    )
 
 
 def _until(visit: Visit, key: str, text: bytes, began: float) -> float:

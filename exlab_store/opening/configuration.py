@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, cast, get_args
 import msgspec
 
 from exlab_store.errors import ConfigError, LocationError
-from exlab_store.guarantees import ConditionalWrite, Guarantees, LockRelease, LockScope
+from exlab_store.guarantees import ConditionalWrite, Fresh, Guarantees, LockRelease, LockScope
 from exlab_store.ignored import flaw_of_pattern
 from exlab_store.location import Location, redacted
 from exlab_store.opening.secrets import SecretSource
@@ -302,6 +302,7 @@ _CHOICES: Final = {
     ".require.conditional_write": get_args(ConditionalWrite),
     ".require.lock_scope": get_args(LockScope),
     ".require.lock_release": get_args(LockRelease),
+    ".require.fresh": get_args(Fresh),
 }
 _TOML: Final = {
     "`str | object | null`": "text, or a table with keyring, env or file",

@@ -116,6 +116,7 @@ class MemoryBackend:
         fenced=True,
         lists=True,
         deletes=True,
+        fresh="always",
     )
 
     def __init__(self, memory: Memory, folder: str = "", ignores: Callable[[str], bool] = lambda _: False) -> None:

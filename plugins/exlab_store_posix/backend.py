@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import sys
 from itertools import filterfalse
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,6 @@ from exlab_store import (
     DocumentExists,
     DocumentNotFound,
     Expectation,
-    Guarantees,
     HeldLock,
     Leftover,
     Location,
@@ -37,29 +35,25 @@ from exlab_store import (
     version_of,
 )
 from exlab_store_posix.access import PRIVATE, give_mode, keep_access, replaced_by
+from exlab_store_posix.claims import claims_of
 from exlab_store_posix.copying import copy_file
 from exlab_store_posix.descriptors import discard
 from exlab_store_posix.directories import Directories
 from exlab_store_posix.encoding import base_of, checked
 from exlab_store_posix.faults import did_not_happen, translated
+from exlab_store_posix.freshness import READ, look_again, read_fresh
 from exlab_store_posix.leftovers import Finder, remove_temporary
-from exlab_store_posix.locking import take_lock
-from exlab_store_posix.mounts import FileSystem, file_system_of
+from exlab_store_posix.locking import is_locked_here, take_lock
+from exlab_store_posix.mounts import FileSystem, mount_of
 from exlab_store_posix.reading import AT_ONCE, ensure_file, not_a_document, read_at, read_file
-from exlab_store_posix.replacing import CREATE, make_durable, write_out
+from exlab_store_posix.replacing import CREATE, make_durable, rename_over, write_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 __all__ = ["PosixBackend", "open_backend"]
 
-_READ = (
-    os.O_RDONLY
-    | getattr(os, "O_CLOEXEC", 0)
-    | getattr(os, "O_NONBLOCK", 0)  # a FIFO in the document's place must not hold up the reader
-    | getattr(os, "O_NOCTTY", 0)
-    | getattr(os, "O_BINARY", 0),
-)
+_READ = (READ,)
 _CREATE = (CREATE,)
 
 
@@ -120,24 +114,6 @@ def _checked_mode(mode: object) -> int | None:
     return mode
 
 
-def _guarantees(kind: FileSystem) -> Guarantees:
-    linux = sys.platform.startswith("linux")
-    return Guarantees(
-        atomic_replace=True,
-        # The fsyncs reach a disk: not in memory, not over an SMB mount, not through FUSE as far as anyone can tell, not
-        # on Windows, where a directory cannot be synchronised.
-        durable=kind in (FileSystem.LOCAL, FileSystem.NETWORK) or sys.platform == "darwin",
-        conditional_write="locked",
-        # A mount may pass locks to its server or keep them to this host (nolock, nobrl): promise the lesser.
-        lock_scope="host",
-        lock_release="crash",
-        # A network mount can lose a lock behind its holder's back; a local kernel cannot.
-        fenced=linux and kind.is_of_this_machine,
-        lists=True,
-        deletes=True,
-    )
-
-
 def _nothing(_: str) -> bool:
     return False
 
@@ -166,9 +142,10 @@ class PosixBackend:
         self._mode = mode
         self._base = base_of(root.rstrip("/"))
         existing = _existing(root)
-        kind = file_system_of(existing)
-        self._kinds = {os.stat(existing).st_dev: kind}
-        self.guarantees = _guarantees(kind)
+        mount = mount_of(existing)
+        self._kind = mount.kind
+        self._kinds = {os.stat(existing).st_dev: mount.kind}
+        self.guarantees = claims_of(mount)
         self._directories = Directories(root.rstrip("/"), create=create, durable=self.guarantees.durable)
 
     def close(self) -> None:
@@ -177,6 +154,8 @@ class PosixBackend:
     @hookimpl
     def read_snapshot(self, key: str) -> Snapshot:
         """Reads a file through one descriptor; a replacement meanwhile does not touch the open one."""
+        if self._kind.is_remote:
+            return self._read_from_server(key)
         try:
             (descriptor,) = map(os.open, (self._base + key,), _READ)  # in one step, see descriptors.py
         except (FileNotFoundError, NotADirectoryError) as error:
@@ -241,9 +220,9 @@ class PosixBackend:
             if lock is not None or expect is not ANY:
                 self._check(key, expect, lock)
             try:
-                os.replace(temporary, target)
+                rename_over(temporary, target, self._kind, version)
             except OSError as error:
-                if did_not_happen(error):
+                if did_not_happen(error, remote=self._kind.is_remote):
                     raise
                 raise _unknown("the rename failed", error, version) from error
             replaced = True
@@ -252,7 +231,9 @@ class PosixBackend:
             discard(parent)
             # What stood at the temporary file's name before is not ours to remove.
             in_the_way = isinstance(error, FileExistsError) and error.filename == temporary
-            if not replaced and not in_the_way:
+            # The only copy there is, where an SMB server has deleted the document that was to be replaced.
+            only_copy = isinstance(error, WriteOutcomeUnknown) and self._kind is FileSystem.SMB_MOUNT
+            if not replaced and not in_the_way and not only_copy:
                 # After a failed fsync the kernel may call the pages clean: this file is never tried again.
                 _remove(temporary)
             if isinstance(error, StoreError) or not isinstance(error, OSError):
@@ -275,10 +256,10 @@ class PosixBackend:
         path = self._base + lock_key(key)
         try:
             try:
-                return take_lock(path, key, owner, timeout, cancelled, self._kind_of)
+                return take_lock(path, key, owner, timeout, cancelled, self._kind_of, self._kind)
             except FileNotFoundError:
                 self._directories.make(path.rpartition("/")[0])
-                return take_lock(path, key, owner, timeout, cancelled, self._kind_of)
+                return take_lock(path, key, owner, timeout, cancelled, self._kind_of, self._kind)
         except StoreError:
             raise
         except OSError as error:
@@ -302,6 +283,8 @@ class PosixBackend:
         descriptor = -1
         deleted = False
         try:
+            if self._kind.is_remote:
+                look_again(target, self._kind)
             mode = os.lstat(target).st_mode
             if stat.S_ISDIR(mode):
                 raise not_a_document(mode)
@@ -362,11 +345,23 @@ class PosixBackend:
         except OSError as error:
             raise translated(error, "remove the temporary file") from error
 
+    def _read_from_server(self, key: str) -> Snapshot:
+        path = self._base + key
+        try:
+            return Snapshot(read_fresh(path, self._kind, locked=is_locked_here(self._base + lock_key(key))))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if came_from_signal_handler(error):
+                raise
+            self._ensure_root()
+            raise DocumentNotFound("there is no such document", errno=error.errno) from error
+        except OSError as error:
+            raise translated(error, "read the document") from error
+
     def _unlink(self, target: str) -> bool:
         try:
             os.unlink(target)
         except OSError as error:
-            if did_not_happen(error):
+            if did_not_happen(error, remote=self._kind.is_remote):
                 raise
             raise _unknown("the deletion failed", error, None) from error
         return True
@@ -374,7 +369,7 @@ class PosixBackend:
     def _kind_of(self, device: int, path: str) -> FileSystem:
         kind = self._kinds.get(device)
         if kind is None:
-            kind = self._kinds[device] = file_system_of(os.path.dirname(path))
+            kind = self._kinds[device] = mount_of(os.path.dirname(path)).kind
         return kind
 
     def _check(self, key: str, expect: Expectation, lock: HeldLock | None) -> None:

@@ -48,13 +48,15 @@ _NOT_SUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, e
 _DEFINITE = {*_DENIED, *_FULL, *_NAME, *_NOT_SUPPORTED, errno.ENOENT, errno.EXDEV, errno.ENOMEM}
 
 
-def did_not_happen(error: OSError) -> bool:
+def did_not_happen(error: OSError, *, remote: bool) -> bool:
     """Whether the error number proves that a rename or an unlink was not carried out.
 
     Args:
         error: What the system call raised. EIO, ESTALE and time-outs of a server prove nothing.
+        remote: A server was asked. A client that gets no answer asks again, and a server that has done it by then, and
+            has been restarted since, finds the old name missing.
     """
-    return error.errno in _DEFINITE
+    return error.errno in _DEFINITE and not (remote and error.errno == errno.ENOENT)
 
 
 def translated(error: OSError, action: str) -> StoreError:

@@ -103,13 +103,14 @@ class KernelLocks:
 
     @cached_property
     def _flocks(self) -> frozenset[tuple[str, int]]:
-        """The files that are locked with flock, which has no way to ask: by device and inode."""
+        """The files that are locked as a whole or from byte 0 on, by device and inode: flock has no way to ask."""
         found: set[tuple[str, int]] = set()
         with open("/proc/locks", encoding="ascii") as file:
             for line in file:
                 # 1: FLOCK  ADVISORY  WRITE 2345 fe:00:4711 0 EOF; those who wait have an arrow   (proc(5))
                 words = line.split()
-                if words[1] == "FLOCK":
+                # On an SMB mount ours are OFD locks, and asking for them there would take them for a moment.
+                if words[1] == "FLOCK" or (words[1] == "OFDLCK" and words[6] == "0"):
                     device, _, inode = words[5].rpartition(":")
                     found.add((device, int(inode)))
         return frozenset(found)

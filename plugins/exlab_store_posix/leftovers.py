@@ -112,7 +112,7 @@ class Finder:
             modified=status.st_mtime,
             age=_age(status, kind),
             held=held,
-            owner=None if held is False else read_owner(path),
+            owner=None if held is False else read_owner(path, kind),
             excludes=tuple(excluded_from(path)),
             database=_is_database(path, status.st_size),
         )

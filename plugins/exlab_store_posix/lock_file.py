@@ -19,7 +19,16 @@ from exlab_store_posix.access import hand_over
 from exlab_store_posix.acl import Entry, Tag
 from exlab_store_posix.descriptors import open_into
 
-__all__ = ["OPEN", "REMOVE", "SMALLEST_PAGE", "excluded_from", "is_database", "open_lock_file", "shown_account"]
+__all__ = [
+    "OPEN",
+    "OPEN_ALONE",
+    "REMOVE",
+    "SMALLEST_PAGE",
+    "excluded_from",
+    "is_database",
+    "open_lock_file",
+    "shown_account",
+]
 
 OPEN: Final = (
     os.O_RDWR
@@ -29,6 +38,12 @@ OPEN: Final = (
     | getattr(os, "O_NONBLOCK", 0)
     | getattr(os, "O_BINARY", 0)
 )
+OPEN_ALONE: Final = OPEN & ~os.O_RDWR | os.O_WRONLY | getattr(os, "O_DIRECT", 0)
+"""The same on an SMB mount, whose client gives one handle to all who open a path for reading with the same flags.
+
+What one of them unlocks and closes then, it unlocks for the next one who has taken the lock meanwhile (measured with a
+kernel 6.1: another client got the lock that was held). A file that is open for writing alone is not shared.
+"""
 REMOVE: Final = "Remove what stands at the name of the document with .lock behind it, and find out who put it there."
 
 _WRITE: Final = 0o2
@@ -37,12 +52,13 @@ SMALLEST_PAGE: Final = 512
 _DATABASE: Final = b"SQLite format 3\0"  # https://www.sqlite.org/fileformat.html, 1.3
 
 
-def open_lock_file(path: str, opened: list[int]) -> bool:
+def open_lock_file(path: str, opened: list[int], flags: int = OPEN) -> bool:
     """Opens a lock file, or makes it.
 
     Args:
         path: The lock file; its folder exists.
-        opened: Gets a descriptor for reading and writing.
+        opened: Gets a descriptor.
+        flags: `OPEN` or `OPEN_ALONE`.
 
     Returns:
         Whether the file was made.
@@ -56,7 +72,7 @@ def open_lock_file(path: str, opened: list[int]) -> bool:
     # when the file is another account's (sysctl fs.protected_regular).
     for _ in range(100):
         try:
-            open_into(opened, path, OPEN)
+            open_into(opened, path, flags)
         except FileNotFoundError:
             pass
         except OSError as error:
@@ -84,7 +100,7 @@ def open_lock_file(path: str, opened: list[int]) -> bool:
         else:
             return False
         try:
-            descriptor = open_into(opened, path, OPEN | os.O_CREAT | os.O_EXCL, 0o666)
+            descriptor = open_into(opened, path, flags | os.O_CREAT | os.O_EXCL, 0o666)
         except FileExistsError:
             continue
         _let_all_in(descriptor, path)
@@ -233,8 +249,9 @@ def is_database(descriptor: int, size: int) -> bool:
         return _sqlite_has_locked(descriptor)
     if size < SMALLEST_PAGE:  # a record of ours is shorter, unless its purpose is a long one
         return False
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    return os.read(descriptor, len(_DATABASE)) == _DATABASE
+    # Behind byte 0, which nobody can read who has not locked it, on a share.
+    os.lseek(descriptor, 1, os.SEEK_SET)
+    return os.read(descriptor, len(_DATABASE) - 1) == _DATABASE[1:]
 
 
 if sys.platform == "linux":

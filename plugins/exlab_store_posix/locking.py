@@ -2,7 +2,8 @@
 
 Two kernel locks are taken on one descriptor. The first is filelock's (flock on POSIX, a byte range on Windows), so
 that ``filelock.FileLock`` in other programs is excluded. The second, on a local Linux file system, is an open file
-description lock on byte 0: Samba maps its clients' byte-range locks to those, and flock does not exclude them.
+description lock on byte 0: Samba maps its clients' byte-range locks to those, and flock does not exclude them. On
+an SMB mount there is the second one alone, as flock's would be a lock of all bytes, which nobody else could read.
 Both die with their holder. Waiting is polling, as flock cannot wait with a timeout.
 """
 
@@ -30,15 +31,16 @@ from exlab_store import (
     came_from_signal_handler,
 )
 from exlab_store_posix.descriptors import discard_all, open_into
-from exlab_store_posix.lock_file import OPEN, REMOVE, SMALLEST_PAGE, is_database, open_lock_file
+from exlab_store_posix.freshness import OPEN_DIRECT
+from exlab_store_posix.lock_file import OPEN, OPEN_ALONE, REMOVE, SMALLEST_PAGE, is_database, open_lock_file
+from exlab_store_posix.mounts import FileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
 
-    from exlab_store_posix.mounts import FileSystem
 
-__all__ = ["FileLock", "read_owner", "take_lock"]
+__all__ = ["FileLock", "is_locked_here", "read_owner", "take_lock"]
 
 # Waiting: at first between 0.2 and 0.02 ms from one attempt (5 us) to the next, and the 0.05 ms that Linux adds to any
 # sleep; then more slowly. Whoever has waited longer asks more often, so that the lock is rarely free and nobody is
@@ -53,6 +55,7 @@ _PATIENT_POLL = 0.005
 _NETWORK_POLL = 0.02
 
 _OPEN: Final = (OPEN,)
+_OPEN_ALONE: Final = (OPEN_ALONE,)
 
 # The record begins behind byte 0, the byte that SMB clients lock: a locked byte cannot be read by others.
 _RECORD_AT = 1
@@ -120,7 +123,7 @@ class FileLock(ProcessBound, msgspec.Struct, eq=False):
         path: The lock file.
         descriptor: Of the lock file; closed by `release`, and -1 then.
         status: Of the lock file.
-        byte_0: Whether the open file description lock was taken too.
+        kind: The file system that it is on.
         record: What becomes of the owner's record.
     """
 
@@ -129,7 +132,7 @@ class FileLock(ProcessBound, msgspec.Struct, eq=False):
     path: str
     descriptor: int
     status: os.stat_result
-    byte_0: bool
+    kind: FileSystem
     record: Record
 
     def ensure_held(self) -> None:
@@ -142,8 +145,9 @@ class FileLock(ProcessBound, msgspec.Struct, eq=False):
             raise LockLost("the lock was released")
         try:
             # A server may give the number of a file that another client has deleted to a new one, while this is open.
-            status = self.status if self.byte_0 else os.fstat(self.descriptor)
+            status = self.status if self.kind.is_of_this_machine else os.fstat(self.descriptor)
             still_there = _stands_at(self.path, status)
+            passed_on = self.kind.is_remote and self._was_passed_on()
         except OSError as error:
             if came_from_signal_handler(error):
                 raise
@@ -153,6 +157,22 @@ class FileLock(ProcessBound, msgspec.Struct, eq=False):
                 "somebody deleted, moved or replaced the lock file",
                 hint="Lock files stay where they are; find out what removes them.",
             )
+        if passed_on:
+            self.record = "none"  # what stands there now is another holder's
+            raise LockLost("the server gave the lock to another client")
+
+    def _was_passed_on(self) -> bool:
+        """Whether somebody else has had the lock since: each holder writes its record, and voids it.
+
+        An empty file tells nothing: a program that waits with ``FileLock`` empties it.
+        """
+        if self.record == "none":
+            return False
+        record = _read_record(self.path, self.kind)
+        try:
+            return record == _VOID or _decode(record).id != self.owner.id
+        except msgspec.DecodeError:
+            return False
 
     def release(self) -> None:
         """Releases the lock; a second call does nothing."""
@@ -166,9 +186,10 @@ class FileLock(ProcessBound, msgspec.Struct, eq=False):
                 _pwrite(descriptor, _VOID, _RECORD_AT)
             elif self.record == "temporary":
                 os.ftruncate(descriptor, 0)
-            if self.byte_0:
+            if self.kind.locks_byte_0:
                 _record_lock(descriptor, _SET, _FREE_BYTE_0)
-            unlock_descriptor(descriptor)
+            if self.kind.locks_whole_file:
+                unlock_descriptor(descriptor)
         except OSError as error:  # none of this can fail in a way that matters: the close ends the locks all the same
             if came_from_signal_handler(error):
                 raise
@@ -192,6 +213,15 @@ class FileLock(ProcessBound, msgspec.Struct, eq=False):
         self.release()
 
 
+def is_locked_here(path: str) -> bool:
+    """Whether this process holds a lock.
+
+    Args:
+        path: The lock file.
+    """
+    return any(lock.path == path for lock in list(_held))
+
+
 def take_lock(
     path: str,
     key: str,
@@ -199,6 +229,7 @@ def take_lock(
     timeout: float,
     cancelled: Callable[[], bool],
     kind_of: Callable[[int, str], FileSystem],
+    expected: FileSystem,
 ) -> FileLock:
     """Takes the lock of a document.
 
@@ -210,45 +241,57 @@ def take_lock(
         cancelled: Asked between two polls.
         kind_of: The kind of file system of a device (``st_dev``) and a path on it. It is asked for the lock file
             itself: a share may have been mounted below, or over, the store's directory since that was opened.
+        expected: The kind of file system that it is on most likely.
 
     Raises:
         LockTimeout: Somebody else holds it, or the wait was cancelled.
         OSError: The lock file cannot be opened or locked.
     """
     patience: _Patience | None = None
+    flags = _OPEN_ALONE if expected is FileSystem.SMB_MOUNT else _OPEN
     while True:
         descriptor = -1
         lock: FileLock | None = None
         try:
             try:
-                (descriptor,) = map(os.open, (path,), _OPEN)  # in one step, see descriptors.py
+                (descriptor,) = map(os.open, (path,), flags)  # in one step, see descriptors.py
                 made = False
             except OSError as error:
                 if came_from_signal_handler(error):
                     raise
                 opened: list[int] = []
                 try:
-                    made = open_lock_file(path, opened)
+                    made = open_lock_file(path, opened, flags[0])
                 finally:
                     descriptor = opened[0] if opened else -1
             status = os.fstat(descriptor)
             if status.st_nlink > 1 or not stat.S_ISREG(status.st_mode):
                 _refuse_what_is_no_lock_file(status)
             kind = kind_of(status.st_dev, path)
-            byte_0 = kind.is_of_this_machine
-            while not (_locked(descriptor) if byte_0 else lock_descriptor(descriptor, blocking=False)):
-                patience = patience or _Patience(path, timeout, cancelled, network=kind.is_remote)
+            if (kind is FileSystem.SMB_MOUNT) is not (flags is _OPEN_ALONE):  # mounted below the store's directory
+                flags = _OPEN if flags is _OPEN_ALONE else _OPEN_ALONE
+                os.close(descriptor)
+                continue
+            while not _locked(descriptor, kind):
+                patience = patience or _Patience(path, timeout, cancelled, kind)
                 patience.pause()
-            if patience is None or _stands_at(path, status if byte_0 else os.fstat(descriptor)):
+            if patience is None or _stands_at(path, status if kind.is_of_this_machine else os.fstat(descriptor)):
                 size = status.st_size
-                record: Record = "kept" if made or 0 < size < SMALLEST_PAGE else _record_of(descriptor, size)
+                record: Record = (
+                    "kept" if made or 0 < size < SMALLEST_PAGE else _record_of(path, descriptor, size, kind)
+                )
                 if record != "none":
                     try:
                         _pwrite(descriptor, b"\n%b\n" % _encode(owner), 0)
+                        if kind is FileSystem.NFS:
+                            # Sends it without waiting: others would not see it before the release.
+                            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
                     except OSError as error:  # a hint: a full disk must not keep anybody from locking
                         if came_from_signal_handler(error):
                             raise
-                lock = FileLock(key, owner, path, descriptor, status, byte_0, record)
+                        if kind.is_remote:  # it is not known what stands there, so nothing can be told by it
+                            record = "none"
+                lock = FileLock(key, owner, path, descriptor, status, kind, record)
                 _held[lock] = None
                 return lock
         except BaseException:
@@ -260,10 +303,20 @@ def take_lock(
         os.close(descriptor)  # the file was taken away while we waited: it guards nothing any more
 
 
-def _record_of(descriptor: int, size: int) -> Record:
-    if is_database(descriptor, size):
+def _record_of(path: str, descriptor: int, size: int, kind: FileSystem) -> Record:
+    if _is_database(path, descriptor, size, kind):
         return "none"
     return "kept" if size else "temporary"
+
+
+def _is_database(path: str, descriptor: int, size: int, kind: FileSystem) -> bool:
+    if size == 0 or kind is not FileSystem.SMB_MOUNT:
+        return is_database(descriptor, size)
+    opened: list[int] = []
+    try:  # the lock file itself is open for writing alone
+        return is_database(open_into(opened, path, _for_reading(kind)), size)
+    finally:
+        discard_all(opened)
 
 
 def _stands_at(path: str, status: os.stat_result) -> bool:
@@ -285,11 +338,11 @@ def _refuse_what_is_no_lock_file(status: os.stat_result) -> NoReturn:
 class _Patience:
     """The waiting for a lock that somebody else holds."""
 
-    def __init__(self, path: str, timeout: float, cancelled: Callable[[], bool], *, network: bool) -> None:
+    def __init__(self, path: str, timeout: float, cancelled: Callable[[], bool], kind: FileSystem) -> None:
         self._path = path
         self._timeout = timeout
         self._cancelled = cancelled
-        self._network = network
+        self._kind = kind
         self._began = time.monotonic()
 
     def pause(self) -> None:
@@ -301,8 +354,9 @@ class _Patience:
         waited = time.monotonic() - self._began
         if waited >= self._timeout or self._cancelled():
             # Rounded: a moment of it may have passed in this process's own queue.
-            raise LockTimeout(f"waited {round(self._timeout, 2):g} s for the lock", holder=read_owner(self._path))
-        poll = _NETWORK_POLL if self._network else _poll_after(waited)
+            holder = read_owner(self._path, self._kind)
+            raise LockTimeout(f"waited {round(self._timeout, 2):g} s for the lock", holder=holder)
+        poll = _NETWORK_POLL if self._kind.is_remote else _poll_after(waited)
         time.sleep(min(self._timeout - waited, poll * random.uniform(0.5, 1.5)))  # noqa: S311  # no secret
 
 
@@ -312,14 +366,17 @@ def _poll_after(waited: float) -> float:
     return _CALM_POLL if waited < _PATIENT_AFTER else _PATIENT_POLL
 
 
-def _locked(descriptor: int) -> bool:
-    """Takes both locks or none."""
-    if not lock_descriptor(descriptor, blocking=False):
+def _locked(descriptor: int, kind: FileSystem) -> bool:
+    """Takes both locks or none, or the one that the file system has."""
+    if kind.locks_whole_file and not lock_descriptor(descriptor, blocking=False):
         return False
+    if not kind.locks_byte_0:
+        return True
     try:
         _record_lock(descriptor, _SET, _TAKE_BYTE_0)
     except BaseException as error:
-        unlock_descriptor(descriptor)
+        if kind.locks_whole_file:
+            unlock_descriptor(descriptor)
         refused = isinstance(error, OSError) and error.errno in (errno.EAGAIN, errno.EACCES)
         if refused and not came_from_signal_handler(error):
             return False
@@ -327,25 +384,35 @@ def _locked(descriptor: int) -> bool:
     return True
 
 
-def read_owner(path: str) -> LockOwner | None:
+def read_owner(path: str, kind: FileSystem) -> LockOwner | None:
     """Who holds the lock, if its file says so; other programs write nothing into it.
 
     Args:
         path: The lock file.
+        kind: The file system that it is on.
     """
-    opened: list[int] = []
     try:
-        descriptor = open_into(opened, path, os.O_RDONLY | (OPEN & ~os.O_RDWR))
-        os.lseek(descriptor, _RECORD_AT, os.SEEK_SET)
-        record, _, _ = os.read(descriptor, _RECORD_SIZE).partition(b"\n")
-        owner = _decode(record)
+        owner = _decode(_read_record(path, kind))
     except (OSError, msgspec.DecodeError) as error:  # void, absent, or in the middle of being written
         if came_from_signal_handler(error):
             raise
         return None
+    return owner if _may_be_alive(owner) else None
+
+
+def _read_record(path: str, kind: FileSystem) -> bytes:
+    opened: list[int] = []
+    try:
+        descriptor = open_into(opened, path, _for_reading(kind))
+        os.lseek(descriptor, _RECORD_AT, os.SEEK_SET)
+        return os.read(descriptor, _RECORD_SIZE).partition(b"\n")[0]
     finally:
         discard_all(opened)
-    return owner if _may_be_alive(owner) else None
+
+
+def _for_reading(kind: FileSystem) -> int:
+    # An SMB mount reads whole pages, and the first one has the locked byte 0 in it, unless asked for bytes as they are.
+    return os.O_RDONLY | (OPEN & ~os.O_RDWR) | (OPEN_DIRECT if kind is FileSystem.SMB_MOUNT else 0)
 
 
 def _may_be_alive(owner: LockOwner) -> bool:

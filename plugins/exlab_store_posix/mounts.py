@@ -1,4 +1,4 @@
-"""Which kind of file system holds a directory: what it can promise depends on that."""
+"""Which kind of file system holds a directory, and how it is mounted: what it can promise depends on that."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ import enum
 import os
 import re
 import sys
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from exlab_store import came_from_signal_handler
 
-__all__ = ["FileSystem", "file_system_of"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["FileSystem", "MountedFileSystem", "file_system_of", "mount_of"]
 
 
 class FileSystem(enum.Enum):
@@ -24,6 +29,9 @@ class FileSystem(enum.Enum):
     NETWORK = "network"
     """On a server that has made a name durable when it answers; locks may be lost with the connection."""
 
+    NFS = "NFS"
+    """The same, through the kernel's NFS client, which believes a name for as long as it caches the folder."""
+
     SMB_MOUNT = "SMB mount"
     """On an SMB server, through the kernel: its fsync of a directory sends nothing (cifs_dir_fsync)."""
 
@@ -34,8 +42,12 @@ class FileSystem(enum.Enum):
         # Attributes and no properties, as every lock asks.
         self.is_of_this_machine = label in {"local", "volatile"}
         """Whether all who use it do so through this kernel, or through a server that runs on it."""
-        self.is_remote = label in {"network", "SMB mount"}
+        self.is_remote = label in {"network", "NFS", "SMB mount"}
         """Whether every look at a lock is a round trip."""
+        self.locks_byte_0 = label in {"local", "volatile", "SMB mount"}
+        """Whether a lock is, or is too, an open file description lock on byte 0 of its file."""
+        self.locks_whole_file = label != "SMB mount"
+        """Whether a lock is flock's. On an SMB mount that would keep others from reading who has it."""
 
 
 # Names as /proc/self/mountinfo gives them. What is in none of these sets is unknown: FUSE, where the name tells
@@ -43,11 +55,27 @@ class FileSystem(enum.Enum):
 _NAMES = {
     FileSystem.LOCAL: frozenset("bcachefs btrfs ext2 ext3 ext4 f2fs jfs ntfs3 overlay xfs zfs".split()),
     FileSystem.VOLATILE: frozenset({"tmpfs", "ramfs"}),
-    FileSystem.NETWORK: frozenset("ceph gfs2 lustre nfs nfs4 ocfs2".split()),
+    FileSystem.NETWORK: frozenset("ceph gfs2 lustre ocfs2".split()),
+    FileSystem.NFS: frozenset({"nfs", "nfs4"}),
     FileSystem.SMB_MOUNT: frozenset("cifs smb2 smb3 smbfs".split()),
 }
 
 _OCTAL = re.compile(r"\\([0-7]{3})")
+
+
+class MountedFileSystem(NamedTuple):
+    """A mounted file system.
+
+    Attributes:
+        kind: Of the file system.
+        options: As /proc/self/mountinfo shows them, with those of the file system; a flag has an empty value.
+    """
+
+    kind: FileSystem
+    options: Mapping[str, str] = MappingProxyType({})
+
+
+_NOTHING_KNOWN: Final = MountedFileSystem(FileSystem.UNKNOWN)
 
 
 def file_system_of(directory: str) -> FileSystem:
@@ -59,26 +87,41 @@ def file_system_of(directory: str) -> FileSystem:
     Returns:
         The kind; `FileSystem.UNKNOWN` on systems other than Linux.
     """
+    return mount_of(directory).kind
+
+
+def mount_of(directory: str) -> MountedFileSystem:
+    """The mounted file system that holds a directory.
+
+    Args:
+        directory: An absolute path that exists.
+
+    Returns:
+        The mount; one of the kind `FileSystem.UNKNOWN` on systems other than Linux.
+    """
     if not sys.platform.startswith("linux"):
-        return FileSystem.UNKNOWN
+        return _NOTHING_KNOWN
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-            name = _type_of(os.path.realpath(directory), file.read())
+            return _mount_above(os.path.realpath(directory), file.read())
     except OSError as error:  # a container without /proc: nothing is known, and the guarantees say so
         if came_from_signal_handler(error):
             raise
-        return FileSystem.UNKNOWN
-    return next((kind for kind, names in _NAMES.items() if name in names), FileSystem.UNKNOWN)
+        return _NOTHING_KNOWN
 
 
-def _type_of(path: str, mountinfo: str) -> str:
-    """The type of the mount with the longest point above the path; of equal ones the last, which hides the others."""
-    best, found = -1, ""
+def _mount_above(path: str, mountinfo: str) -> MountedFileSystem:
+    """The mount with the longest point above the path; of equal ones the last, which hides the others."""
+    best, name, shown = -1, "", ""
     for line in mountinfo.splitlines():
         # 36 35 98:0 /root /mount/point options shared:1 - ext4 /dev/sda1 rw       (proc(5))
         before, _, after = line.partition(" - ")
-        point = _OCTAL.sub(lambda match: chr(int(match[1], 8)), before.split(" ")[4])
+        fields = before.split(" ")
+        point = _OCTAL.sub(lambda match: chr(int(match[1], 8)), fields[4])
         above = point.rstrip("/") + "/"
         if (path + "/").startswith(above) and len(above) >= best:
-            best, found = len(above), after.split(" ")[0]
-    return found
+            best, (name, _, super_options) = len(above), after.split(" ")[:3]
+            shown = f"{fields[5]},{super_options}"
+    kind = next((kind for kind, names in _NAMES.items() if name in names), FileSystem.UNKNOWN)
+    options = (option.partition("=") for option in shown.split(","))
+    return MountedFileSystem(kind, {name: value for name, _, value in options})

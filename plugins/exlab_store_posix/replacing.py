@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from typing import TYPE_CHECKING
 
-from exlab_store import came_from_signal_handler
+from exlab_store import WriteOutcomeUnknown, came_from_signal_handler
+from exlab_store_posix.freshness import look_again
+from exlab_store_posix.mounts import FileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["CREATE", "make_durable", "write_out"]
+    from exlab_store import Version
+
+__all__ = ["CREATE", "make_durable", "rename_over", "write_out"]
 
 CREATE = (
     os.O_WRONLY
@@ -64,3 +69,48 @@ def write_out(descriptor: int, data: bytes) -> None:
         except OSError as error:  # advice: the fsync does it all
             if came_from_signal_handler(error):
                 raise
+
+
+# Whoever reads a document has it open for milliseconds.
+_PATIENCE = 3.0
+_PAUSE = 0.005
+
+
+def rename_over(temporary: str, target: str, kind: FileSystem, version: Version) -> None:
+    """Renames a new document over the old one.
+
+    Args:
+        temporary: The new document.
+        target: Where it goes.
+        kind: The file system.
+        version: Of the new document.
+
+    Raises:
+        WriteOutcomeUnknown: The old document is gone, and the new one is still the temporary file.
+        OSError: From rename.
+    """
+    if kind is not FileSystem.SMB_MOUNT:
+        os.replace(temporary, target)
+        return
+    # A server lets nobody rename over a file that the same machine has open. The client then deletes that file and
+    # tries again, and gives up with the old document gone (cifs_rename2; once in 92 writes beside a reader).
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            os.replace(temporary, target)
+        except PermissionError as error:
+            if came_from_signal_handler(error):
+                raise
+            if time.monotonic() < until:
+                time.sleep(_PAUSE)
+                continue
+            look_again(target, kind)
+            if os.path.exists(target):
+                raise
+            raise WriteOutcomeUnknown(
+                "a program on this machine has the old document open, and the server has deleted that; "
+                f"the new one is {os.path.basename(temporary)}",
+                intended=version,
+            ) from error
+        else:
+            return

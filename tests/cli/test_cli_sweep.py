@@ -15,7 +15,7 @@ import exlab_store_posix.backend as posix_backend
 import pytest
 from command_line import done, done_json, refused, run_command
 from conftest import lacking
-from exlab_store_posix.mounts import FileSystem
+from exlab_store_posix.mounts import FileSystem, MountedFileSystem
 from exlab_store_posix.processes import Processes
 from lock_holders import holder
 
@@ -194,7 +194,7 @@ def test_a_store_that_goes_away_in_the_middle_ends_the_sweep_and_what_was_done_i
 def test_on_a_mounted_share_ages_are_by_this_machines_clock_and_the_answer_says_so(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(posix_backend, "file_system_of", lambda directory: FileSystem.NETWORK)
+    monkeypatch.setattr(posix_backend, "mount_of", lambda directory: MountedFileSystem(FileSystem.NETWORK))
     recent, old = left_behind(tmp_path, 15 * MINUTE), left_behind(tmp_path, 2 * DAY, name="b.json")
     found = swept(capfd, tmp_path, delete=False)
     # A process that is gone here may be at work on another machine of the share.

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import exlab_store_memory
-import exlab_store_posix.backend as posix_backend
 import msgspec
 import pytest
 import typer.main
-from exlab_store_posix.mounts import FileSystem
+from exlab_store_posix.claims import claims_of
+from exlab_store_posix.mounts import FileSystem, MountedFileSystem
 
 import exlab_store
 import exlab_store.backend
@@ -139,13 +139,14 @@ def test_the_page_of_the_command_shows_the_help_of_every_command() -> None:
 
 
 _COLUMNS = {
-    "local disk": ("linux", FileSystem.LOCAL),
-    "network mount": ("linux", FileSystem.NETWORK),
-    "SMB mount": ("linux", FileSystem.SMB_MOUNT),
-    "tmpfs": ("linux", FileSystem.VOLATILE),
-    "FUSE, other": ("linux", FileSystem.UNKNOWN),
-    "macOS": ("darwin", FileSystem.UNKNOWN),
-    "Windows": ("win32", FileSystem.UNKNOWN),
+    "local disk": ("linux", MountedFileSystem(FileSystem.LOCAL)),
+    "NFS 4 mount": ("linux", MountedFileSystem(FileSystem.NFS, {"vers": "4.2", "local_lock": "none"})),
+    "SMB mount": ("linux", MountedFileSystem(FileSystem.SMB_MOUNT, {"vers": "3.1.1", "cache": "strict"})),
+    "other network": ("linux", MountedFileSystem(FileSystem.NETWORK)),
+    "tmpfs": ("linux", MountedFileSystem(FileSystem.VOLATILE)),
+    "FUSE, other": ("linux", MountedFileSystem(FileSystem.UNKNOWN)),
+    "macOS": ("darwin", MountedFileSystem(FileSystem.UNKNOWN)),
+    "Windows": ("win32", MountedFileSystem(FileSystem.UNKNOWN)),
     "`smb:`": None,
     "`memory:`": None,
 }
@@ -169,9 +170,9 @@ def test_the_table_of_guarantees_says_what_the_backends_say(
     elif place is None:
         guarantees = exlab_store_memory.MemoryBackend.guarantees
     else:
-        platform, kind = place
+        platform, mount = place
         monkeypatch.setattr(sys, "platform", platform)
-        guarantees = posix_backend._guarantees(kind)
+        guarantees = claims_of(mount)
     number = _header("guarantees.md", "Guarantee").index(column)
     shown = {row[0].strip("`"): row[number] for row in _rows("guarantees.md", "Guarantee")}
     words = {True: "yes", False: "no"}

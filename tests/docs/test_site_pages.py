@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import exlab_store_memory
-import exlab_store_posix.backend as posix_backend
 import pytest
-from exlab_store_posix.mounts import FileSystem
+from exlab_store_posix.claims import claims_of
+from exlab_store_posix.mounts import FileSystem, MountedFileSystem
 
 from exlab_store import Guarantees, errors, open_store
 from exlab_store.cli.exit_codes import exit_code_of
-from exlab_store.guarantees import ConditionalWrite, LockRelease, LockScope
+from exlab_store.guarantees import ConditionalWrite, Fresh, LockRelease, LockScope
 from exlab_store.opening.configuration import StoreEntry
 from exlab_store.opening.secrets import SecretSource
 
@@ -68,7 +68,12 @@ def test_every_key_of_a_store_is_described() -> None:
 
 
 def test_every_requirement_is_described_with_its_values() -> None:
-    choices = {"conditional_write": ConditionalWrite, "lock_scope": LockScope, "lock_release": LockRelease}
+    choices = {
+        "conditional_write": ConditionalWrite,
+        "lock_scope": LockScope,
+        "lock_release": LockRelease,
+        "fresh": Fresh,
+    }
     expected = {
         name: [", ".join(f'`"{value}"`' for value in get_args(choices[name]))]
         if name in choices
@@ -78,32 +83,44 @@ def test_every_requirement_is_described_with_its_values() -> None:
     assert _rows(KEYS, "| Key | Values, the strongest last |") == expected
 
 
-_KINDS = {
-    "local disk": FileSystem.LOCAL,
-    "network mount": FileSystem.NETWORK,
-    "SMB mount": FileSystem.SMB_MOUNT,
-    "tmpfs": FileSystem.VOLATILE,
-    "FUSE, other": FileSystem.UNKNOWN,
+_MOUNTS = {
+    "local disk": MountedFileSystem(FileSystem.LOCAL),
+    "NFS 4 mount": MountedFileSystem(FileSystem.NFS, {"vers": "4.2", "local_lock": "none"}),
+    "SMB mount": MountedFileSystem(FileSystem.SMB_MOUNT, {"vers": "3.1.1", "cache": "strict"}),
+    "other network": MountedFileSystem(FileSystem.NETWORK),
+    "tmpfs": MountedFileSystem(FileSystem.VOLATILE),
+    "FUSE, other": MountedFileSystem(FileSystem.UNKNOWN),
 }
+_OF_PLACES = "| Place | `durable` | `lock_scope` | `fresh` | `fenced` | Why |"
 
 
 def test_the_table_of_places_says_what_the_backends_say(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
-    promised = {name: posix_backend._guarantees(kind) for name, kind in _KINDS.items()}
+    promised = {name: claims_of(mount) for name, mount in _MOUNTS.items()}
     promised["memory:"] = exlab_store_memory.MemoryBackend.guarantees
-    shown = _rows(PLACES, "| Place | `durable` | `lock_scope` | `fenced` | Why |")
+    shown = _rows(PLACES, _OF_PLACES)
     assert shown.keys() == {*promised, "smb:"}
     for place, guarantees in promised.items():
-        assert shown[place][:3] == _three(guarantees), place
+        assert shown[place][:4] == _four(guarantees), place
 
 
 def test_the_table_of_places_says_what_a_server_gives(samba: SambaServer) -> None:
     with open_store(samba.url(), password=samba.password) as store:
-        assert _rows(PLACES, "| Place | `durable` | `lock_scope` | `fenced` | Why |")["smb:"][:3] == _three(
-            store.guarantees
-        )
+        assert _rows(PLACES, _OF_PLACES)["smb:"][:4] == _four(store.guarantees)
 
 
-def _three(guarantees: Guarantees) -> list[str]:
+_OPTIONS = _rows(PLACES, "| Mounted with | `lock_scope` | `fresh` | Because |")
+
+
+@pytest.mark.parametrize("mounted", _OPTIONS)
+def test_the_table_of_mount_options_says_what_the_backend_claims(mounted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    kind, _, options = mounted.partition(" ")
+    kinds = {"nfs": FileSystem.NFS, "cifs": FileSystem.SMB_MOUNT}
+    mount = MountedFileSystem(kinds[kind], dict(option.partition("=")[::2] for option in options.split(",")))
+    assert _OPTIONS[mounted][:2] == [claims_of(mount).lock_scope, claims_of(mount).fresh]
+
+
+def _four(guarantees: Guarantees) -> list[str]:
     words = {True: "yes", False: "no"}
-    return [words[guarantees.durable], guarantees.lock_scope, words[guarantees.fenced]]
+    return [words[guarantees.durable], guarantees.lock_scope, guarantees.fresh, words[guarantees.fenced]]

@@ -33,6 +33,7 @@ _GUARANTEES = Guarantees(
     fenced=True,
     lists=True,
     deletes=True,
+    fresh="always",
 )
 
 # Runs in the page: what overflows, what was fetched, and the contrast of every text with what is behind it.
@@ -112,7 +113,7 @@ def examination() -> Examination:
             for place in (0, 1)
             for claim, seen in zip(
                 judge([_GUARANTEES], []),
-                ("held", "plausible", "doubtful", "broken", "not tested", "not claimed", "held", "held"),
+                ("held", "plausible", "doubtful", "broken", "not tested", "not claimed", "held", "held", "held"),
                 strict=True,
             )
         ),

@@ -14,7 +14,7 @@ from pathlib import Path
 import exlab_store_posix.backend as posix_backend
 import pytest
 from conftest import lacking
-from exlab_store_posix.mounts import FileSystem
+from exlab_store_posix.mounts import FileSystem, MountedFileSystem
 from exlab_store_posix.processes import Processes
 from lock_holders import LOCKING, holder
 
@@ -157,11 +157,11 @@ def test_a_waiter_gets_its_lock_while_somebody_looks(posix: Store, tmp_path: Pat
         assert granted.is_set()
 
 
-@pytest.mark.parametrize("kind", [FileSystem.NETWORK, FileSystem.SMB_MOUNT, FileSystem.UNKNOWN])
+@pytest.mark.parametrize("kind", [FileSystem.NETWORK, FileSystem.NFS, FileSystem.UNKNOWN])
 def test_on_a_mount_nobody_can_tell_that_a_lock_is_free(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: FileSystem
 ) -> None:
-    monkeypatch.setattr(posix_backend, "file_system_of", lambda directory: kind)
+    monkeypatch.setattr(posix_backend, "mount_of", lambda directory: MountedFileSystem(kind))
     temporary(tmp_path, a_dead_process(), DAY)
     with open_store(tmp_path) as store:
         store.lock("a.json").release()

@@ -1,4 +1,4 @@
-"""What a file system can promise is what the backend's guarantees say."""
+"""What a file system can promise, as it is mounted, is what the backend's guarantees say."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from exlab_store_posix.backend import _guarantees
-from exlab_store_posix.mounts import FileSystem, _type_of, file_system_of
+from exlab_store_posix.claims import claims_of
+from exlab_store_posix.mounts import FileSystem, MountedFileSystem, _mount_above, file_system_of
 
 from exlab_store import Guarantees, Store, open_store
 
@@ -19,20 +19,33 @@ if TYPE_CHECKING:
 MOUNTINFO = """\
 22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
 31 22 0:28 / /mnt rw - tmpfs tmpfs rw
-35 31 0:44 / /mnt/nas rw,relatime shared:2 - cifs //nas/lab rw,vers=3.1.1
-36 22 0:45 / /mnt/with\\040space rw - nfs4 nas:/lab rw
+35 31 0:44 / /mnt/nas rw,relatime shared:2 - cifs //nas/lab rw,vers=3.1.1,cache=strict,nobrl,actimeo=1
+36 22 0:45 / /mnt/with\\040space rw,noatime - nfs4 nas:/lab rw,vers=4.2,soft,local_lock=none
 37 22 0:46 / /srv rw - xfs /dev/vdb rw
 38 22 0:47 / /srv rw - fuse.sshfs nas:/ rw
 """
 
+NFS = {"vers": "4.2", "local_lock": "none"}
+CIFS = {"vers": "3.1.1", "cache": "strict"}
+
 
 @pytest.mark.parametrize(
-    ("path", "name"),
-    [("/data", "ext4"), ("/mnt/x", "tmpfs"), ("/mnt/nas", "cifs"), ("/mnt/nas/x", "cifs"), ("/mnt/nasty", "tmpfs")]
-    + [("/mnt/with space/x", "nfs4"), ("/srv/x", "fuse.sshfs"), ("/", "ext4")],
+    ("path", "kind"),
+    [("/data", "LOCAL"), ("/mnt/x", "VOLATILE"), ("/mnt/nas", "SMB_MOUNT"), ("/mnt/nas/x", "SMB_MOUNT")]
+    + [("/mnt/nasty", "VOLATILE"), ("/mnt/with space/x", "NFS"), ("/srv/x", "UNKNOWN"), ("/", "LOCAL")],
 )
-def test_the_file_system_of_a_path_is_the_innermost_and_last_mount_above_it(path: str, name: str) -> None:
-    assert _type_of(path, MOUNTINFO) == name
+def test_the_file_system_of_a_path_is_the_innermost_and_last_mount_above_it(path: str, kind: str) -> None:
+    assert _mount_above(path, MOUNTINFO).kind is FileSystem[kind]
+
+
+def test_the_options_of_a_mount_are_those_of_the_mount_and_of_its_file_system() -> None:
+    assert _mount_above("/mnt/with space", MOUNTINFO).options == {
+        "rw": "",
+        "noatime": "",
+        "vers": "4.2",
+        "soft": "",
+        "local_lock": "none",
+    }
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not say what a mount is")
@@ -41,26 +54,41 @@ def test_a_directory_in_memory_is_volatile() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "durable", "fenced"),
+    ("mount", "durable", "fenced", "scope", "fresh"),
     [
-        (FileSystem.LOCAL, True, True),
-        (FileSystem.VOLATILE, False, True),
-        (FileSystem.NETWORK, True, False),
-        (FileSystem.SMB_MOUNT, False, False),
-        (FileSystem.UNKNOWN, False, False),
+        (MountedFileSystem(FileSystem.LOCAL), True, True, "host", "always"),
+        (MountedFileSystem(FileSystem.VOLATILE), False, True, "host", "always"),
+        (MountedFileSystem(FileSystem.NETWORK), True, False, "host", "none"),
+        (MountedFileSystem(FileSystem.NFS, NFS), True, False, "site", "always"),
+        (MountedFileSystem(FileSystem.NFS, {**NFS, "vers": "4.0"}), True, False, "site", "always"),
+        (MountedFileSystem(FileSystem.NFS, {**NFS, "vers": "3"}), True, False, "host", "none"),
+        (MountedFileSystem(FileSystem.NFS, {**NFS, "local_lock": "all"}), True, False, "host", "none"),
+        (MountedFileSystem(FileSystem.NFS, {**NFS, "local_lock": "flock"}), True, False, "host", "none"),
+        (MountedFileSystem(FileSystem.NFS, {**NFS, "local_lock": "posix"}), True, False, "host", "none"),
+        (MountedFileSystem(FileSystem.NFS, {**NFS, "nocto": ""}), True, False, "host", "none"),
+        (MountedFileSystem(FileSystem.NFS), True, False, "host", "none"),
+        (MountedFileSystem(FileSystem.SMB_MOUNT, CIFS), False, False, "site", "locked"),
+        (MountedFileSystem(FileSystem.SMB_MOUNT, {**CIFS, "cache": "none"}), False, False, "site", "locked"),
+        (MountedFileSystem(FileSystem.SMB_MOUNT, {**CIFS, "nobrl": ""}), False, False, "host", "none"),
+        (MountedFileSystem(FileSystem.SMB_MOUNT, {"vers": "1.0"}), False, False, "host", "none"),
+        (MountedFileSystem(FileSystem.SMB_MOUNT), False, False, "host", "none"),
+        (MountedFileSystem(FileSystem.UNKNOWN), False, False, "host", "none"),
     ],
 )
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems promise less")
-def test_a_file_system_promises_no_more_than_it_keeps(kind: FileSystem, durable: bool, fenced: bool) -> None:
-    assert _guarantees(kind) == Guarantees(
-        atomic_replace=True,
+def test_a_mount_promises_no_more_than_it_keeps(
+    mount: MountedFileSystem, durable: bool, fenced: bool, scope: str, fresh: str
+) -> None:
+    assert claims_of(mount) == Guarantees(
+        atomic_replace=mount.kind is not FileSystem.SMB_MOUNT,
         durable=durable,
         conditional_write="locked",
-        lock_scope="host",
+        lock_scope=scope,  # type: ignore[arg-type]
         lock_release="crash",
         fenced=fenced,
         lists=True,
         deletes=True,
+        fresh=fresh,  # type: ignore[arg-type]
     )
 
 

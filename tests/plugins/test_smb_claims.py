@@ -33,8 +33,9 @@ EVERYTHING = Guarantees(
     fenced=True,
     lists=True,
     deletes=True,
+    fresh="always",
 )
-WITHOUT_LOCKS = Guarantees(atomic_replace=True, durable=True, lists=True, deletes=True)
+WITHOUT_LOCKS = Guarantees(atomic_replace=True, durable=True, lists=True, deletes=True, fresh="always")
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +81,7 @@ def share(samba: SambaServer, name: str = "") -> str:
 
 
 def test_a_server_that_can_neither_lock_nor_flush_folders_is_not_claimed_to(simple: Store) -> None:
-    assert simple.guarantees == Guarantees(atomic_replace=True, lists=True, deletes=True)
+    assert simple.guarantees == Guarantees(atomic_replace=True, lists=True, deletes=True, fresh="always")
 
 
 def test_it_is_said_what_a_server_cannot_do(simple_server: ImpacketServer, caplog: pytest.LogCaptureFixture) -> None:

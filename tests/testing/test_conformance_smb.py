@@ -121,6 +121,7 @@ def test_a_server_with_good_settings_gives_every_guarantee(server: SambaServer, 
             fenced=True,
             lists=True,
             deletes=True,
+            fresh="always",
         )
 
 

@@ -97,6 +97,7 @@ def guarantees_of(shown: Shown) -> Guarantees:
         fenced=locks and replaces,
         lists=True,
         deletes=True,
+        fresh="always",
     )
 
 

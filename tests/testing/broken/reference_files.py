@@ -69,6 +69,7 @@ class FileBackend:
         fenced=True,
         lists=True,
         deletes=True,
+        fresh="always",
     )
 
     def __init__(self, root: str, password: str | None = None) -> None:

@@ -102,6 +102,7 @@ class SqliteBackend:
         fenced=True,
         lists=True,
         deletes=True,
+        fresh="always",
     )
 
     def __init__(self, database: Database, folder: str = "") -> None:

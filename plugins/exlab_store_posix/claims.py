@@ -1,0 +1,61 @@
+"""What a file system promises, as it is mounted."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from exlab_store import Guarantees
+from exlab_store_posix.mounts import FileSystem
+
+if TYPE_CHECKING:
+    from exlab_store_posix.mounts import MountedFileSystem
+
+__all__ = ["claims_of"]
+
+
+def claims_of(mount: MountedFileSystem) -> Guarantees:
+    """The guarantees of a directory.
+
+    Args:
+        mount: The file system that holds it.
+    """
+    kind = mount.kind
+    linux = sys.platform.startswith("linux")
+    reaches_the_site = _passes_locks_on(mount)
+    return Guarantees(
+        # An SMB mount deletes what this machine has open before it renames over it.
+        atomic_replace=kind is not FileSystem.SMB_MOUNT,
+        # The fsyncs reach a disk: not in memory, not over an SMB mount, not through FUSE as far as anyone can tell, not
+        # on Windows, where a directory cannot be synchronised.
+        durable=kind in (FileSystem.LOCAL, FileSystem.NETWORK, FileSystem.NFS) or sys.platform == "darwin",
+        conditional_write="locked",
+        lock_scope="site" if reaches_the_site else "host",
+        lock_release="crash",
+        # A network mount can lose a lock behind its holder's back; a local kernel cannot.
+        fenced=linux and kind.is_of_this_machine,
+        lists=True,
+        deletes=True,
+        fresh="always"
+        if linux and (kind.is_of_this_machine or (kind is FileSystem.NFS and reaches_the_site))
+        else "locked"
+        if kind is FileSystem.SMB_MOUNT and reaches_the_site
+        else "none",
+    )
+
+
+def _passes_locks_on(mount: MountedFileSystem) -> bool:
+    """Whether the server keeps the locks, so that they exclude its other clients.
+
+    What a read under such a lock is asked for by name is asked for on the server too: see `freshness`.
+    """
+    options = mount.options
+    if mount.kind is FileSystem.NFS:
+        # With nocto, the opening of a folder or a file asks the server for nothing. NFS 3 has its locks from another
+        # service, which need not run.
+        return (
+            options.get("vers", "").startswith("4") and options.get("local_lock") == "none" and "nocto" not in options
+        )
+    if mount.kind is FileSystem.SMB_MOUNT:
+        return not options.get("vers", "1.0").startswith("1") and "nobrl" not in options
+    return False
