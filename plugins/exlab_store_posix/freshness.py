@@ -102,16 +102,28 @@ def look_again(path: str, kind: FileSystem) -> None:
     """
     try:
         if kind is FileSystem.NFS:
-            opened: list[int] = []
-            try:
-                open_into(opened, path.rpartition("/")[0] or "/", _FOLDER)
-            finally:
-                discard_all(opened)
+            _enter(path.rpartition("/")[0] or "/")
         elif kind is FileSystem.SMB_MOUNT:
             _find_in_folder(path)
     except OSError as error:
         if came_from_signal_handler(error):
             raise
+
+
+def _enter(folder: str) -> None:
+    """Opens a folder; where there seems to be none, after the one above it, in which it may be known to be missing."""
+    opened: list[int] = []
+    try:
+        try:
+            open_into(opened, folder, _FOLDER)
+        except FileNotFoundError as error:
+            above = folder.rpartition("/")[0]
+            if not above or came_from_signal_handler(error):
+                raise
+            _enter(above)
+            open_into(opened, folder, _FOLDER)
+    finally:
+        discard_all(opened)
 
 
 def _open_by_name(path: str, opened: list[int], _: bool) -> None:
@@ -156,6 +168,8 @@ def _find_in_folder(path: str) -> bool:
     """
     folder, _, name = path.rpartition("/")
     replaced = False
+    if folder and not os.path.isdir(folder) and not _find_in_folder(folder):
+        return False
     with os.scandir(folder or "/") as entries:
         for entry in entries:
             if entry.name == name:

@@ -170,7 +170,7 @@ class FileLock(ProcessBound, msgspec.Struct, eq=False):
             return False
         record = _read_record(self.path, self.kind)
         try:
-            return record == _VOID or _decode(record).id != self.owner.id
+            return record.startswith(_VOID) or _decode(record).id != self.owner.id
         except msgspec.DecodeError:
             return False
 
@@ -412,7 +412,8 @@ def _read_record(path: str, kind: FileSystem) -> bytes:
 
 def _for_reading(kind: FileSystem) -> int:
     # An SMB mount reads whole pages, and the first one has the locked byte 0 in it, unless asked for bytes as they are.
-    return os.O_RDONLY | (OPEN & ~os.O_RDWR) | (OPEN_DIRECT if kind is FileSystem.SMB_MOUNT else 0)
+    # An NFS mount reads what it had cached before its network was cut.
+    return os.O_RDONLY | (OPEN & ~os.O_RDWR) | (OPEN_DIRECT if kind.is_remote else 0)
 
 
 def _may_be_alive(owner: LockOwner) -> bool:
