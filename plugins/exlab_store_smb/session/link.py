@@ -157,7 +157,7 @@ class Link:
         Raises:
             LinkLost: The connection has ended, or an answer is not the server's own or makes no sense.
         """
-        return self._wait_for_all(messages, self.start(messages, deadline, sealed=sealed), deadline)
+        return self.answers(messages, self.start(messages, deadline, sealed=sealed), deadline)
 
     def run_all(self, compounds: Sequence[Sequence[Message]], deadline: Deadline) -> list[list[Reply]]:
         """Does what `run` does for several compounds, in order, and in one round trip.
@@ -173,9 +173,19 @@ class Link:
             LinkLost: The connection has ended.
         """
         started = [self.start(messages, deadline) for messages in compounds]
-        return [self._wait_for_all(*each, deadline) for each in zip(compounds, started, strict=True)]
+        return [self.answers(*each, deadline) for each in zip(compounds, started, strict=True)]
 
-    def _wait_for_all(self, messages: Sequence[Message], requests: Sequence[Any], deadline: Deadline) -> list[Reply]:
+    def answers(self, messages: Sequence[Message], requests: Sequence[Any], deadline: Deadline) -> list[Reply]:
+        """Waits for all answers to a compound.
+
+        Args:
+            messages: What was asked for, in order.
+            requests: What `start` has returned.
+            deadline: Until when; then the connection is ended.
+
+        Raises:
+            LinkLost: The connection has ended, or the server has refused to close a file.
+        """
         replies = [self.wait(request, deadline) for request in requests]
         opened = True
         for message, reply in zip(messages, replies, strict=True):
@@ -223,24 +233,8 @@ class Link:
         Raises:
             LinkLost: It could not be sent.
         """
-        if self.fits(messages):
-            try:
-                return self._send(messages, deadline, sealed=sealed)
-            except TooFewCredits:
-                pass  # the server grants fewer than it did
-        return self._in_parts(messages, deadline, sealed=sealed)
-
-    def fits(self, messages: Sequence[Message]) -> bool:
-        """Whether requests can be sent as one compound; in parts, a failure skips all that comes after it.
-
-        Args:
-            messages: The requests.
-        """
-        if len(messages) == 1:
-            return True
-        return self.compounds and self.connection.charge(messages) <= self.connection.most_credits
-
-    def _send(self, messages: Sequence[Message], deadline: Deadline, *, sealed: bool) -> list[Pending]:
+        if not self.fits(messages):
+            return self._in_parts(messages, deadline, sealed=sealed)
         self.unanswered.check()
         if not self.alive:
             raise LinkLost("the connection has ended", sent=False)
@@ -255,12 +249,22 @@ class Link:
                 sealed=sealed,
             )
         except Exception as error:  # what ended the connection may be anything
-            if len(messages) > 1 and isinstance(error, TooFewCredits):
-                raise
-            self.end()
-            if came_from_signal_handler(error):
-                raise
-            raise LinkLost(str(error), sent=False) from error
+            if len(messages) == 1 or not isinstance(error, TooFewCredits):
+                self.end()
+                if came_from_signal_handler(error):
+                    raise
+                raise LinkLost(str(error), sent=False) from error
+        return self._in_parts(messages, deadline, sealed=sealed)  # the server grants fewer credits than it did
+
+    def fits(self, messages: Sequence[Message]) -> bool:
+        """Whether requests can be sent as one compound; in parts, a failure skips all that comes after it.
+
+        Args:
+            messages: The requests.
+        """
+        if len(messages) == 1:
+            return True
+        return self.compounds and self.connection.charge(messages) <= self.connection.most_credits
 
     def wait(self, request: Pending | Reply, deadline: Deadline) -> Reply:
         """Waits for an answer.
@@ -358,9 +362,7 @@ class Link:
             while len(part) < len(rest) and self.fits([*part, rest[len(part)]]):
                 part.append(rest[len(part)])
             try:
-                requests = self._send(part, deadline, sealed=sealed)
-            except TooFewCredits:
-                continue  # with a shorter part
+                requests = self.start(part, deadline, sealed=sealed)
             except LinkLost as lost:
                 raise LinkLost(str(lost), sent=lost.sent or bool(replies)) from lost
             for message, request in zip(part, requests, strict=True):

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from exlab_store import BackendUnavailable, InvalidKey
+from exlab_store import InvalidKey, WriteOutcomeUnknown
+from exlab_store_smb.session.share import root_is_gone
 from exlab_store_smb.wire import messages
-from exlab_store_smb.wire.statuses import ACCESS_DENIED, MISSING, PATH_MISSING, not_created, translated
+from exlab_store_smb.wire.statuses import ACCESS_DENIED, DELETE_PENDING, MISSING, PATH_MISSING, not_created, translated
 
 if TYPE_CHECKING:
-    from exlab_store import StoreError
+    from exlab_store import StoreError, Version
     from exlab_store_smb.session.link import Link
+    from exlab_store_smb.session.place import Place
+    from exlab_store_smb.steps.room import Room
     from exlab_store_smb.wire.deadline import Deadline
-    from exlab_store_smb.wire.shapes import Reply
+    from exlab_store_smb.wire.shapes import Message, Reply
 
-__all__ = ["Directories"]
+__all__ = ["Directories", "not_durable"]
 
 
 class Directories:
@@ -25,11 +28,13 @@ class Directories:
 
     Args:
         root: The store's folder below the share, ``/``-separated; empty text for the share itself.
+        room: What is known about the room on the share.
         create: The root may be missing; then it is made.
         flush: The server flushes directories.
     """
 
-    def __init__(self, root: str, *, create: bool, flush: bool) -> None:
+    def __init__(self, root: str, room: Room, *, create: bool, flush: bool) -> None:
+        self._room = room
         self._root = root
         self._create = create
         self._flush = flush
@@ -79,6 +84,62 @@ class Directories:
             self._durable.add(folder)
         return failed
 
+    def flushing(self, place: Place) -> list[Message]:
+        """What flushes a folder, and asks for the room that is left: the end of each compound that changes it.
+
+        Args:
+            place: Where the changed document is.
+        """
+        if not self._flush:
+            return []
+        return [messages.open_directory(place.directory), messages.flush(), messages.query_room(), messages.close()]
+
+    def ensure_flushed(
+        self, link: Link, place: Place, replies: list[Reply], intended: Version | None, deadline: Deadline
+    ) -> None:
+        """Checks that a change has become durable; a flush that has failed is repeated once.
+
+        Args:
+            link: The connection.
+            place: Where the document is.
+            replies: The answers to `flushing`.
+            intended: The document's new version; None for a deletion.
+            deadline: Until when.
+
+        Raises:
+            WriteOutcomeUnknown: The folder could not be flushed.
+            LinkLost: The connection has ended.
+        """
+        if not self._flush:
+            return
+        _, flushed, room, _ = replies
+        if room.ok:
+            self._room.note(messages.room_of(room))
+        if not flushed.ok:
+            _, flushed, *_ = link.run(self.flushing(place), deadline.half())
+        if not flushed.ok:
+            raise not_durable(flushed, intended)
+
+    def confirm(self, link: Link, place: Place, deadline: Deadline) -> bool:
+        """Makes a change durable that turned out to have happened, after the connection was lost.
+
+        Args:
+            link: The new connection.
+            place: Where the document is, or was.
+            deadline: Until when.
+
+        Returns:
+            Whether the server has flushed the file, if there is one, and its folder.
+
+        Raises:
+            LinkLost: The connection has ended.
+        """
+        compound = [messages.open_for_flush(place.path), messages.flush(), messages.close()]
+        opened, flushed, _ = link.run(compound, deadline.half())
+        if not flushed.ok and (opened.status not in MISSING or opened.status == DELETE_PENDING):
+            return False
+        return not self._flush or link.run(self.flushing(place), deadline.half())[1].ok
+
     def make(self, link: Link, folder: str, deadline: Deadline) -> None:
         """Makes a folder and those above it that are missing, and flushes them.
 
@@ -96,7 +157,7 @@ class Directories:
         levels = [*_levels(self._root)] if self._create else []
         levels += [f"{self._root}/{level}" for level in _levels(folder)]
         if not levels:
-            raise _root_is_gone()
+            raise root_is_gone()
         for level in levels:
             deadline.ensure_left("make the folder")
             made = link.run([messages.make_directory(link.path(level)), messages.close()], deadline.half())[0]
@@ -112,7 +173,7 @@ class Directories:
         root, _ = link.run([messages.open_to_ask(link.path(self._root)), messages.close()], deadline.half())
         if root.ok:
             return InvalidKey("the server cannot hold a path as long as this", hint="Choose shorter names.")
-        return _root_is_gone()
+        return root_is_gone()
 
     def _flush_parent(self, link: Link, level: str, deadline: Deadline) -> None:
         parent = level.rpartition("/")[0]
@@ -123,8 +184,17 @@ class Directories:
             raise translated(flushed.status, "flush the new folder")
 
 
-def _root_is_gone() -> BackendUnavailable:
-    return BackendUnavailable("the store's folder is gone", hint="Restore it on the share, or find what removed it.")
+def not_durable(failed: Reply, intended: Version | None) -> WriteOutcomeUnknown:
+    """The error for a change that is made and that the server has not flushed.
+
+    Args:
+        failed: The server's answer to the flush.
+        intended: The document's new version; None for a deletion.
+    """
+    cause = translated(failed.status, "flush the folder")
+    return WriteOutcomeUnknown(
+        f"the change is visible, and may not survive a power cut: {cause.message}", intended=intended
+    )
 
 
 def _levels(folder: str) -> list[str]:

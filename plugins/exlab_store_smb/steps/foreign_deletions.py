@@ -11,74 +11,64 @@ import random
 import time
 from typing import TYPE_CHECKING
 
+from smbprotocol.header import Commands
+
 from exlab_store import WriteOutcomeUnknown, version_of
 from exlab_store_smb.wire import messages
 from exlab_store_smb.wire.statuses import DELETE_PENDING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
     from exlab_store_smb.session.link import Link
     from exlab_store_smb.session.place import Place
+    from exlab_store_smb.steps.outcome import Attempt
     from exlab_store_smb.wire.deadline import Deadline
     from exlab_store_smb.wire.shapes import Message, Reply
 
-__all__ = ["find_out", "goes_too", "is_asked", "outlast", "run_asking"]
-
-_known: dict[tuple[object, ...], bool] = {}  # by server and share, for the life of this process
+__all__ = ["answered", "goes_too", "outlast", "question"]
 
 
-def find_out(link: Link, missing: str, deadline: Deadline) -> None:
-    """Finds out whether a server carries out a compound whose first CREATE has failed; once for each in a process.
-
-    Samba 4.17 does. Samba 4.22 does not, and needs not be asked: it refuses to replace what is going.
+def question(link: Link, attempt: Attempt, compound: Sequence[Message], deadline: Deadline) -> list[Message]:
+    """What asks about the document that a compound replaces, in the same round trip, where this has to be asked.
 
     Args:
         link: The connection.
-        missing: A name on the share that nothing has.
+        attempt: Kept up to date where the question has to be a compound of its own.
+        compound: The requests behind the question.
         deadline: Until when.
 
+    Returns:
+        Two requests for the front of the compound, or none; `answered` takes their answers.
+
     Raises:
         LinkLost: The connection has ended.
     """
-    if link.identity not in _known:
-        asking = [messages.open_to_ask(missing), messages.close(), messages.open_to_ask(link.path()), messages.close()]
-        first, _, second, _ = link.run(asking, deadline)
-        _known[link.identity] = not first.ok and second.ok
+    # A request on a file that is open already would be given the one that is asked about.
+    if not attempt.replaced or compound[0].command != Commands.SMB2_CREATE:
+        return []
+    asking = [messages.open_to_ask(attempt.replaced), messages.close()]
+    if link.fits([*asking, *compound]):
+        return asking
+    # With few credits, a document that is not there yet would keep the compound from being sent.
+    answered(attempt, asking, link.run(asking, deadline))
+    return []
 
 
-def is_asked(link: Link) -> bool:
-    """Whether each write asks the server what it replaces.
-
-    Args:
-        link: The connection.
-    """
-    return _known.get(link.identity, False)
-
-
-def run_asking(
-    link: Link, path: str, compound: list[Message], run: Callable[[list[Message]], list[Reply]]
-) -> tuple[bool, list[Reply]]:
-    """Runs a compound that replaces a document, in the same round trip as a question about that.
+def answered(attempt: Attempt, asking: Sequence[Message], replies: list[Reply]) -> list[Reply]:
+    """Takes note of the answer to a question.
 
     Args:
-        link: The connection.
-        path: The document's name on the share.
-        compound: What replaces it, or makes what will; it begins with a CREATE.
-        run: Runs it.
+        attempt: Kept up to date.
+        asking: From `question`.
+        replies: The answers to the question and to the compound behind it.
 
     Returns:
-        Whether the document was going before it was replaced, and the answers to the compound.
-
-    Raises:
-        LinkLost: The connection has ended.
+        The answers to the compound.
     """
-    asking = [messages.open_to_ask(path), messages.close()]
-    if link.fits([*asking, *compound]):
-        asked, _, *replies = run([*asking, *compound])
-    else:  # with few credits, a document that is not there yet would keep the compound from being sent
-        (asked, _), replies = run(asking), run(compound)
-    return asked.status == DELETE_PENDING, replies
+    if asking:
+        attempt.going = replies[0].status == DELETE_PENDING
+    return replies[len(asking) :]
 
 
 def goes_too(data: bytes) -> WriteOutcomeUnknown:

@@ -8,66 +8,40 @@ which the server tells nobody.
 
 from __future__ import annotations
 
-import os
-import platform
-import random
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from exlab_store import AccessDenied, BackendUnavailable, LockLost, LockOwner, LockTimeout, ProcessBound, StoreError
+from exlab_store import BackendUnavailable, LockLost, LockOwner, ProcessBound
 from exlab_store_smb.session.link import LinkLost
-from exlab_store_smb.steps.backoff import Backoff
-from exlab_store_smb.steps.refusals import lock_refused
 from exlab_store_smb.wire import messages
 from exlab_store_smb.wire.deadline import Deadline
 from exlab_store_smb.wire.statuses import (
-    ACCESS_DENIED,
-    CANCELLED,
-    DELETE_PENDING,
-    FILE_IS_A_DIRECTORY,
     HANDLE_GONE,
-    LOCKED,
-    PATH_MISSING,
-    REFUSED_REQUEST,
-    SHARING_VIOLATION,
-    not_created,
-    translated,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Generator
     from typing import Self
 
-    from exlab_store_smb.session.claims import Claims
     from exlab_store_smb.session.link import Link
-    from exlab_store_smb.session.place import Place
     from exlab_store_smb.session.reconnecting import Links
-    from exlab_store_smb.steps.directories import Directories
-    from exlab_store_smb.wire.shapes import Message, Reply
+    from exlab_store_smb.wire.shapes import Message
 
-__all__ = ["Asker", "SmbLock", "Wish", "lock_file_closed"]
+__all__ = ["RECORD_AT", "SmbLock", "lock_file_closed"]
 
 # The record begins behind byte 0: who does not hold the lock can neither read nor write that byte.
-_RECORD_AT = 1
-_RECORD_SIZE = 4096
+RECORD_AT = 1
 _VOID = b"-"
-_REMOVE = "Remove what stands at the name of the document with .lock behind it, and find out who put it there."
-_GRACE = 5.0  # seconds that a server may take to answer CANCEL; Samba takes 1 ms
 # Seconds for which an answer about the lock's handle is taken to be true. A lock that is used at once, as by `update`,
 # costs no question; one that somebody thought about for long costs one round trip.
 _FRESH = 0.1
 
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(LockOwner).decode
-
 
 class SmbLock(ProcessBound):
-    """A held lock. `Asker.ask` makes one.
+    """A held lock. `Locks` makes one.
 
     Args:
         key: The document's key.
@@ -168,7 +142,7 @@ class SmbLock(ProcessBound):
         # CLOSE alone would free it too. But of several who wait, the last is then forgotten (measured on Samba
         # 4.17, in a third of all cases with six of them; with an unlock before the close in none of 700).
         return [
-            replace(messages.write(_RECORD_AT, _VOID, self._file_id), anew=True),
+            replace(messages.write(RECORD_AT, _VOID, self._file_id), anew=True),
             messages.unlock_byte_0(),
             messages.close(),
         ]
@@ -223,240 +197,9 @@ class SmbLock(ProcessBound):
         self.release()
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """Who wants the lock of which document, and for how long.
-
-    Attributes:
-        key: The document's key.
-        place: Of the lock file.
-        owner: Who asks; written into the lock file for others who wait.
-        limit: Until when to wait for the holder.
-        deadline: Until when to come back whatever the network does.
-        cancelled: Asked about every 50 ms; True ends the wait.
-        links: Of the store that asks.
-        reading: What reads the document once the lock is held, in the same compound; begins with a CREATE.
-    """
-
-    key: str
-    place: Place
-    owner: LockOwner
-    limit: Deadline
-    deadline: Deadline
-    cancelled: Callable[[], bool]
-    links: Links
-    reading: tuple[Message, ...] = ()
-
-    @property
-    def given_up(self) -> bool:
-        """Whether nobody wants to wait any longer."""
-        return self.limit.over or self.cancelled()
-
-    @property
-    def record(self) -> bytes:
-        """What stands in the lock file while the lock is held."""
-        return b"\n" + _encode(self.owner) + b"\n"
-
-
-class Asker:
-    """Asks for locks.
-
-    Args:
-        directories: Of the store.
-        claims: Of the store.
-        timeout: Seconds that an exchange with the server may take.
-    """
-
-    def __init__(self, directories: Directories, claims: Claims, timeout: float) -> None:
-        self._claims = claims
-        self._directories = directories
-        self._timeout = timeout
-
-    def ask(self, link: Link, wish: Wish) -> tuple[SmbLock, list[Reply]]:
-        """Waits for a lock.
-
-        Args:
-            link: The connection that is to hold it.
-            wish: What is wanted.
-
-        Returns:
-            The lock, and the answers to what reads the document, where it certainly did so when the lock was held
-            already; otherwise nothing.
-
-        Raises:
-            LockTimeout: Somebody else holds it, or the wait was cancelled; nothing is left behind.
-            AccessDenied: This user may not lock the document.
-            LinkLost: The connection has ended; if the server had granted the lock, it is free again.
-            NotSupported: The store was closed meanwhile.
-        """
-        try:
-            self._claims.ensure(link, wish.place.directory, self._soon(wish))
-            while (found := self._attempt(link, wish)) is None:
-                if wish.given_up:
-                    found = self._last_attempt(link, wish)
-                    break
-                time.sleep(random.uniform(0.001, 0.01))  # noqa: S311  # no secret
-            wish.links.hold(found[0])
-        except (StoreError, LinkLost):
-            raise
-        except BaseException:
-            # An interruption. The server may have granted, or grant one day, what nobody here knows of.
-            link.end()
-            raise
-        return found
-
-    def _last_attempt(self, link: Link, wish: Wish) -> tuple[SmbLock, list[Reply]]:
-        holder = self.holder(link, wish.place, self._soon(wish))
-        # Nobody is named once a release has arrived, which may have been on its way when the lock was asked for.
-        found = self._attempt(link, wish) if holder is None and not wish.cancelled() else None
-        if found is None:
-            raise LockTimeout("the lock is held by somebody else", holder=holder)
-        return found
-
-    def _attempt(self, link: Link, wish: Wish) -> tuple[SmbLock, list[Reply]] | None:
-        """Asks once, and waits on the server; leaves no handle behind where the answer is no."""
-        # The record covers byte 0, so that it is refused, like the lock, while somebody else holds that.
-        beside = self._beside(link, wish)
-        compound = [
-            messages.open_lock_file(wish.place.path),
-            messages.lock_byte_0(wait=False),
-            messages.write(0, wish.record),
-            *beside,
-        ]
-        opened, locked, _, *replies = link.run(compound, self._soon(wish))
-        backoff = Backoff(wish.deadline)
-        while opened.status == ACCESS_DENIED and backoff.asks_again(opened.status):
-            opened, locked, _, *replies = link.run(compound, self._soon(wish))
-        if beside and opened.status in REFUSED_REQUEST:
-            link.chains.refused = True
-            return self._attempt(link, wish)
-        if opened.status in PATH_MISSING:
-            self._directories.make(link, wish.place.folder, wish.deadline)
-            return self._attempt(link, wish)
-        if opened.status in {DELETE_PENDING, SHARING_VIOLATION}:
-            return None
-        if opened.status == FILE_IS_A_DIRECTORY:
-            raise AccessDenied("what stands at the lock's name is not a file", hint=_REMOVE)
-        if opened.status == ACCESS_DENIED:
-            raise lock_refused(link, wish.place, self._soon(wish))
-        if not opened.ok:
-            raise not_created(opened.status, "lock the document")
-        file_id = messages.file_id_of(opened)
-        lock = SmbLock(wish.key, wish.owner, link, file_id, self._timeout, wish.links)
-        status = locked.status
-        if status in LOCKED and not wish.given_up:
-            status = self._wait(link, file_id, wish)
-            if status == 0:
-                confirmed, replies = self._confirm(link, file_id, wish)
-                if not confirmed:
-                    lock.release()
-                    return None
-        if status == 0:
-            lock.note_answer()
-            return lock, _read_under_lock(wish, replies)
-        link.run([messages.close(file_id)], self._soon(wish))
-        if status not in LOCKED and status != CANCELLED:
-            raise translated(status, "lock the document")
-        return None
-
-    def _wait(self, link: Link, file_id: bytes, wish: Wish) -> int:
-        """Waits on the server; returns its answer.
-
-        Now and then it asks anew: a server that has forgotten who waits is reminded (see `SmbLock.release`; others
-        close their files, or are killed).
-        """
-        while True:
-            (request,) = link.start([messages.lock_byte_0(file_id, wait=True)], self._soon(wish))
-            patience = wish.limit.within(random.uniform(0.25, 0.5))  # noqa: S311  # no secret
-            reply = link.poll(request, patience, wish.cancelled)
-            if reply is None:
-                # Without CANCEL, the server would give the lock to nobody one day (measured: a ghost lock).
-                link.cancel(request)
-                reply = link.poll(request, wish.deadline.within(_GRACE))
-            if reply is None:
-                link.end()
-                raise LinkLost("the server does not answer", sent=True)
-            if reply.status != CANCELLED or wish.given_up:
-                return reply.status  # of success: perhaps it was granted at the last moment
-
-    def _confirm(self, link: Link, file_id: bytes, wish: Wish) -> tuple[bool, list[Reply]]:
-        """Writes the record of a lock that was waited for; whether the lock guards anything, and is still wanted."""
-        _, asked, *replies = link.run(
-            [messages.write(0, wish.record, file_id), messages.query_links(), *self._beside(link, wish)],
-            self._soon(wish),
-        )
-        removed = asked.ok and messages.links_of(asked) == 0  # somebody has taken the file away while we waited
-        return not removed and not wish.cancelled(), replies
-
-    def _beside(self, link: Link, wish: Wish) -> list[Message]:
-        """A chain behind the one that takes the lock: it reads the document.
-
-        As long as it was not shown that the server carries out chains in order, this one reads the lock's record
-        first: with that of this very lock in it, it has come after the lock.
-        """
-        if not wish.reading or not link.may_chain:
-            return []
-        first, *others = wish.reading
-        if link.chains.in_order:
-            return [replace(first, anew=True), *others]
-        opening = replace(messages.open_lock_file_to_read(wish.place.path), anew=True)
-        return [opening, messages.read(_RECORD_AT, len(wish.record)), messages.close(), *wish.reading]
-
-    def holder(self, link: Link, place: Place, deadline: Deadline) -> LockOwner | None:
-        """Who has, or last had, a lock, if its file says so; other programs write nothing into it.
-
-        Args:
-            link: The connection.
-            place: Of the lock file.
-            deadline: Until when.
-
-        Raises:
-            LinkLost: The connection has ended.
-        """
-        opened, answered, _ = link.run(
-            [
-                messages.open_lock_file_to_read(place.path),
-                messages.read(_RECORD_AT, _RECORD_SIZE),
-                messages.close(),
-            ],
-            deadline,
-        )
-        if not opened.ok or not answered.ok:
-            return None
-        try:
-            owner = _decode(messages.read_bytes(answered).partition(b"\n")[0])
-        except msgspec.DecodeError:  # void, absent, or in the middle of being written
-            return None
-        return owner if _may_be_alive(owner) else None
-
-    def _soon(self, wish: Wish) -> Deadline:
-        return wish.deadline.within(self._timeout).half()
-
-
 def lock_file_closed() -> LockLost:
     """The error for a lock whose handle is gone while its connection stands."""
     return LockLost(
         "the server has closed the lock's file, and with that the lock is free; nothing was written",
         hint="Somebody has closed it there (Close-SmbOpenFile): take the lock again, and begin again by reading.",
     )
-
-
-def _read_under_lock(wish: Wish, replies: list[Reply]) -> list[Reply]:
-    if not replies or len(replies) == len(wish.reading):
-        return replies
-    _, record, _, *read = replies
-    after_the_lock = record.ok and messages.read_bytes(record).startswith(wish.record[_RECORD_AT:])
-    return read if after_the_lock else []
-
-
-def _may_be_alive(owner: LockOwner) -> bool:
-    # A killed holder leaves its record; the one who has the lock now may be a program that writes none.
-    if os.name == "nt" or owner.host != platform.node():
-        return True
-    try:
-        os.kill(owner.pid, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):
-        return True
-    return True

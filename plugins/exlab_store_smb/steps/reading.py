@@ -15,6 +15,8 @@ from exlab_store_smb.wire.statuses import END_OF_FILE, MISSING, NAME_MISSING, tr
 
 if TYPE_CHECKING:
     from exlab_store_smb.session.link import Link
+    from exlab_store_smb.session.place import Place
+    from exlab_store_smb.session.share import Share
     from exlab_store_smb.wire.deadline import Deadline
     from exlab_store_smb.wire.shapes import Reply
 
@@ -36,10 +38,33 @@ _READ = "read the document"
 
 
 class Reader:
-    """Reads documents, and remembers how large they were."""
+    """Reads documents, and remembers how large they were.
 
-    def __init__(self) -> None:
+    Args:
+        share: The store's folder.
+    """
+
+    def __init__(self, share: Share) -> None:
+        self._share = share
         self._sizes: dict[str, int] = {}
+
+    def document(self, link: Link, place: Place, deadline: Deadline) -> bytes | None:
+        """Reads a document, or tells that there is none.
+
+        Args:
+            link: The connection.
+            place: Where the document is.
+            deadline: Until when.
+
+        Raises:
+            StoreError: The server refuses, or the store's folder is gone.
+            LinkLost: The connection has ended.
+        """
+        found = self.read(link, place.path, deadline)
+        if isinstance(found, bytes):
+            return found
+        self._share.ensure_only_missing(link, found, deadline)
+        return None
 
     def read(self, link: Link, path: str, deadline: Deadline) -> bytes | Reply:
         """Reads a document.

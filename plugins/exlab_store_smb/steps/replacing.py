@@ -13,42 +13,41 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from smbprotocol.header import Commands
-
-from exlab_store import BackendUnavailable, LockLost, StoreError, WriteOutcomeUnknown, temporary_name, version_of
+from exlab_store import LockLost, StoreError, WriteOutcomeUnknown, version_of
+from exlab_store_smb.session.failed_creates import goes_on
 from exlab_store_smb.session.link import LinkLost
 from exlab_store_smb.steps.backoff import PASSING, Backoff
-from exlab_store_smb.steps.foreign_deletions import goes_too, is_asked, outlast, run_asking
-from exlab_store_smb.steps.locking import lock_file_closed
+from exlab_store_smb.steps.change_requests import (
+    discard_quietly,
+    ensure_guarded,
+    open_for_too_long,
+    run_change,
+    take_back,
+    temporary_beside,
+)
+from exlab_store_smb.steps.directories import not_durable
+from exlab_store_smb.steps.foreign_deletions import answered, goes_too, outlast, question
 from exlab_store_smb.steps.proving import prove
-from exlab_store_smb.steps.reading import LOOKS
 from exlab_store_smb.steps.refusals import marked_read_only
 from exlab_store_smb.wire import messages
 from exlab_store_smb.wire.shapes import Reply
 from exlab_store_smb.wire.statuses import (
     ACCESS_DENIED,
     BUSY_TARGET,
-    DELETE_PENDING,
     DISK_FULL,
     FILE_IS_A_DIRECTORY,
-    MISSING,
     NAME_COLLISION,
-    NAME_MISSING,
     PATH_MISSING,
     REFUSED_REQUEST,
-    SHARING_VIOLATION,
     not_created,
     translated,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from exlab_store_smb.session.claims import Claims
     from exlab_store_smb.session.link import Link
     from exlab_store_smb.session.place import Place
     from exlab_store_smb.steps.directories import Directories
-    from exlab_store_smb.steps.locking import SmbLock
     from exlab_store_smb.steps.outcome import Attempt
     from exlab_store_smb.steps.room import Room
     from exlab_store_smb.wire.deadline import Deadline
@@ -70,22 +69,20 @@ class Replacer:
         directories: Of the store.
         room: What is known about the room on the share.
         claims: Of the store.
-        flush: The server flushes directories.
     """
 
-    def __init__(self, directories: Directories, room: Room, claims: Claims, *, flush: bool) -> None:
+    def __init__(self, directories: Directories, room: Room, claims: Claims) -> None:
         self._claims = claims
         self._directories = directories
         self._room = room
-        self._flush = flush
 
-    def replace(self, link: Link, place: Place, data: bytes, deadline: Deadline, attempt: Attempt) -> None:
+    def replace(self, data: bytes, link: Link, place: Place, deadline: Deadline, attempt: Attempt) -> None:
         """Replaces a document, or makes it with the folders that are missing.
 
         Args:
+            data: The whole document.
             link: The connection.
             place: Where the document is.
-            data: The whole document.
             deadline: Until when.
             attempt: Kept up to date.
 
@@ -95,240 +92,46 @@ class Replacer:
         """
         self._claims.ensure(link, place.directory, deadline)
         settling = self._directories.start_settling(link, place.folder, deadline)
+        backoff, made_folder = Backoff(deadline), False
         try:
-            created = self._write_to_stay(link, place, data, deadline, attempt)
-            if created.status in PATH_MISSING:
-                self._directories.make(link, place.folder, deadline)
-                created = self._write_to_stay(link, place, data, deadline, attempt)
-            backoff = Backoff(deadline)
-            while not created.ok and backoff.asks_again(created.status):
-                created = self._write_to_stay(link, place, data, deadline, attempt)
-            if not created.ok:
-                raise not_created(created.status, _WRITE)
+            while True:
+                attempt.temporary, attempt.stored, attempt.asked = temporary_beside(place), False, False
+                attempt.replaced, attempt.going = place.path if goes_on(link) else "", False
+                if self._fits_at_once(link, data):
+                    created = self._at_once(link, place, data, deadline, attempt)
+                else:
+                    created = self._step_by_step(link, place, data, deadline, attempt)
+                if created.ok:
+                    if not attempt.going or not self._is_taken_away(link, place, data, created, deadline, attempt):
+                        break
+                elif created.status in PATH_MISSING and not made_folder:
+                    self._directories.make(link, place.folder, deadline)
+                    made_folder = True
+                elif not backoff.asks_again(created.status):
+                    raise not_created(created.status, _WRITE)
         except StoreError:
             with suppress(LinkLost):  # the error that is on its way says more
                 self._directories.settle(link, place.folder, settling, deadline)
             raise
         failed = self._directories.settle(link, place.folder, settling, deadline)
         if failed is not None:
-            raise _not_durable(failed, data)
+            raise not_durable(failed, version_of(data))
         if link.is_in_dfs and not link.keeps_names:
             link.keeps_names = prove(link, place, data, attempt, deadline)
 
-    def confirm(self, link: Link, place: Place, deadline: Deadline) -> bool:
-        """Makes a change durable that turned out to have happened, after the connection was lost.
-
-        Args:
-            link: The new connection.
-            place: Where the document is, or was.
-            deadline: Until when.
-
-        Returns:
-            Whether the server has flushed the file, if there is one, and its folder.
-        """
-        compound = [messages.open_for_flush(place.path), messages.flush(), messages.close()]
-        opened, flushed, _ = link.run(compound, deadline.half())
-        if not flushed.ok and (opened.status not in MISSING or opened.status == DELETE_PENDING):
-            return False
-        return not self._flush or link.run(self._settled(place), deadline.half())[1].ok
-
-    def discard(self, link: Link, path: str, deadline: Deadline) -> bool | None:
-        """Deletes a temporary file.
-
-        Args:
-            link: The connection.
-            path: Its name on the share.
-            deadline: Until when.
-
-        Returns:
-            Whether there was one; None if the server does not tell, as while somebody has it open.
-        """
-        opened, _ = link.run([messages.open_to_discard(path), messages.close()], deadline.half())
-        if opened.ok:
-            return True
-        return False if opened.status == NAME_MISSING else None
-
-    def take_back(self, link: Link, attempt: Attempt, deadline: Deadline) -> bool | None:
-        """Deletes the temporary file of an attempt.
-
-        Args:
-            link: The connection.
-            attempt: Kept up to date. Once a deletion is asked for, that the file is gone proves nothing any more.
-            deadline: Until when.
-
-        Returns:
-            As `discard`.
-        """
-        attempt.stored = False
-        there = self.discard(link, attempt.temporary, deadline)
-        if there is not None:
-            attempt.temporary = ""
-        return there
-
-    def delete(self, link: Link, place: Place, deadline: Deadline, attempt: Attempt) -> Reply:
-        """Deletes a document and flushes its folder.
-
-        Args:
-            link: The connection.
-            place: Where the document is.
-            deadline: Until when.
-            attempt: Kept up to date.
-
-        Returns:
-            The server's answer to the deletion.
-
-        Raises:
-            WriteOutcomeUnknown: It is deleted, and the folder could not be flushed.
-            BackendUnavailable: Somebody has it open; nothing is deleted.
-            LinkLost: The connection has ended.
-        """
-        self._claims.ensure(link, place.directory, deadline)
-        backoff = Backoff(deadline)
-        while True:
-            # Its name is free at once, whoever has it open in whatever way, and also if the server is killed next.
-            attempt.moved = _temporary(place)
-            moving = messages.rename(link.within_share(attempt.moved))
-            compound = [messages.open_to_delete(place.path), moving, messages.close(), *self._settled(place)]
-            opened, moved, closed, *settled = self._run_change(link, compound, deadline, attempt, change=0)
-            if opened.ok:
-                break
-            attempt.asked, attempt.moved = False, ""  # and refused
-            if backoff.asks_again(opened.status):
-                continue
-            if opened.status == SHARING_VIOLATION:
-                raise _open_for_too_long()
-            if opened.status != NAME_MISSING or not self._is_there(link, place, deadline):
-                return opened
-        if not closed.ok:
-            raise WriteOutcomeUnknown(translated(closed.status, "delete the document").message, intended=None)
-        attempt.moved = ""
-        if not moved.ok and self._lingers(link, place, deadline):
-            raise WriteOutcomeUnknown(
-                "the document goes when another program that has it open closes it", intended=None
-            )
-        self._finish(link, place, None, settled, deadline)
-        _ensure_guarded(attempt, None)
-        return opened
-
-    def _lingers(self, link: Link, place: Place, deadline: Deadline) -> bool:
-        """Whether a deleted document is not gone until the deadline."""
-        patience = deadline.half()
-        while True:
-            asked, _ = link.run([messages.open_to_ask(place.path), messages.close()], deadline.half())
-            if asked.status != DELETE_PENDING or patience.over:
-                return asked.status == DELETE_PENDING
-            time.sleep(min(patience.remaining(), random.uniform(0.002, 0.02)))  # noqa: S311  # no secret
-
-    def _is_there(self, link: Link, place: Place, deadline: Deadline) -> bool:
-        """Whether a document that was not found is there after all: being replaced, it is overlooked now and then."""
-        if deadline.over:
-            return False
-        looks = link.run_all(
-            [[messages.open_to_ask(place.path), messages.close()] for _ in range(LOOKS)], deadline.half()
-        )
-        return any(opened.ok for opened, _ in looks)
-
-    def _run_change(
-        self,
-        link: Link,
-        compound: list[Any],
-        deadline: Deadline,
-        attempt: Attempt,
-        *,
-        change: int,
-        last: Sequence[Message] = (),
-        sealed: bool = False,
-    ) -> list[Reply]:
-        """Sends what changes the document, and keeps the attempt true when it cannot be sent.
-
-        Under a lock the compound ends with a question about the lock's handle: if that stands then, the lock was held
-        all the time. (The question cannot come first: Samba 4.17 panics when a CREATE follows a request on another
-        file that is still open.)
-
-        Args:
-            link: The connection.
-            compound: The requests.
-            deadline: Until when.
-            attempt: Kept up to date.
-            change: Which of the requests is the change itself.
-            last: A chain of its own at the end of the compound; see `_last_chain`.
-            sealed: As for `Link.run`.
-
-        Raises:
-            LockLost: The lock is gone, and the change was not made.
-            LinkLost: The connection has ended.
-        """
-        held, parting = attempt.held, last is attempt.parting
-        compound = [*compound, *last]
-        if held is not None:
-            self._ensure_held(link, held, deadline, attempt)
-            if not parting:  # whose first request tells as well
-                compound = [*compound, held.question()]
-        before, attempt.asked = attempt.asked, True
-        if not before:
-            attempt.begun = time.monotonic()
-        try:
-            replies = self._run_asking(link, compound, deadline, attempt, sealed=sealed)
-        except LinkLost as lost:
-            attempt.asked = before or lost.sent
-            raise
-        if held is not None and not held.stands(replies[-len(last)] if parting else replies.pop()):
-            attempt.unguarded = replies[change].ok
-            if not attempt.unguarded:
-                attempt.asked = False  # and refused
-                if attempt.temporary:
-                    self._discard_quietly(link, attempt, deadline)
-                raise lock_file_closed()
-        return replies
-
-    def _run_asking(
-        self, link: Link, compound: list[Any], deadline: Deadline, attempt: Attempt, *, sealed: bool
-    ) -> list[Reply]:
-        def run(compound: list[Any]) -> list[Reply]:
-            return link.run(compound, deadline.half(), sealed=sealed)
-
-        # A request on a file that is open already would be given the one that is asked about.
-        if not attempt.replaced or compound[0].command != Commands.SMB2_CREATE:
-            return run(compound)
-        attempt.going, replies = run_asking(link, attempt.replaced, compound, run)
-        return replies
-
-    def _ensure_held(self, link: Link, held: SmbLock, deadline: Deadline, attempt: Attempt) -> None:
-        try:
-            held.ensure_held()
-        except LockLost:
-            if attempt.stored:
-                self._discard_quietly(link, attempt, deadline)
-            raise
-
-    def _settled(self, place: Place) -> list[Any]:
-        """Flushes a folder and asks for the room that is left; the last part of every compound that changes it."""
-        if not self._flush:
-            return []
-        return [messages.open_directory(place.directory), messages.flush(), messages.query_room(), messages.close()]
-
-    def _write_to_stay(self, link: Link, place: Place, data: bytes, deadline: Deadline, attempt: Attempt) -> Reply:
-        """Writes a document, and once more if the deletion of the one before it has taken it away."""
-        while True:
-            attempt.replaced = place.path if is_asked(link) else ""
-            attempt.going = False
-            created = self._write(link, place, data, deadline, attempt)
-            if not created.ok or not attempt.going:
-                return created
-            if attempt.parted:  # without the lock it cannot be written again
-                raise goes_too(data)
-            known_by = attempt.mark or messages.created_at(created)
-            if not outlast(link, place, data, known_by, deadline):
-                return created
-
-    def _write(self, link: Link, place: Place, data: bytes, deadline: Deadline, attempt: Attempt) -> Reply:
-        attempt.temporary, attempt.stored, attempt.asked = _temporary(place), False, False
+    def _fits_at_once(self, link: Link, data: bytes) -> bool:
         # Of a compound that is only signed, a server refuses the WRITE in which a bit was changed, and carries the
         # rename out: the document is empty (measured). So the rename waits for the data where nothing is encrypted.
         at_once = link.seals and len(data) <= min(_AT_ONCE, link.limits.written)
-        if at_once and self._room.suffices_for(len(data)):
-            return self._at_once(link, place, data, deadline, attempt)
-        return self._step_by_step(link, place, data, deadline, attempt)
+        return at_once and self._room.suffices_for(len(data))
+
+    def _is_taken_away(
+        self, link: Link, place: Place, data: bytes, created: Reply, deadline: Deadline, attempt: Attempt
+    ) -> bool:
+        """Whether the deletion of the document before it has taken a new document away."""
+        if attempt.parted:  # without the lock it cannot be written again
+            raise goes_too(data)
+        return outlast(link, place, data, attempt.mark or messages.created_at(created), deadline)
 
     def _at_once(self, link: Link, place: Place, data: bytes, deadline: Deadline, attempt: Attempt) -> Reply:
         writing = [messages.write(0, data)] if data else []
@@ -341,12 +144,10 @@ class Replacer:
             messages.rename(link.within_share(place.path)),
             messages.close(),
         ]
-        settling = self._settled(place)
+        settling = self._directories.flushing(place)
         last = self._last_chain(link, place, attempt)
         rename = len(compound) - 2
-        replies = self._run_change(
-            link, [*compound, *settling], deadline, attempt, change=rename, last=last, sealed=True
-        )
+        replies = run_change(link, [*compound, *settling], deadline, attempt, change=rename, last=last, sealed=True)
         created, renamed = replies[0], replies[rename]
         stored, settled = replies[1 : 2 + len(writing)], replies[len(compound) : len(compound) + len(settling)]
         if last:
@@ -374,13 +175,13 @@ class Replacer:
                 link.chains.keep_apart()
                 attempt.asked = False  # and refused
                 self._ensure_permitted(link, place, deadline, attempt, deadline.within(_DOUBT))
-                self._discard_quietly(link, attempt, deadline)
+                discard_quietly(link, attempt, deadline)
                 raise _parted("somebody has the document open")
             self._complete(link, place, data, renamed, settled, deadline, attempt)
             return created
         self._room.distrust()
         if not renamed.ok:
-            self._discard_quietly(link, attempt, deadline)
+            discard_quietly(link, attempt, deadline)
             raise translated(failed.status, _WRITE)
         # The old document is gone, and what stands in its place may be short. Its room is free now: write it again.
         return self._again(link, place, data, deadline, attempt, failed)
@@ -404,7 +205,7 @@ class Replacer:
         try:
             if attempt.parted:  # the document is the next holder's
                 raise cause
-            attempt.temporary, attempt.stored = _temporary(place), False
+            attempt.temporary, attempt.stored = temporary_beside(place), False
             created = self._step_by_step(link, place, data, deadline, attempt)
         except (StoreError, LinkLost) as error:
             cause = error
@@ -421,7 +222,8 @@ class Replacer:
         small = len(data) <= length
         writing = [*([messages.write(0, data)] if data else []), messages.flush()] if small else []
         compound = [messages.create_document(attempt.temporary), *writing]
-        created, *replies = self._run_asking(link, compound, deadline, attempt, sealed=False)
+        asking = question(link, attempt, compound, deadline.half())
+        created, *replies = answered(attempt, asking, link.run([*asking, *compound], deadline.half()))
         if not created.ok:
             attempt.temporary = ""
             return created
@@ -435,10 +237,14 @@ class Replacer:
                 raise translated(failed.status, _WRITE)
         except StoreError:
             link.run([messages.close(file_id)], deadline.half())
-            self._discard_quietly(link, attempt, deadline)
+            discard_quietly(link, attempt, deadline)
             raise
-        compound = [messages.rename(link.within_share(place.path), file_id), messages.close(), *self._settled(place)]
-        renamed, _, *settled = self._run_change(link, compound, deadline, attempt, change=0)
+        compound = [
+            messages.rename(link.within_share(place.path), file_id),
+            messages.close(),
+            *self._directories.flushing(place),
+        ]
+        renamed, _, *settled = run_change(link, compound, deadline, attempt, change=0)
         self._complete(link, place, data, renamed, settled, deadline, attempt)
         return created
 
@@ -478,11 +284,16 @@ class Replacer:
             time.sleep(min(patience.remaining(), random.uniform(0.5, 1.5) * pause))  # noqa: S311  # no secret
             pause = min(0.05, pause * 2)
             renaming = messages.rename(link.within_share(place.path))
-            compound = [messages.open_for_rename(attempt.temporary), renaming, messages.close(), *self._settled(place)]
-            _, renamed, _, *settled = self._run_change(link, compound, deadline, attempt, change=1)
+            compound = [
+                messages.open_for_rename(attempt.temporary),
+                renaming,
+                messages.close(),
+                *self._directories.flushing(place),
+            ]
+            _, renamed, _, *settled = run_change(link, compound, deadline, attempt, change=1)
         attempt.temporary = ""
-        self._finish(link, place, data, settled, deadline)
-        _ensure_guarded(attempt, data)
+        self._directories.ensure_flushed(link, place, settled, version_of(data), deadline)
+        ensure_guarded(attempt, version_of(data))
 
     def _ensure_permitted(
         self, link: Link, place: Place, deadline: Deadline, attempt: Attempt, doubt: Deadline
@@ -512,71 +323,25 @@ class Replacer:
             else None
         )
         if refusal is not None:
-            self._discard_quietly(link, attempt, deadline)
+            discard_quietly(link, attempt, deadline)
             raise translated(refusal, _WRITE)
         if asked.ok and messages.is_read_only(asked) and doubt.over:
-            self._discard_quietly(link, attempt, deadline)
+            discard_quietly(link, attempt, deadline)
             raise marked_read_only(_WRITE)
 
-    def _finish(self, link: Link, place: Place, data: bytes | None, settled: list[Reply], deadline: Deadline) -> None:
-        if not self._flush:
-            return
-        _, flushed, room, _ = settled
-        if room.ok:
-            self._room.note(messages.room_of(room))
-        if not flushed.ok:
-            _, flushed, *_ = link.run(self._settled(place), deadline.half())
-        if not flushed.ok:
-            raise _not_durable(flushed, data)
-
-    def _discard_quietly(self, link: Link, attempt: Attempt, deadline: Deadline) -> None:
-        with suppress(LinkLost):  # the error that is on its way says more; the next connection clears up
-            self.take_back(link, attempt, deadline)
-
     def _not_renamed(self, link: Link, data: bytes, renamed: Reply, deadline: Deadline, attempt: Attempt) -> StoreError:
-        if self.take_back(link, attempt, deadline) is False:  # the rename was refused, and yet it is gone
+        if take_back(link, attempt, deadline) is False:  # the rename was refused, and yet it is gone
             cause = translated(renamed.status, _WRITE)
             return WriteOutcomeUnknown(cause.message, intended=version_of(data))
         if renamed.status == NAME_COLLISION:  # Samba's answer when a folder has the name
             return translated(FILE_IS_A_DIRECTORY, _WRITE)
         if renamed.status in BUSY_TARGET:
-            return _open_for_too_long()
+            return open_for_too_long()
         return not_created(renamed.status, _WRITE)
-
-
-def _open_for_too_long() -> BackendUnavailable:
-    return BackendUnavailable(
-        "somebody has had the document open for too long",
-        exhausted=True,
-        hint="Find the program that keeps it open; readers of this package hold it for an instant only.",
-    )
-
-
-def _temporary(place: Place) -> str:
-    """A name beside the document that no other writer uses: ``<name>.tmp.<pid>.<16 hex digits>``."""
-    return place.beside(temporary_name(place.name))
 
 
 def _parted(why: str) -> LockLost:
     return LockLost(f"the server has refused the write, and freed the lock all the same: {why}; nothing was written")
-
-
-def _not_durable(failed: Reply, data: bytes | None) -> WriteOutcomeUnknown:
-    cause = translated(failed.status, "flush the folder")
-    return WriteOutcomeUnknown(
-        f"the change is visible, and may not survive a power cut: {cause.message}",
-        intended=None if data is None else version_of(data),
-    )
-
-
-def _ensure_guarded(attempt: Attempt, data: bytes | None) -> None:
-    """Raises for a change that was made when the lock was perhaps free already."""
-    if attempt.unguarded:
-        raise WriteOutcomeUnknown(
-            "the change was made, and at about the same time the server has closed the lock's file: somebody else may "
-            "have had the lock already",
-            intended=None if data is None else version_of(data),
-        ) from lock_file_closed()
 
 
 def _failure(replies: list[Reply], length: int) -> Reply | None:

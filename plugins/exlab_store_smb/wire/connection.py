@@ -99,8 +99,7 @@ class SmbConnection(Connection):  # type: ignore[misc]
         return int(self.sequence_window["high"] - self.sequence_window["low"])
 
     def _patience(self) -> Deadline:
-        # While connecting, smbprotocol's own exchanges share one deadline.
-        return self.deadline or Deadline(self._timeout)
+        return self.deadline or Deadline(self._timeout)  # while connecting, smbprotocol's own exchanges share one
 
     @property
     def alive(self) -> bool:
@@ -126,7 +125,9 @@ class SmbConnection(Connection):  # type: ignore[misc]
         # SMB 3.1.1 wants it signed even where nothing else is [MS-SMB2 3.2.4.1.1].
         signed = force_signature or message.COMMAND == Commands.SMB2_TREE_CONNECT
         with self._credits([own], self._patience()):
-            return self._post([own], sid or 0, tid, signed=signed, wanted=credit_request)[0]
+            data, requests = self._packed([own], sid or 0, tid, signed=signed, wanted=credit_request)
+            self.transport.send(data)
+            return requests[0]
 
     def send_compound(
         self,
@@ -153,12 +154,13 @@ class SmbConnection(Connection):  # type: ignore[misc]
             SMBException: The session or the connection has ended, or cannot encrypt; nothing was sent.
         """
         with self._credits(messages, deadline or self._patience()):
-            session: Any = self.session_table.get(sid)
-            if not session or tid not in session.tree_connect_table:
+            if tid not in getattr(self.session_table.get(sid), "tree_connect_table", ()):
                 raise SMBException("the session has ended")
-            return self._post(messages, sid, tid, related=related, sealed=sealed)
+            data, requests = self._packed(messages, sid, tid, related=related, sealed=sealed)
+            self.transport.send(data)
+            return requests
 
-    def _post(
+    def _packed(
         self,
         messages: Sequence[Message],
         sid: int,
@@ -168,8 +170,8 @@ class SmbConnection(Connection):  # type: ignore[misc]
         signed: bool = False,
         sealed: bool = False,
         wanted: int | None = None,
-    ) -> list[Pending]:
-        """Sends one packet, and notes for each request what its answer must be."""
+    ) -> tuple[bytes, list[Pending]]:
+        """One packet to be sent next, and its requests; notes for each what its answer must be."""
         session: Any = self.session_table.get(sid)
         tree: Any = session and session.tree_connect_table.get(tid)
         protection = self.keys.protection(session, tree, signed=signed, sealed=sealed)
@@ -196,14 +198,11 @@ class SmbConnection(Connection):  # type: ignore[misc]
                 self.preauth_integrity_hash_value.append(packet)
             elif message.command == Commands.SMB2_SESSION_SETUP:
                 self.preauth_integrity_session_hash_value[number] = [packet]
-        data = b"".join(packets)
-        if protection is Protection.SEALED:
-            data = self.keys.seal(session, data)
+        data = self.keys.seal(session, b"".join(packets)) if protection is Protection.SEALED else b"".join(packets)
         for request in requests:
             self.outstanding_requests[request.number] = request
         self._check_worker_running()
-        self.transport.send(data)
-        return requests
+        return data, requests
 
     def cancel(self, request: Pending) -> None:
         """Asks the server to give a request up [MS-SMB2 3.2.4.24]; the request's own answer says whether it has.

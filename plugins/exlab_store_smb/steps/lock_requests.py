@@ -1,0 +1,365 @@
+"""The request for a lock: the wait for it on the server, and the document read in the same compound."""
+
+from __future__ import annotations
+
+import os
+import platform
+import random
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from exlab_store import AccessDenied, LockOwner, LockTimeout, Snapshot, StoreError, lock_key
+from exlab_store_smb.session.link import LinkLost
+from exlab_store_smb.session.share import unavailable
+from exlab_store_smb.steps.backoff import Backoff
+from exlab_store_smb.steps.locking import RECORD_AT, SmbLock
+from exlab_store_smb.steps.refusals import lock_refused
+from exlab_store_smb.wire import messages
+from exlab_store_smb.wire.deadline import Deadline
+from exlab_store_smb.wire.statuses import (
+    ACCESS_DENIED,
+    CANCELLED,
+    DELETE_PENDING,
+    FILE_IS_A_DIRECTORY,
+    LOCKED,
+    NAME_MISSING,
+    PATH_MISSING,
+    REFUSED_REQUEST,
+    SHARING_VIOLATION,
+    not_created,
+    translated,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from exlab_store_smb.session.claims import Claims
+    from exlab_store_smb.session.link import Link
+    from exlab_store_smb.session.place import Place
+    from exlab_store_smb.session.reconnecting import Links
+    from exlab_store_smb.session.share import Share
+    from exlab_store_smb.steps.directories import Directories
+    from exlab_store_smb.steps.reading import Reader
+    from exlab_store_smb.wire.shapes import Message, Reply
+
+__all__ = ["LockRequest", "Locks"]
+
+_RECORD_SIZE = 4096
+_REMOVE = "Remove what stands at the name of the document with .lock behind it, and find out who put it there."
+_GRACE = 5.0  # seconds that a server may take to answer CANCEL; Samba takes 1 ms
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(LockOwner).decode
+
+
+@dataclass(frozen=True, slots=True)
+class LockRequest:
+    """A request for the lock of a document.
+
+    Attributes:
+        key: The document's key.
+        place: Of the lock file.
+        owner: Who asks; written into the lock file for others who wait.
+        limit: Until when to wait for the holder.
+        deadline: Until when to come back whatever the network does.
+        cancelled: Asked about every 50 ms; True ends the wait.
+        links: Of the store that asks.
+        reading: What reads the document once the lock is held, in the same compound; begins with a CREATE.
+    """
+
+    key: str
+    place: Place
+    owner: LockOwner
+    limit: Deadline
+    deadline: Deadline
+    cancelled: Callable[[], bool]
+    links: Links
+    reading: tuple[Message, ...] = ()
+
+    @property
+    def given_up(self) -> bool:
+        """Whether nobody wants to wait any longer."""
+        return self.limit.over or self.cancelled()
+
+    @property
+    def record(self) -> bytes:
+        """What stands in the lock file while the lock is held."""
+        return b"\n" + _encode(self.owner) + b"\n"
+
+
+class Locks:
+    """The locks of one store.
+
+    Args:
+        share: The store's folder.
+        reader: Of the store.
+        directories: Of the store.
+        claims: Of the store.
+    """
+
+    def __init__(self, share: Share, reader: Reader, directories: Directories, claims: Claims) -> None:
+        self._share = share
+        self._reader = reader
+        self._directories = directories
+        self._claims = claims
+        self._timeout = share.timeout
+
+    def take(
+        self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool], *, read: bool
+    ) -> tuple[SmbLock, Snapshot | None]:
+        """Waits for a lock; a connection that is lost meanwhile is made again.
+
+        Args:
+            key: The document's key.
+            owner: Who asks.
+            timeout: Seconds to wait for the holder.
+            cancelled: Asked about every 50 ms; True ends the wait.
+            read: Read the document too, once the lock is held.
+
+        Returns:
+            The lock; and the document, if it was to be read and there is one.
+
+        Raises:
+            LockTimeout: Somebody else holds it, or the wait was cancelled.
+            BackendUnavailable: The server cannot be reached.
+            NotSupported: The store was closed meanwhile.
+            StoreError: The server refuses.
+        """
+        limit, deadline = Deadline(timeout), Deadline(timeout + self._timeout)
+        links = self._share.links
+        again = False
+
+        def given_up() -> bool:
+            return links.closed or cancelled()
+
+        while True:
+            link = self._share.current(deadline.within(self._timeout))
+            try:
+                place = self._share.place(link, lock_key(key))
+                request = LockRequest(key, place, owner, limit, deadline, given_up, links)
+                if not read:
+                    return self._ask(link, request)[0], None
+                return self._ask_and_read(link, request)
+            except LockTimeout:
+                links.ensure_open()
+                raise
+            except LinkLost as lost:
+                # The lock is free again, if we had it: the next connection ends this one's session first.
+                gives_up = cancelled()
+                if gives_up or (again and limit.over) or deadline.over:
+                    links.end_session()
+                    if gives_up:
+                        raise LockTimeout("the wait for the lock was cancelled") from lost
+                    raise unavailable(lost, exhausted=True) from lost
+                again = True
+                time.sleep(random.uniform(0.001, 0.05))  # noqa: S311  # no secret
+
+    def _ask_and_read(self, link: Link, request: LockRequest) -> tuple[SmbLock, Snapshot | None]:
+        place = self._share.place(link, request.key)
+        length = self._reader.expected_size(place.path)
+        reading = (messages.open_to_read(place.path), messages.read(0, length), messages.close())
+        fits = length <= link.limits.read
+        lock, replies = self._ask(link, replace(request, reading=reading) if fits else request)
+        try:
+            deadline = Deadline(self._timeout)
+            if replies:
+                opened, answered, _ = replies
+                if opened.status == NAME_MISSING:  # perhaps overlooked
+                    opened, answered = self._reader.look_again(link, place.path, length, deadline)
+                    if opened.status == NAME_MISSING:
+                        return lock, None
+                data = self._reader.whole(link, place.path, length, opened, answered)
+                if data is not None:
+                    return lock, Snapshot(data)
+            data = self._reader.document(link, place, deadline)
+            return lock, None if data is None else Snapshot(data)
+        except LinkLost:
+            lock.note_released()  # with its connection
+            raise
+        except BaseException:
+            lock.release()
+            raise
+
+    def _ask(self, link: Link, request: LockRequest) -> tuple[SmbLock, list[Reply]]:
+        """Waits for a lock.
+
+        Args:
+            link: The connection that is to hold it.
+            request: For the lock.
+
+        Returns:
+            The lock, and the answers to what reads the document, where it certainly did so when the lock was held
+            already; otherwise nothing.
+
+        Raises:
+            LockTimeout: Somebody else holds it, or the wait was cancelled; nothing is left behind.
+            AccessDenied: This user may not lock the document.
+            LinkLost: The connection has ended; if the server had granted the lock, it is free again.
+            NotSupported: The store was closed meanwhile.
+        """
+        try:
+            self._claims.ensure(link, request.place.directory, self._soon(request))
+            while (found := self._attempt(link, request)) is None:
+                if request.given_up:
+                    found = self._last_attempt(link, request)
+                    break
+                time.sleep(random.uniform(0.001, 0.01))  # noqa: S311  # no secret
+            request.links.hold(found[0])
+        except (StoreError, LinkLost):
+            raise
+        except BaseException:
+            # An interruption. The server may have granted, or grant one day, what nobody here knows of.
+            link.end()
+            raise
+        return found
+
+    def _last_attempt(self, link: Link, request: LockRequest) -> tuple[SmbLock, list[Reply]]:
+        holder = self.holder(link, request.place, self._soon(request))
+        # Nobody is named once a release has arrived, which may have been on its way when the lock was asked for.
+        found = self._attempt(link, request) if holder is None and not request.cancelled() else None
+        if found is None:
+            raise LockTimeout("the lock is held by somebody else", holder=holder)
+        return found
+
+    def _attempt(self, link: Link, request: LockRequest) -> tuple[SmbLock, list[Reply]] | None:
+        """Asks once, and waits on the server; leaves no handle behind where the answer is no."""
+        # The record covers byte 0, so that it is refused, like the lock, while somebody else holds that.
+        beside = self._beside(link, request)
+        compound = [
+            messages.open_lock_file(request.place.path),
+            messages.lock_byte_0(wait=False),
+            messages.write(0, request.record),
+            *beside,
+        ]
+        opened, locked, _, *replies = link.run(compound, self._soon(request))
+        backoff = Backoff(request.deadline)
+        while opened.status == ACCESS_DENIED and backoff.asks_again(opened.status):
+            opened, locked, _, *replies = link.run(compound, self._soon(request))
+        if beside and opened.status in REFUSED_REQUEST:
+            link.chains.refused = True
+            return self._attempt(link, request)
+        if opened.status in PATH_MISSING:
+            self._directories.make(link, request.place.folder, request.deadline)
+            return self._attempt(link, request)
+        if opened.status in {DELETE_PENDING, SHARING_VIOLATION}:
+            return None
+        if opened.status == FILE_IS_A_DIRECTORY:
+            raise AccessDenied("what stands at the lock's name is not a file", hint=_REMOVE)
+        if opened.status == ACCESS_DENIED:
+            raise lock_refused(link, request.place, self._soon(request))
+        if not opened.ok:
+            raise not_created(opened.status, "lock the document")
+        file_id = messages.file_id_of(opened)
+        lock = SmbLock(request.key, request.owner, link, file_id, self._timeout, request.links)
+        status = locked.status
+        if status in LOCKED and not request.given_up:
+            status = self._wait(link, file_id, request)
+            if status == 0:
+                confirmed, replies = self._confirm(link, file_id, request)
+                if not confirmed:
+                    lock.release()
+                    return None
+        if status == 0:
+            lock.note_answer()
+            return lock, _read_under_lock(request, replies)
+        link.run([messages.close(file_id)], self._soon(request))
+        if status not in LOCKED and status != CANCELLED:
+            raise translated(status, "lock the document")
+        return None
+
+    def _wait(self, link: Link, file_id: bytes, request: LockRequest) -> int:
+        """Waits on the server; returns its answer.
+
+        Now and then it asks anew: a server that has forgotten who waits is reminded (see `SmbLock.release`; others
+        close their files, or are killed).
+        """
+        while True:
+            (waiting,) = link.start([messages.lock_byte_0(file_id, wait=True)], self._soon(request))
+            patience = request.limit.within(random.uniform(0.25, 0.5))  # noqa: S311  # no secret
+            reply = link.poll(waiting, patience, request.cancelled)
+            if reply is None:
+                # Without CANCEL, the server would give the lock to nobody one day (measured: a ghost lock).
+                link.cancel(waiting)
+                reply = link.poll(waiting, request.deadline.within(_GRACE))
+            if reply is None:
+                link.end()
+                raise LinkLost("the server does not answer", sent=True)
+            if reply.status != CANCELLED or request.given_up:
+                return reply.status  # of success: perhaps it was granted at the last moment
+
+    def _confirm(self, link: Link, file_id: bytes, request: LockRequest) -> tuple[bool, list[Reply]]:
+        """Writes the record of a lock that was waited for; whether the lock guards anything, and is still wanted."""
+        _, asked, *replies = link.run(
+            [messages.write(0, request.record, file_id), messages.query_links(), *self._beside(link, request)],
+            self._soon(request),
+        )
+        removed = asked.ok and messages.links_of(asked) == 0  # somebody has taken the file away while we waited
+        return not removed and not request.cancelled(), replies
+
+    def _beside(self, link: Link, request: LockRequest) -> list[Message]:
+        """A chain behind the one that takes the lock: it reads the document.
+
+        As long as it was not shown that the server carries out chains in order, this one reads the lock's record
+        first: with that of this very lock in it, it has come after the lock.
+        """
+        if not request.reading or not link.may_chain:
+            return []
+        first, *others = request.reading
+        if link.chains.in_order:
+            return [replace(first, anew=True), *others]
+        opening = replace(messages.open_lock_file_to_read(request.place.path), anew=True)
+        return [opening, messages.read(RECORD_AT, len(request.record)), messages.close(), *request.reading]
+
+    def holder(self, link: Link, place: Place, deadline: Deadline) -> LockOwner | None:
+        """Who has, or last had, a lock, if its file says so; other programs write nothing into it.
+
+        Args:
+            link: The connection.
+            place: Of the lock file.
+            deadline: Until when.
+
+        Raises:
+            LinkLost: The connection has ended.
+        """
+        opened, answered, _ = link.run(
+            [
+                messages.open_lock_file_to_read(place.path),
+                messages.read(RECORD_AT, _RECORD_SIZE),
+                messages.close(),
+            ],
+            deadline,
+        )
+        if not opened.ok or not answered.ok:
+            return None
+        try:
+            owner = _decode(messages.read_bytes(answered).partition(b"\n")[0])
+        except msgspec.DecodeError:  # void, absent, or in the middle of being written
+            return None
+        return owner if _may_be_alive(owner) else None
+
+    def _soon(self, request: LockRequest) -> Deadline:
+        return request.deadline.within(self._timeout).half()
+
+
+def _read_under_lock(request: LockRequest, replies: list[Reply]) -> list[Reply]:
+    if not replies or len(replies) == len(request.reading):
+        return replies
+    _, record, _, *read = replies
+    after_the_lock = record.ok and messages.read_bytes(record).startswith(request.record[RECORD_AT:])
+    return read if after_the_lock else []
+
+
+def _may_be_alive(owner: LockOwner) -> bool:
+    # A killed holder leaves its record; the one who has the lock now may be a program that writes none.
+    if os.name == "nt" or owner.host != platform.node():
+        return True
+    try:
+        os.kill(owner.pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
