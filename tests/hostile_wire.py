@@ -53,7 +53,7 @@ def success(command: int, data: bytes) -> bytes:
     return {CLOSE: struct.pack("<H58x", 60), SET_INFO: struct.pack("<H", 2)}.get(command, struct.pack("<HH", 4, 0))
 
 
-def parts(message: bytes) -> list[tuple[int, int]]:
+def parts(message: bytes | bytearray) -> list[tuple[int, int]]:
     """Where each message of a compound begins and ends."""
     found: list[tuple[int, int]] = []
     start = 0
@@ -66,7 +66,7 @@ def parts(message: bytes) -> list[tuple[int, int]]:
     return found
 
 
-def command_of(message: bytes, start: int = 0) -> int:
+def command_of(message: bytes | bytearray, start: int = 0) -> int:
     """The Command of a message."""
     return int(struct.unpack_from("<H", message, start + 12)[0])
 
@@ -154,3 +154,29 @@ class HostileWire:
         for end in ends.values():
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+
+
+def unchanged(_: bytearray) -> bool:
+    """Lets an answer pass as it is."""
+    return True
+
+
+class EditedWire(HostileWire):
+    """A proxy that passes each answer of the server through a function.
+
+    Attributes:
+        edit: Changes an answer in place; False cuts the connection instead of delivering it.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.edit: Callable[[bytearray], bool] = unchanged
+        super().__init__(port)
+        self.attack = self._edited
+
+    def _edited(self, direction: Direction, message: bytes) -> list[tuple[Direction, bytes]]:
+        if direction == "request":
+            return [(direction, message)]
+        answer = bytearray(message)
+        if not self.edit(answer):
+            raise ConnectionAbortedError
+        return [(direction, bytes(answer))]

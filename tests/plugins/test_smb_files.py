@@ -20,6 +20,7 @@ from waiting import eventually
 from exlab_store import (
     BackendUnavailable,
     DocumentNotFound,
+    InvalidKey,
     LockTimeout,
     Store,
     StoreError,
@@ -213,6 +214,12 @@ def test_the_server_has_no_file_open_when_nothing_is_going_on(lab: Store, samba:
         lab.atomic_write("folder/a.json", b"{}", expect=version_of(b"other"))
     for path in (samba.root / "folder", *(samba.root / "folder").iterdir()):
         assert samba.holder_pids(path) == []
+
+
+def test_a_document_name_that_the_server_keeps_for_itself_is_refused_as_a_name(samba: SambaServer) -> None:
+    samba.add_share(samba.share, samba.root, veto_files="/a.json/")
+    with open_store(samba.url(user=False), **samba.options) as store, pytest.raises(InvalidKey):
+        store.atomic_write("a.json", b"{}")
 
 
 # Lock files

@@ -239,10 +239,10 @@ def _mutate(samba: SambaServer, seeds: range, capfd: pytest.CaptureFixture[str],
 
 @pytest.mark.one_interpreter
 @pytest.mark.parametrize("encrypt", [None, True], ids=["signed", "encrypted"])
-def test_a_hundred_mutated_answers_harm_nothing(
+def test_forty_mutated_answers_harm_nothing(
     samba: SambaServer, capfd: pytest.CaptureFixture[str], encrypt: bool | None
 ) -> None:
-    _mutate(samba, range(100), capfd, encrypt=encrypt)
+    _mutate(samba, range(40), capfd, encrypt=encrypt)
 
 
 @pytest.mark.slow
@@ -250,4 +250,4 @@ def test_a_hundred_mutated_answers_harm_nothing(
 def test_ten_thousand_mutated_answers_harm_nothing(
     samba: SambaServer, capfd: pytest.CaptureFixture[str], encrypt: bool | None
 ) -> None:
-    _mutate(samba, range(1000, 11_000), capfd, encrypt=encrypt)
+    _mutate(samba, range(10_000), capfd, encrypt=encrypt)

@@ -1,4 +1,4 @@
-"""Authenticating: by a Kerberos ticket where there is one, otherwise by NTLM, and why the server refuses.
+"""The authentication of an account: by a Kerberos ticket if there is one, otherwise by NTLM; and the refusals.
 
 spnego would choose by itself. It hides why Kerberos failed, and tries a wrong password a second time with NTLM: every
 logon then counts twice against the account, which is locked after a few.
@@ -14,7 +14,14 @@ from smbprotocol.session import Session
 from exlab_store import AccessDenied, BackendUnavailable, NotSupported, Secret, StoreError, without_variables
 from exlab_store_smb.session.tickets import Ticket, TicketRefused, not_taken, ticket_for, tickets_are_possible
 from exlab_store_smb.wire.blocking import blocking
-from exlab_store_smb.wire.statuses import ACCESS_DENIED
+from exlab_store_smb.wire.statuses import (
+    ACCESS_DENIED,
+    ACCOUNT_REFUSED,
+    INVALID_PARAMETER,
+    NO_SUCH_USER,
+    NOT_A_TICKET,
+    TIME_DIFFERENCE,
+)
 
 if TYPE_CHECKING:
     from exlab_store_smb.session.options import SmbOptions
@@ -26,26 +33,6 @@ __all__ = ["authenticate"]
 # Kerberos as a server may offer it [RFC 4178 4.2.1; MS-SPNG 3.1.5.6], the second with Windows' historical number.
 _KERBEROS = (bytes.fromhex("06092a864886f712010202"), bytes.fromhex("06092a864882f712010202"))
 
-_TIME_DIFFERENCE = 0xC0000133
-_INVALID_PARAMETER = 0xC000000D
-_NO_SUCH_USER = 0xC0000064
-_NOT_A_TICKET = {0xC00000A8, 0xC000000D, 0xC000006A, 0x80090308}
-"""BAD_TOKEN_TYPE, INVALID_PARAMETER, WRONG_PASSWORD, SEC_E_INVALID_TOKEN."""
-
-_ACCOUNT = {
-    0xC000006A: "the password is wrong",
-    0xC000006E: "the account is restricted",
-    0xC000006F: "not at this hour",
-    0xC0000070: "not from this host",
-    0xC0000071: "its password has expired",
-    0xC0000072: "it is disabled",
-    0xC0000193: "it has expired",
-    0xC0000224: "its password must be changed first",
-    0xC0000234: "it is locked out",
-    0xC000015B: "it may not log on over the network",
-    0xC0000064: "it does not exist",
-}
-
 
 def authenticate(connection: SmbConnection, options: SmbOptions, limit: Deadline) -> tuple[Any, str]:
     """Makes a session.
@@ -56,7 +43,7 @@ def authenticate(connection: SmbConnection, options: SmbOptions, limit: Deadline
         limit: Until when.
 
     Returns:
-        The session, and whose it is, for people.
+        The session, and the name of its account, for messages.
 
     Raises:
         AccessDenied: The account, its password or its ticket is refused, or there is none.
@@ -165,40 +152,40 @@ def _session(connection: SmbConnection, options: SmbOptions, user: Any, password
 
 
 def _refusal_of_account(error: Exception, account: str, options: SmbOptions) -> StoreError | None:
-    """What the server's answer to a password means; None for what is not about the account."""
+    """The error that the server's answer to a password stands for; None for an answer that is not about the account."""
     if isinstance(error, smb.LogonFailure):
         return AccessDenied(
             f"the server refuses {account} or its password", hint="Check the user name, the domain and the password."
         )
     status = int(error.status)  # type: ignore[attr-defined]
-    if status == _INVALID_PARAMETER and options.password == Secret(""):
+    if status == INVALID_PARAMETER and options.password == Secret(""):
         return AccessDenied(
             f"{account} has an empty password, with which nobody can log on", hint="Give the account a password."
         )
-    if status in _ACCOUNT:
-        return AccessDenied(f"the server refuses {account}: {_ACCOUNT[status]}", hint="Ask the server's keeper.")
+    if status in ACCOUNT_REFUSED:
+        return AccessDenied(f"the server refuses {account}: {ACCOUNT_REFUSED[status]}", hint="Ask the server's keeper.")
     if status == ACCESS_DENIED:
         return AccessDenied(f"the server refuses {account}", hint="Ask the server's keeper.")
     return None
 
 
 def _refusal_of_ticket(error: Exception, principal: str, options: SmbOptions) -> StoreError | None:
-    """What the server's answer to a ticket means; None for what is not about it."""
+    """The error that the server's answer to a ticket stands for; None for an answer that is not about the ticket."""
     status = int(error.status)  # type: ignore[attr-defined]
     what = f"the Kerberos ticket of {principal}"
-    if status in {ACCESS_DENIED, _NO_SUCH_USER}:
+    if status in {ACCESS_DENIED, NO_SUCH_USER}:
         return AccessDenied(
             f"the server knows no account for {what}",
             hint="Have the server map it to an account: winbind does, or a username map.",
         )
-    if status == _TIME_DIFFERENCE:
+    if status == TIME_DIFFERENCE:
         return AccessDenied(
             f"the server refuses {what}: its clock differs by more than Kerberos allows",
             hint="Set the server's clock, with NTP for instance: 5 minutes are allowed.",
         )
-    if status in _ACCOUNT:
-        return AccessDenied(f"the server refuses {what}: {_ACCOUNT[status]}", hint="Ask the server's keeper.")
-    if isinstance(error, smb.LogonFailure) or status in _NOT_A_TICKET:
+    if status in ACCOUNT_REFUSED:
+        return AccessDenied(f"the server refuses {what}: {ACCOUNT_REFUSED[status]}", hint="Ask the server's keeper.")
+    if isinstance(error, smb.LogonFailure) or status in NOT_A_TICKET:
         return AccessDenied(
             f"the server refuses {what} (status {status:#010x})",
             hint=f"Look at the server's clock, and whether its keytab has the present key of cifs/{options.host}.",

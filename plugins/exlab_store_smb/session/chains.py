@@ -19,11 +19,11 @@ _APART = 60.0  # seconds
 
 
 class Chains:
-    """What is known of a server's compounds of several chains, and what they are used for.
+    """The answers of a server to compounds of several chains, and their use.
 
     Attributes:
         refused: The server does not take them.
-        in_order: Whether the server has been seen to carry them out in order; None if nobody has looked yet.
+        in_order: The server carries the chains out in order; None until that was tried.
     """
 
     def __init__(self) -> None:

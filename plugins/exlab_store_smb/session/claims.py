@@ -1,4 +1,4 @@
-"""What a server has shown that it can do, before anything is claimed of it.
+"""The abilities that a server has shown; a store claims no other.
 
 A server may grant a lock to two at once (Samba with ``locking = no``, servers that only pretend to lock), refuse to
 replace a file, or take compounds apart. None of this is in the answer to NEGOTIATE. So each server and share is tried
@@ -35,7 +35,7 @@ _DATA = b"exlab-store tries whether this server replaces files\n"
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a server has shown. None: it could not be tried yet.
+    """The abilities of a server. None stands for an ability that could not be tried yet.
 
     Attributes:
         replaces: A file is written, flushed, renamed over another, and read back, each request of the compound upon
@@ -62,7 +62,7 @@ _known: dict[tuple[Any, ...], Shown] = {}
 
 
 def remembered(link: Link) -> Shown:
-    """What the server has shown to this process.
+    """The abilities that a server has shown to this process.
 
     Args:
         link: A connection to it.
@@ -71,20 +71,20 @@ def remembered(link: Link) -> Shown:
 
 
 def remember(link: Link, shown: Shown) -> None:
-    """Keeps what the server has shown for the life of this process.
+    """Keeps a server's abilities for the life of this process.
 
     Args:
         link: The connection.
-        shown: What it was.
+        shown: The abilities.
     """
     _known[link.identity] = shown
 
 
 def guarantees_of(shown: Shown) -> Guarantees:
-    """What a store may claim; of what could not be tried, what the protocol asks of a server.
+    """The guarantees of a store. An ability that could not be tried counts as present, as the protocol demands it.
 
     Args:
-        shown: By its server.
+        shown: The abilities of its server.
     """
     locks = shown.locks is not False
     replaces = shown.replaces is not False
@@ -102,7 +102,7 @@ def guarantees_of(shown: Shown) -> Guarantees:
 
 
 def show(link: Link, directory: str, deadline: Deadline) -> Shown:
-    """Has the server show what is not known of it yet, in two round trips, and remembers it.
+    """Tries the abilities of a server that are not known yet, in two round trips, and remembers them.
 
     Where compounds are refused, it is tried once more with one request after the other.
 
@@ -136,11 +136,11 @@ def _latest(now: bool | None, before: bool | None) -> bool | None:
 
 
 def warn(host: str, shown: Shown) -> None:
-    """Says in the log what is not claimed, and why.
+    """Logs each guarantee that is not claimed, with its reason.
 
     Args:
         host: The server.
-        shown: By it.
+        shown: The abilities of it.
     """
     if shown.replaces is False:
         _log.warning("%s does not replace files as a document needs it: the store can be read only", host)
@@ -151,7 +151,7 @@ def warn(host: str, shown: Shown) -> None:
 
 
 class Claims:
-    """Sees to it that a server has shown what a store claims before anything is changed.
+    """The claims of one store: a server shows them before a document is changed.
 
     Args:
         guarantees: What the store claims.
@@ -163,7 +163,7 @@ class Claims:
         self._shown = shown
 
     def ensure(self, link: Link, directory: str, deadline: Deadline) -> None:
-        """Has the server show what it has not shown yet; costs nothing where it has.
+        """Has the server show the abilities that are missing; no request where it has shown all.
 
         Where this account may make no file nothing can be shown: it cannot write there either.
 
@@ -193,7 +193,7 @@ class Claims:
 
 
 def _that_exists(link: Link, directory: str, deadline: Deadline) -> str:
-    """The folder, or the nearest one above it: nothing is made before the server has shown what it does."""
+    """The folder, or the nearest one above it that exists: the server is tried before a folder is made."""
     while directory:
         asked, _ = link.run([messages.open_to_ask(directory), messages.close()], deadline.half())
         if asked.ok:

@@ -142,7 +142,7 @@ def _referred(target: Target, options: SmbOptions, deadline: Deadline) -> list[T
         link.close(deadline)
     try:
         found = _targets(answer, path)
-    except Exception as error:  # smbprotocol's structures raise whatever comes
+    except Exception as error:  # smbprotocol's structures raise errors of any type
         raise BackendUnavailable(
             f"the server's answer to where the DFS link {target} leads makes no sense: {error}",
             hint="Look at the link on the server of the namespace.",

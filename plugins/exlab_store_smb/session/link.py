@@ -86,13 +86,13 @@ class Link:
         return found.server_guid, found.server_name, found.port, self._tree.share_name
 
     def server_time(self) -> float | None:
-        """Seconds since 1970 by the server's clock: what it said when it was connected to, and the time since.
+        """Seconds since 1970 by the server's clock: its time at the connection's begin, and the time that has passed.
 
         It is in the answer to NEGOTIATE [MS-SMB2 2.2.4 SystemTime], of which smbprotocol keeps the bytes for the
         hash of what was negotiated.
 
         Returns:
-            None where the server did not say, or where nobody vouches for what it said: only the keys of SMB 3.1.1
+            None where the server did not give its time, or where no signature covers it: only the keys of SMB 3.1.1
             are made from it.
         """
         if self.connection.dialect != Dialects.SMB_3_1_1:
@@ -329,7 +329,7 @@ class Link:
             raise LinkLost(str(error), sent=False) from error
 
     def end(self) -> None:
-        """Ends the connection at once; who waits for an answer is told."""
+        """Ends the connection at once; each wait for an answer on it ends with `LinkLost`."""
         self.unanswered.stop()
         if self.is_of_this_process:
             self.connection.end()

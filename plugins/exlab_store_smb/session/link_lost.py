@@ -1,4 +1,4 @@
-"""A connection that has ended, as those learn of it who use it."""
+"""The exception for a connection that has ended."""
 
 from __future__ import annotations
 

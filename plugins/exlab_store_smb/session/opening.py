@@ -1,4 +1,4 @@
-"""A store's folder asked for when the store is opened, and what may be claimed of it."""
+"""The first questions about a store's folder, and the guarantees that follow from the answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Opened", "open_root"]
 
 
 class Opened(NamedTuple):
-    """What is known of a store when it has been opened.
+    """The facts about a store that has been opened.
 
     Attributes:
         guarantees: What it claims.
@@ -38,8 +38,8 @@ class Opened(NamedTuple):
 def open_root(link: Link, root: str, deadline: Deadline, *, create: bool) -> Opened:
     """Asks for the folder, in one round trip where the server is known to this process.
 
-    A server that is not known shows what it does, in two more. Where this account may not write, and in a folder that
-    has yet to be made, it does so at the first write or lock.
+    A new server shows its abilities in two more round trips. Where this account may not write, and in a folder that is
+    still missing, the server shows them at the first write or lock.
 
     Args:
         link: The connection.

@@ -1,4 +1,4 @@
-"""How to reach a share: the options of the location, of fsspec's configuration, and their defaults."""
+"""The options of an SMB location, and their defaults."""
 
 from __future__ import annotations
 

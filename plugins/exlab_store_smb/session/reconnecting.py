@@ -1,4 +1,4 @@
-"""What one store has of the connection that it shares: the way to the server, and its locks there."""
+"""One store's part of the connection that it shares: the present connection, a new one after a loss, and its locks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LAST_WORD = 2.0  # seconds that a connection may take which only ends the one b
 
 
 class LockOnLink(Protocol):
-    """A lock, as the connection that it belongs to knows it."""
+    """The part of a lock that its connection uses."""
 
     link: Link
 

@@ -1,4 +1,4 @@
-"""A store's folder on its share: the connection that leads there, and the repetition of what was lost with it."""
+"""A store's folder on its share: the connection to it, and the repetition of an operation whose connection was lost."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ __all__ = ["LinkUser", "SharedLink", "give_back", "join", "leave"]
 
 _log = logging.getLogger("exlab_store_smb")
 
-_GOODBYE: Final = 2.0  # seconds for the end of a connection that nobody wants any more
+_GOODBYE: Final = 2.0  # seconds for the end of a connection that has no store any more
 _LONGEST: Final = 3600.0  # seconds: a wait for days overflows in some versions of Python
 _HASH_KEY: Final = secrets.token_bytes(32)
 # Where Kerberos looks for the account of a store that has no password.
@@ -52,7 +52,7 @@ _TICKETS: Final = ("KRB5CCNAME", "KRB5_CLIENT_KTNAME", "KRB5_CONFIG")
 
 
 class LinkUser(Protocol):
-    """A store, as a connection that it shares knows it."""
+    """The part of a store that its shared connection uses."""
 
     def holds_lock_on(self, link: Link) -> bool:
         """Whether a lock would be lost with a connection."""
@@ -151,7 +151,7 @@ class SharedLink:
         """
         (making,) = map(self._making.acquire, (True,), (deadline.remaining(),))
         if not making:
-            return  # whoever is connecting now finds that no store wants it, and ends the new connection
+            return  # the thread that connects now finds no store left, and ends the new connection
         try:
             link, self._link = self._link, None
         finally:

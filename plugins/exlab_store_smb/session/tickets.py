@@ -82,7 +82,7 @@ class Ticket:
     Args:
         principal: Whose it is.
         credential: Where spnego finds it.
-        discard: Throws away what was made for it; called at the latest when nobody has the ticket any more.
+        discard: Deletes the ticket's cache; called at the latest when the last reference to the ticket is gone.
     """
 
     def __init__(self, principal: str, credential: Any, discard: Any = lambda: None) -> None:

@@ -1,8 +1,8 @@
-"""Requests whose answers nobody waits for: what releases a lock.
+"""Requests without a wait for their answers: the release of a lock.
 
-Without waiting, a release costs its holder no round trip. It still has to be noticed when the server does not carry it
-out: whoever sends something next looks, and so does a thread when the time is over. Then the connection is ended, and
-the server frees what it held.
+So a release costs its holder no round trip. A release that the server has not carried out must still be noticed: the
+next request on the connection looks at the answer, and a thread does when the time is over. Then the connection is
+ended, and the server frees its locks.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class _Sent:
 
 
 class _Answering(Protocol):
-    """A connection, as far as it is needed here: `Link`."""
+    """The two methods of `Link` that are used here."""
 
     def poll(self, request: Any, deadline: Deadline) -> Reply | None: ...
 
@@ -43,7 +43,7 @@ class _Answering(Protocol):
 
 
 class Unanswered:
-    """The requests of one connection whose answers nobody waits for.
+    """The requests of one connection that have no waiting caller.
 
     Args:
         link: The connection.
@@ -120,7 +120,7 @@ class Unanswered:
         return True
 
     def note(self, closed: Reply) -> None:
-        """Ends the connection if a file was not closed: the server then frees what it held.
+        """Ends the connection if a file was not closed: the server then closes it.
 
         Args:
             closed: The answer to a CLOSE.
@@ -129,7 +129,7 @@ class Unanswered:
             self._link.end()
 
     def _watch(self) -> None:
-        """Sees to it that a server which does not answer is taken for gone, also when nobody asks it anything."""
+        """Ends the connection to a server that is silent for too long, also when no other request follows."""
         while True:
             with self._checking:
                 if not self._sent:

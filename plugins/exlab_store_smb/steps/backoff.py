@@ -1,4 +1,4 @@
-"""Whether a server that refuses a file for now is asked again, and when.
+"""The repetition of a request for a file that the server refuses for a moment.
 
 Two refusals may mean a moment only. SHARING_VIOLATION: another program has the file open and shares it with nobody, as
 fsspec and smbclient do. ACCESS_DENIED: the name is just being replaced, or the account has no right; measured on Samba
@@ -26,7 +26,7 @@ _PAUSE = (0.002, 0.02)
 
 
 class Backoff:
-    """How long one operation asks for a file again.
+    """The repetitions of one operation.
 
     Args:
         deadline: Of the operation; half of it may be waited for another program to close the file.

@@ -1,4 +1,4 @@
-"""The compound that changes a document, and what the attempt knows when it was sent and when it was not."""
+"""The compound that changes a document, and the record of how far it has come."""
 
 from __future__ import annotations
 

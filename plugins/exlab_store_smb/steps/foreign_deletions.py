@@ -1,4 +1,4 @@
-"""A document that somebody else has deleted, and that stays until another program closes it [MS-FSA 2.1.5.4].
+"""A document that another client has deleted, and that stays until a program closes it [MS-FSA 2.1.5.4].
 
 Windows, and Samba from 4.22 on, refuse to put another document in its place until then. Samba before that does so, and
 takes the new one away, by its name, when the old one is closed. So the old one is asked about on the way to each write:

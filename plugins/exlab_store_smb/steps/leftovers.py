@@ -1,4 +1,4 @@
-"""Lock files and temporary files on a share, for those who look after a store."""
+"""The lock files and temporary files on a share, for the maintenance of a store."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _RECORD: Final = b"{"  # how a record begins, behind byte 0, until the lock is r
 
 
 class Finder:
-    """One look at what is below a folder of a share. Links are not followed, where the server shows them as such.
+    """One search below a folder of a share. Links are not followed, where the server shows them as such.
 
     Args:
         link: The connection.
@@ -75,7 +75,7 @@ class Finder:
         for entry in entries:
             name = f"{folder}/{entry.name}" if folder else entry.name
             if entry.kind == "file" and is_temporary_name(entry.name):
-                # Whether its writer is gone, only the writer's own machine could tell; which one that is, nobody can.
+                # Only the writer's machine knows whether the writer is gone, and the name does not say which one it is.
                 yield self._leftover(name, entry)
             elif entry.kind == "file" and entry.name.endswith(_LOCK):
                 locks.append((name, entry))

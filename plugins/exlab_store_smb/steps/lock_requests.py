@@ -81,7 +81,7 @@ class LockRequest:
 
     @property
     def given_up(self) -> bool:
-        """Whether nobody wants to wait any longer."""
+        """Whether the wait is over, or was cancelled."""
         return self.limit.over or self.cancelled()
 
     @property
@@ -211,7 +211,7 @@ class Locks:
         except (StoreError, LinkLost):
             raise
         except BaseException:
-            # An interruption. The server may have granted, or grant one day, what nobody here knows of.
+            # An interruption. The server may grant a lock now or later that no code here knows of.
             link.end()
             raise
         return found
@@ -273,15 +273,15 @@ class Locks:
     def _wait(self, link: Link, file_id: bytes, request: LockRequest) -> int:
         """Waits on the server; returns its answer.
 
-        Now and then it asks anew: a server that has forgotten who waits is reminded (see `SmbLock.release`; others
-        close their files, or are killed).
+        Every 0.25 to 0.5 s it asks anew: a server may have forgotten a waiting request (see `SmbLock.parting`; other
+        clients close their files, or are killed).
         """
         while True:
             (waiting,) = link.start([messages.lock_byte_0(file_id, wait=True)], self._soon(request))
             patience = request.limit.within(random.uniform(0.25, 0.5))  # noqa: S311  # no secret
             reply = link.poll(waiting, patience, request.cancelled)
             if reply is None:
-                # Without CANCEL, the server would give the lock to nobody one day (measured: a ghost lock).
+                # Without CANCEL, the server would grant the lock later to a request without a caller (measured).
                 link.cancel(waiting)
                 reply = link.poll(waiting, request.deadline.within(_GRACE))
             if reply is None:

@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
 __all__ = ["RECORD_AT", "SmbLock", "lock_file_closed"]
 
-# The record begins behind byte 0: who does not hold the lock can neither read nor write that byte.
+# The record begins behind byte 0: a client without the lock can neither read nor write that byte.
 RECORD_AT = 1
 _VOID = b"-"
 # Seconds for which an answer about the lock's handle is taken to be true. A lock that is used at once, as by `update`,
-# costs no question; one that somebody thought about for long costs one round trip.
+# costs no question; a lock that was held for longer costs one round trip.
 _FRESH = 0.1
 
 
@@ -184,7 +184,7 @@ class SmbLock(ProcessBound):
             # The server frees the locks of a connection that has ended. Of one that fell silent it does not know.
             self._links.end_session()
         except BaseException:
-            self.link.end()  # an interruption: nobody would release it any more
+            self.link.end()  # an interruption: no other code would release it
             raise
         finally:
             if idle:

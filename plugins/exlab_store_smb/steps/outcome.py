@@ -1,4 +1,4 @@
-"""What became of a change whose answer was lost with the connection.
+"""The evidence for a change whose answer was lost with the connection.
 
 The next connection names the session of the one before it, and the server ends that first [MS-SMB2 3.3.5.5.3]: nothing
 of it can happen any more. So the files can be asked, and they do not change under the question on our account.
@@ -49,7 +49,7 @@ class Attempt:
         parting: What releases the lock under which the document is changed; nothing where the lock is kept.
         parted: The server has released the lock, whether it has changed the document or not.
         replaced: The document's name on the share, where the server is asked about what is replaced.
-        going: What was replaced had been deleted by somebody else, and was kept open; see `foreign_deletions`.
+        going: Another client had deleted the document before, and a program kept it open; see `foreign_deletions`.
     """
 
     begun: float = field(default_factory=time.monotonic)
@@ -96,7 +96,7 @@ def untouched_since(link: Link, place: Place, begun: float, deadline: Deadline) 
     the clock is, a file that is made for an instant tells.
 
     Args:
-        link: A connection that was made after whatever is asked about.
+        link: A connection that was made after the change.
         place: Where the document is.
         begun: The moment, by this machine's monotonic clock.
         deadline: Until when.

@@ -1,4 +1,4 @@
-"""Whether what was written stands at its name.
+"""The proof that a written document stands at its name.
 
 In a DFS namespace the names of a CREATE begin with the server and the share, and that of a rename does not. A server
 that sees this otherwise puts documents elsewhere, and acknowledges them: measured on Samba 4.22, with a rename that
@@ -36,7 +36,7 @@ def prove(link: Link, place: Place, data: bytes, attempt: Attempt, deadline: Dea
         deadline: Until when.
 
     Returns:
-        Whether the document is there; False where somebody else has written since, so that nothing is known.
+        True if the document is there. False if another client has written since: then nothing is known.
 
     Raises:
         WriteOutcomeUnknown: The server has acknowledged the write, and the document was not changed by it.

@@ -1,4 +1,4 @@
-"""Why a server refuses a file, as far as the file itself shows it: a mark, missing rights, or no right to add it."""
+"""The reason for a refused file, as the file shows it: its read-only mark, missing rights on it, or on its folder."""
 
 from __future__ import annotations
 

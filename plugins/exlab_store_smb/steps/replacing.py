@@ -88,7 +88,7 @@ class Replacer:
 
         Raises:
             StoreError: It was not written; or `WriteOutcomeUnknown`.
-            LinkLost: The connection has ended; what has happened is to be found out.
+            LinkLost: The connection has ended; the change may have happened.
         """
         self._claims.ensure(link, place.directory, deadline)
         settling = self._directories.start_settling(link, place.folder, deadline)

@@ -1,4 +1,4 @@
-"""Whether the share has room, known without asking."""
+"""The free room on the share, estimated without a request."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Room:
         self._trusted = trusted
 
     def note(self, free: int) -> None:
-        """Remembers what the server says.
+        """Remembers the free room.
 
         Args:
             free: Bytes that this user can still write.

@@ -39,7 +39,7 @@ def walk(
         ignores: Tells which names are left out; such folders are not entered.
 
     Returns:
-        Keys of folders, with what is in each; a folder that goes meanwhile is left out.
+        The keys of folders, with the entries of each; a folder that is removed meanwhile is left out.
 
     Raises:
         FileNotFoundError: There is no such folder.

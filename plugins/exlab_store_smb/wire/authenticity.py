@@ -1,7 +1,7 @@
-"""Which answer belongs to which request, and who vouches for it [MS-SMB2 3.2.5.1].
+"""The one rule for believing an answer: it belongs to a request, and the session's key proves it [MS-SMB2 3.2.5.1].
 
-`ensure_authentic` decides for every answer, by what is known of the *request*. What the answer says of itself proves
-nothing: whoever is on the way writes it. ``docs/reference/smb-wire.md`` has each field that is used.
+`ensure_authentic` decides for every answer, by the facts of the *request*. The answer itself proves nothing: an
+attacker on the way can write it. ``docs/reference/smb-wire.md`` has each field that is used.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _WITHOUT_KEY: Final = frozenset({Commands.SMB2_NEGOTIATE, Commands.SMB2_SESSION_
 
 
 class Forged(SMBException):  # type: ignore[misc]
-    """An answer that nobody vouches for, or that answers something else. The connection is of no use any more."""
+    """An answer without proof, or to another request. The connection cannot be used any more."""
 
 
 class Protection(Enum):
-    """What makes an answer the server's own."""
+    """The proof that an answer is the server's own."""
 
     NONE = "none"
     SIGNED = "signed"
@@ -40,7 +40,7 @@ class Protection(Enum):
 
 
 class Expected(NamedTuple):
-    """What the answer to a request must be; known when the request is sent.
+    """The properties that the answer to a request must have; known when the request is sent.
 
     Attributes:
         command: [MS-SMB2 2.2.1.2 Command].

@@ -35,7 +35,7 @@ def blocking(call: Callable[[], _T], deadline: Deadline) -> _T:
     The thread does not keep the process from ending.
 
     Args:
-        call: What may block for longer than anybody waits. Whatever it makes, it makes for nobody when it is late.
+        call: A call that may block for long. Its result is dropped when it is late.
         deadline: Until when to wait for it.
 
     Returns:

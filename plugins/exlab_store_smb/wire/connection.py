@@ -1,4 +1,4 @@
-"""One SMB2 connection on which every wait ends, and which believes only what somebody vouches for.
+"""One SMB2 connection: every wait on it has a deadline, and it believes only proved answers.
 
 smbprotocol negotiates, authenticates, and makes the keys. Sending and receiving are done here, for its messages and
 for compounds alike: bytes from one end to the other, as its structures took four times as much of the processor in an
@@ -49,7 +49,7 @@ class SmbConnection(Connection):  # type: ignore[misc]
         guid: The client's identifier [MS-SMB2 2.2.3 ClientGuid].
         server: The server's name or address.
         port: Its port.
-        require_signing: Refuse what is not signed.
+        require_signing: Refuse a session that is not signed.
         timeout: Seconds that a reply may take where no deadline is given.
         previous_session: The session that a new one replaces, or 0 [MS-SMB2 2.2.5 PreviousSessionId]: the server
             ends it, with its locks and whatever it had not carried out yet, before it answers.
@@ -317,10 +317,10 @@ class SmbConnection(Connection):  # type: ignore[misc]
             self._keep_alive = self.send(SMB2Echo(), sid=session_id)
 
     def _deliver(self, packet: bytes) -> None:
-        """Hands answers to those who wait for them, when all of the packet has proved to be genuine.
+        """Delivers the answers of a packet, if all of them have proved to be genuine.
 
         Raises:
-            Forged: It has not; nobody is told anything but that the connection has ended.
+            Forged: One has not; each waiting request then ends with the connection.
         """
         opened_by, packet = self.keys.open(packet)
         answers = answers_in(packet)
@@ -346,12 +346,12 @@ class SmbConnection(Connection):  # type: ignore[misc]
     def _hand_over(self, answer: Answer, request: Pending, *, vouched: bool) -> None:
         interim = is_interim(answer)
         if interim and request.async_id is not None:
-            return  # one is enough; whoever repeats it gives nothing
+            return  # one is enough; a repetition grants nothing
         if not interim and request.async_id not in {None, answer.async_id}:
             raise Forged("the server's answer has another name than it has announced")
         if answer.number not in self.outstanding_requests:
             raise Forged("the server answers twice")
-        # Nobody but the server makes requests possible; what is not vouched for gives at most what was asked for.
+        # Only the server grants credits; an answer without proof gives at most the credits that were asked for.
         granted = answer.credits if vouched else min(answer.credits, request.expected.credits)
         with self.sequence_lock:
             self.sequence_window["high"] += granted

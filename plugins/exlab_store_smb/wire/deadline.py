@@ -1,4 +1,4 @@
-"""How much time an operation has left."""
+"""The time that an operation has left."""
 
 from __future__ import annotations
 

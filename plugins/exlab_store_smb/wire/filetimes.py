@@ -1,4 +1,4 @@
-"""Times as a server gives them."""
+"""The times of a server (FILETIME) and of Python."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much a server takes and gives in one request, and which limits are too low to work with."""
+"""The most bytes of one request and one answer, and the least that this backend works with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The requests that the hooks are made of, and what is read out of the answers [MS-SMB2 2.2].
+"""The requests of this backend, and the fields of their answers [MS-SMB2 2.2].
 
 A message works on the file of the CREATE before it in the same compound, unless it is given a file of its own.
 """
@@ -146,7 +146,7 @@ def open_for_deletion(path: str) -> Message:
 def open_to_delete(path: str) -> Message:
     """CREATE of a file that goes when it is closed; refused while anybody has it open.
 
-    With another handle on it, it would stay until that is closed, and whatever has the name by then would go.
+    With another handle on it, the file would stay until that is closed; then a new file of that name would go.
     """
     options = _FILE | CreateOptions.FILE_DELETE_ON_CLOSE
     return _create(path, _DELETE, CreateDisposition.FILE_OPEN, options, _SHARE_NOTHING)
@@ -155,7 +155,7 @@ def open_to_delete(path: str) -> Message:
 def open_to_discard(path: str) -> Message:
     """CREATE of a temporary file that goes when it is closed; refused while anybody has it open.
 
-    Its writer, if it is still at work, would otherwise rename to the document what is about to go.
+    Otherwise a writer that is still at work would rename a file to the document that is about to go.
     """
     options = _FILE | CreateOptions.FILE_DELETE_ON_CLOSE
     return _create(path, _DELETE, CreateDisposition.FILE_OPEN, options, _SHARE_NOTHING)
@@ -192,7 +192,7 @@ def open_lock_file(path: str) -> Message:
 
 
 def open_lock_file_to_read(path: str) -> Message:
-    """CREATE of a lock file that exists, for reading who holds it."""
+    """CREATE of a lock file that exists, for reading its record."""
     return _create(path, _READ_DATA, CreateDisposition.FILE_OPEN, _FILE, _SHARE_READ_WRITE)
 
 

@@ -1,4 +1,4 @@
-"""The addresses of a server's name, within a deadline: a name server that is silent holds getaddrinfo for minutes."""
+"""The addresses of a server's name, within a deadline: a silent name server holds getaddrinfo for minutes."""
 
 from __future__ import annotations
 

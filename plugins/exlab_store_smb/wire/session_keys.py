@@ -1,4 +1,4 @@
-"""What the keys of a connection's sessions are used for: signing, verifying, encrypting, decrypting."""
+"""The use of a session's keys: signing, verifying, encrypting, decrypting."""
 
 from __future__ import annotations
 

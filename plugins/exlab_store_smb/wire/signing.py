@@ -26,7 +26,7 @@ def signature_of(packet: bytes, key: bytes, algorithm: int, nonce: bytes) -> byt
         packet: One message with its header.
         key: The session's key for signing.
         algorithm: [MS-SMB2 2.2.3.1.7].
-        nonce: For AES-GMAC: the MessageId, and 4 bytes that say who sends it.
+        nonce: For AES-GMAC: the MessageId, and 4 bytes that name the sender.
     """
     view = memoryview(packet)
     parts = (view[_BEFORE], _EMPTY, view[_BEHIND])

@@ -1,4 +1,4 @@
-"""Whether a server that ends the connection at once speaks only SMB 1."""
+"""The question to a server that ends each connection at once: does it speak only SMB 1?"""
 
 from __future__ import annotations
 

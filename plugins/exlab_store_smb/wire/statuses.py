@@ -1,4 +1,4 @@
-"""From NTSTATUS to the errors of a store [MS-ERREF 2.3]."""
+"""The NTSTATUS codes, and the errors of a store that stand for them [MS-ERREF 2.3]."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from exlab_store import AccessDenied, BackendUnavailable, InvalidKey, StorageFul
 
 __all__ = [
     "ACCESS_DENIED",
+    "ACCOUNT_REFUSED",
     "BUSY_SERVER",
     "BUSY_TARGET",
     "CANCELLED",
@@ -19,18 +20,22 @@ __all__ = [
     "FILE_IS_A_DIRECTORY",
     "FULL",
     "HANDLE_GONE",
+    "INVALID_PARAMETER",
     "LOCKED",
     "MISSING",
     "NAME_COLLISION",
     "NAME_MISSING",
     "NOT_A_DIRECTORY",
+    "NOT_A_TICKET",
     "NO_MORE_ENTRIES",
+    "NO_SUCH_USER",
     "PATH_MISSING",
     "PATH_NOT_COVERED",
     "REFUSED_REQUEST",
     "SESSION_DELETED_OR_EXPIRED",
     "SESSION_GONE",
     "SHARING_VIOLATION",
+    "TIME_DIFFERENCE",
     "not_created",
     "translated",
 ]
@@ -46,6 +51,9 @@ NOT_A_DIRECTORY: Final = 0xC0000103
 CANCELLED: Final = 0xC0000120
 PATH_NOT_COVERED: Final = 0xC0000257
 CANNOT_DELETE: Final = 0xC0000121
+INVALID_PARAMETER: Final = 0xC000000D
+TIME_DIFFERENCE: Final = 0xC0000133
+NO_SUCH_USER: Final = 0xC0000064
 DISK_FULL: Final = 0xC000007F
 
 _PATH_NOT_FOUND: Final = 0xC000003A
@@ -63,7 +71,7 @@ LOCKED: Final = frozenset({0xC0000054, 0xC0000055})
 """FILE_LOCK_CONFLICT, LOCK_NOT_GRANTED: somebody else holds it."""
 
 BUSY_TARGET: Final = frozenset({ACCESS_DENIED, SHARING_VIOLATION, DELETE_PENDING})
-"""What a rename may be answered with while somebody has the target open [MS-FSA 2.1.5.15.11]."""
+"""The answers to a rename whose target another program has open [MS-FSA 2.1.5.15.11]."""
 
 HANDLE_GONE: Final = frozenset({0xC0000128, 0xC0000008})
 """FILE_CLOSED (Samba and Windows), INVALID_HANDLE: the server knows the file's handle no more."""
@@ -83,14 +91,32 @@ NO_MORE_ENTRIES: Final = frozenset({0x80000006, _NO_SUCH_FILE})
 BUSY_SERVER: Final = frozenset({0xC0000017, 0xC000009A, 0xC00000D0})
 """NO_MEMORY, INSUFFICIENT_RESOURCES, REQUEST_NOT_ACCEPTED: at the moment (Samba's answer to 1 in 1,000 logons)."""
 
-REFUSED_REQUEST: Final = frozenset({0xC000000D, 0xC0000008, 0xC00000BB, 0xC0000010, 0xC0000002, 0xC0000128})
+REFUSED_REQUEST: Final = frozenset({INVALID_PARAMETER, 0xC0000008, 0xC00000BB, 0xC0000010, 0xC0000002, 0xC0000128})
 """INVALID_PARAMETER, INVALID_HANDLE, NOT_SUPPORTED, INVALID_DEVICE_REQUEST, NOT_IMPLEMENTED, FILE_CLOSED."""
+
+NOT_A_TICKET: Final = frozenset({0xC00000A8, INVALID_PARAMETER, 0xC000006A, 0x80090308})
+"""BAD_TOKEN_TYPE, INVALID_PARAMETER, WRONG_PASSWORD, SEC_E_INVALID_TOKEN: the server cannot use a Kerberos ticket."""
+
+ACCOUNT_REFUSED: Final = {
+    0xC000006A: "the password is wrong",
+    0xC000006E: "the account is restricted",
+    0xC000006F: "not at this hour",
+    0xC0000070: "not from this host",
+    0xC0000071: "its password has expired",
+    0xC0000072: "it is disabled",
+    0xC0000193: "it has expired",
+    0xC0000224: "its password must be changed first",
+    0xC0000234: "it is locked out",
+    0xC000015B: "it may not log on over the network",
+    NO_SUCH_USER: "it does not exist",
+}
+"""The reasons of a server that refuses an account, in words."""
 
 _NAMES: Final = {
     0xC0000001: "UNSUCCESSFUL",
     0xC0000002: "NOT_IMPLEMENTED",
     0xC0000008: "INVALID_HANDLE",
-    0xC000000D: "INVALID_PARAMETER",
+    INVALID_PARAMETER: "INVALID_PARAMETER",
     _NO_SUCH_FILE: "NO_SUCH_FILE",
     0xC0000010: "INVALID_DEVICE_REQUEST",
     ACCESS_DENIED: "ACCESS_DENIED",

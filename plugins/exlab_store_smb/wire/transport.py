@@ -181,14 +181,14 @@ class DeadlineTcp:
         return bytes(buffer)
 
     def close(self) -> None:
-        """Ends the connection at once; who waits for it is woken. A second call does nothing."""
+        """Ends the connection at once, and with it each wait for it. A second call does nothing."""
         self.connected = False
         used = self._socket
         if used is None:
             return
         with suppress_unless_signalled(OSError):
             used.shutdown(socket.SHUT_RDWR)
-        # Whoever receives closes the descriptor: closed by another thread, its number might be somebody else's
+        # The receiving thread closes the descriptor: closed by another thread, its number might be another
         # file or connection by the time of the next call.
         if self.receiver in {0, threading.get_ident()}:
             self._socket = None
