@@ -121,9 +121,6 @@ def _shown(path: Path) -> str:
 LONG_FILES = {
     "exlab_store/opening/configuration.py": "to be mended: the words for a refused setting are an idea of their own",
     "exlab_store/store.py": "to be mended: StorePath, and the checks of Store's arguments, are ideas of their own",
-    "plugins/exlab_store_smb/backend.py": "to be mended: only the hooks stay; the rest goes to session/ and steps/",
-    "plugins/exlab_store_smb/steps/locking.py": "to be mended: the held lock and the lock request are two modules",
-    "plugins/exlab_store_smb/steps/replacing.py": "to be mended: replacing and deleting are two modules",
 }
 
 

@@ -8,18 +8,16 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from exlab_store import (
-    ABSENT,
     ANY,
     BackendUnavailable,
-    DocumentExists,
     Expectation,
     HeldLock,
     LockLost,
     StoreError,
-    VersionConflict,
     WriteOutcomeUnknown,
     version_of,
 )
+from exlab_store.backend import ensure_expected
 from exlab_store_smb.session.link import LinkLost
 from exlab_store_smb.session.share import unavailable
 from exlab_store_smb.steps.change_requests import take_back
@@ -173,12 +171,7 @@ class Changes:
 
     def _check(self, link: Link, place: Place, expect: Expectation, deadline: Deadline) -> None:
         data = self._reader.document(link, place, deadline)
-        found = None if data is None else version_of(data)
-        if expect is ABSENT:
-            if found is not None:
-                raise DocumentExists(found=found)
-        elif expect is not ANY and found != expect:
-            raise VersionConflict(expected=expect, found=found)
+        ensure_expected(expect, None if data is None else version_of(data))
 
 
 def ours(lock: HeldLock | None) -> SmbLock | None:

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from exlab_store_smb.steps.reading import Reader
     from exlab_store_smb.wire.shapes import Message, Reply
 
-__all__ = ["LockRequest", "Locks"]
+__all__ = ["Locks", "SmbLockRequest"]
 
 _RECORD_SIZE = 4096
 _REMOVE = "Remove what stands at the name of the document with .lock behind it, and find out who put it there."
@@ -56,7 +56,7 @@ _decode = msgspec.json.Decoder(LockOwner).decode
 
 
 @dataclass(frozen=True, slots=True)
-class LockRequest:
+class SmbLockRequest:
     """A request for the lock of a document.
 
     Attributes:
@@ -139,7 +139,7 @@ class Locks:
             link = self._share.current(deadline.within(self._timeout))
             try:
                 place = self._share.place(link, lock_key(key))
-                request = LockRequest(key, place, owner, limit, deadline, given_up, links)
+                request = SmbLockRequest(key, place, owner, limit, deadline, given_up, links)
                 if not read:
                     return self._ask(link, request)[0], None
                 return self._ask_and_read(link, request)
@@ -157,7 +157,7 @@ class Locks:
                 again = True
                 time.sleep(random.uniform(0.001, 0.05))  # noqa: S311  # no secret
 
-    def _ask_and_read(self, link: Link, request: LockRequest) -> tuple[SmbLock, Snapshot | None]:
+    def _ask_and_read(self, link: Link, request: SmbLockRequest) -> tuple[SmbLock, Snapshot | None]:
         place = self._share.place(link, request.key)
         length = self._reader.expected_size(place.path)
         reading = (messages.open_to_read(place.path), messages.read(0, length), messages.close())
@@ -183,7 +183,7 @@ class Locks:
             lock.release()
             raise
 
-    def _ask(self, link: Link, request: LockRequest) -> tuple[SmbLock, list[Reply]]:
+    def _ask(self, link: Link, request: SmbLockRequest) -> tuple[SmbLock, list[Reply]]:
         """Waits for a lock.
 
         Args:
@@ -216,7 +216,7 @@ class Locks:
             raise
         return found
 
-    def _last_attempt(self, link: Link, request: LockRequest) -> tuple[SmbLock, list[Reply]]:
+    def _last_attempt(self, link: Link, request: SmbLockRequest) -> tuple[SmbLock, list[Reply]]:
         holder = self.holder(link, request.place, self._soon(request))
         # Nobody is named once a release has arrived, which may have been on its way when the lock was asked for.
         found = self._attempt(link, request) if holder is None and not request.cancelled() else None
@@ -224,7 +224,7 @@ class Locks:
             raise LockTimeout("the lock is held by somebody else", holder=holder)
         return found
 
-    def _attempt(self, link: Link, request: LockRequest) -> tuple[SmbLock, list[Reply]] | None:
+    def _attempt(self, link: Link, request: SmbLockRequest) -> tuple[SmbLock, list[Reply]] | None:
         """Asks once, and waits on the server; leaves no handle behind where the answer is no."""
         # The record covers byte 0, so that it is refused, like the lock, while somebody else holds that.
         beside = self._beside(link, request)
@@ -270,7 +270,7 @@ class Locks:
             raise translated(status, "lock the document")
         return None
 
-    def _wait(self, link: Link, file_id: bytes, request: LockRequest) -> int:
+    def _wait(self, link: Link, file_id: bytes, request: SmbLockRequest) -> int:
         """Waits on the server; returns its answer.
 
         Every 0.25 to 0.5 s it asks anew: a server may have forgotten a waiting request (see `SmbLock.parting`; other
@@ -290,7 +290,7 @@ class Locks:
             if reply.status != CANCELLED or request.given_up:
                 return reply.status  # of success: perhaps it was granted at the last moment
 
-    def _confirm(self, link: Link, file_id: bytes, request: LockRequest) -> tuple[bool, list[Reply]]:
+    def _confirm(self, link: Link, file_id: bytes, request: SmbLockRequest) -> tuple[bool, list[Reply]]:
         """Writes the record of a lock that was waited for; whether the lock guards anything, and is still wanted."""
         _, asked, *replies = link.run(
             [messages.write(0, request.record, file_id), messages.query_links(), *self._beside(link, request)],
@@ -299,7 +299,7 @@ class Locks:
         removed = asked.ok and messages.links_of(asked) == 0  # somebody has taken the file away while we waited
         return not removed and not request.cancelled(), replies
 
-    def _beside(self, link: Link, request: LockRequest) -> list[Message]:
+    def _beside(self, link: Link, request: SmbLockRequest) -> list[Message]:
         """A chain behind the one that takes the lock: it reads the document.
 
         As long as it was not shown that the server carries out chains in order, this one reads the lock's record
@@ -340,11 +340,11 @@ class Locks:
             return None
         return owner if _may_be_alive(owner) else None
 
-    def _soon(self, request: LockRequest) -> Deadline:
+    def _soon(self, request: SmbLockRequest) -> Deadline:
         return request.deadline.within(self._timeout).half()
 
 
-def _read_under_lock(request: LockRequest, replies: list[Reply]) -> list[Reply]:
+def _read_under_lock(request: SmbLockRequest, replies: list[Reply]) -> list[Reply]:
     if not replies or len(replies) == len(request.reading):
         return replies
     _, record, _, *read = replies
