@@ -25,6 +25,7 @@ from exlab_store.errors import (
     WriteOutcomeUnknown,
 )
 from exlab_store.expectations import ensure_expected
+from exlab_store.forked_child import in_forked_child
 from exlab_store.guarantees import Guarantees
 from exlab_store.hooks.calls import Backend
 from exlab_store.hookspecs import hookimpl
@@ -87,6 +88,7 @@ __all__ = [
     "check_key",
     "ensure_expected",
     "hookimpl",
+    "in_forked_child",
     "is_key",
     "is_temporary_name",
     "keys_in",

@@ -6,7 +6,6 @@ start when they are needed and end with the last of the stores.
 
 from __future__ import annotations
 
-import os
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakSet, WeakValueDictionary
 
 from exlab_store.errors import BackendUnavailable
+from exlab_store.forked_child import in_forked_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -166,8 +166,7 @@ def _forget_in_child() -> None:
         workers.forget_threads()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_in_child)
+in_forked_child(_forget_in_child)
 
 
 def workers_for(location: Location | None) -> Workers:

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, final
 
 from exlab_store.errors import LockLost, StoreError
+from exlab_store.forked_child import in_forked_child
 from exlab_store.model import LockOwner, ProcessBound
 from exlab_store.signal_handlers import came_from_signal_handler
 
@@ -180,8 +181,7 @@ def _forget_in_child() -> None:
     _asking = None
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_in_child)
+in_forked_child(_forget_in_child)
 
 
 def new_owner(purpose: str) -> LockOwner:

@@ -7,7 +7,6 @@ is told so at once instead of waiting for itself.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import msgspec
 
 from exlab_store.errors import LockAlreadyHeld, LockTimeout
+from exlab_store.forked_child import in_forked_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -205,8 +205,7 @@ def _forget_in_child() -> None:
     _turns.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_in_child)
+in_forked_child(_forget_in_child)
 
 
 def ask_for_turn(

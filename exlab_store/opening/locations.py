@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 
 from exlab_store.errors import LocationError
+from exlab_store.forked_child import in_forked_child
 from exlab_store.hidden_location import hides_location, is_name, is_text
 from exlab_store.location import Location, redacted
 from exlab_store.opening.stores import open_store, open_store_at
@@ -51,8 +52,7 @@ def _forget() -> None:
     _locations, _names = _Memory(), _Memory()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+in_forked_child(_forget)
 
 
 def known_document(location: DocumentLocation) -> StorePath | None:

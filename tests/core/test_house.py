@@ -119,6 +119,7 @@ def _shown(path: Path) -> str:
 
 
 LONG_FILES = {
+    "exlab_store/cli/app.py": "to be mended: the options that commands share are an idea of their own",
     "exlab_store/opening/configuration.py": "to be mended: the words for a refused setting are an idea of their own",
     "exlab_store/store.py": "to be mended: StorePath, and the checks of Store's arguments, are ideas of their own",
 }
@@ -175,11 +176,7 @@ def test_no_two_classes_have_one_name() -> None:
 
 
 FORK_HANDLERS: Mapping[str, str] = {
-    "exlab_store/locks/held.py": "to be mended: the core has no module for it yet",
-    "exlab_store/locks/turns.py": "to be mended: the core has no module for it yet",
-    "exlab_store/opening/locations.py": "to be mended: the core has no module for it yet",
-    "exlab_store/threads.py": "to be mended: the core has no module for it yet",
-    "plugins/exlab_store_posix/locking.py": "to be mended: the core has no module for it yet that backends may use",
+    "plugins/exlab_store_posix/locking.py": "to be mended: exlab_store.backend has in_forked_child now",
 }
 
 
