@@ -84,7 +84,7 @@ GUARDED = (
 # ... these harm no update, as it compares versions too where a backend can, and begins again, ...
 COMPARED = ("reads-before-the-lock", "locks-what-it-does-not-read")
 # ... these are matters of secrets, and these of what is not claimed, which a store does not pass on.
-NOT_OF_THE_STORAGE = ("secret-in-repr", "secret-in-error", "secret-in-the-log")
+NOT_OF_THE_STORAGE = ("secret-in-repr", "secret-in-error", "secret-in-the-log", "secret-in-a-variable")
 NOT_CLAIMED = ("unclaimed-listing-works", "unclaimed-deletion-does-nothing", "unclaimed-lock-does-nothing")
 
 # A race needs its time to be lost.

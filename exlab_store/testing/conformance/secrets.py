@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import logging
+import sys
 import traceback
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
 
 import pytest
@@ -29,6 +30,7 @@ __all__ = ["Secrets"]
 
 _TELLING = ("password", "passwd", "passphrase", "secret", "token", "credential", "private")
 _MADE_UP = "kit-Secret-4711"
+_KIT = "exlab_store.testing."
 
 
 def _secrets_of(harness: Harness) -> list[str]:
@@ -51,12 +53,46 @@ def _shown(thing: object) -> Iterator[str]:
 
 def _shown_by(error: BaseException) -> Iterator[str]:
     yield "".join(traceback.format_exception(error))
-    each: BaseException | None = error
-    while each is not None:
+    for each in _chain(error):
         yield from _shown(each)
         if isinstance(each, StoreError):
             yield str(each.envelope())
-        each = each.__cause__ or each.__context__
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error, and all its causes and contexts: a debugger shows also those that a traceback leaves out."""
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        each = waiting.pop()
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        waiting += [each.__cause__, each.__context__]
+        if isinstance(each, BaseExceptionGroup):
+            waiting += cast("BaseExceptionGroup[BaseException]", each).exceptions
+
+
+def _variables_of(error: BaseException) -> Iterator[str]:
+    """The variables in the frames that an error came through, as rich and log collectors show them.
+
+    Not those of the kit, which must know the secrets, and not those of the standard library, which nobody can mend.
+    """
+    for each in _chain(error):
+        for frame, line in traceback.walk_tb(each.__traceback__):
+            module = str(frame.f_globals.get("__name__"))
+            if module.startswith(_KIT) or module.partition(".")[0] in sys.stdlib_module_names:
+                continue
+            for name, value in frame.f_locals.items():
+                yield f"{name} = {_repr(value)} in {frame.f_code.co_qualname}, {module}, line {line}"
+
+
+def _repr(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception as error:  # as what shows variables does: an object that is half made may have no repr yet
+        return f"<{type(error).__name__}>"
 
 
 def _assert_hidden(texts: Iterable[str], secrets: list[str]) -> None:
@@ -82,6 +118,19 @@ def _everything_of(backend: Backend, stores: list[Store]) -> Iterator[str]:
         yield from _shown(store.read_snapshot(KEY))
 
 
+def _openings_with_a_password(harness: Harness) -> Iterator[Callable[[], Store]]:
+    """Ways to open the location with a password that is not wanted there, or not right."""
+    if harness.location is None:
+        return
+    location = Location.parse(harness.location)
+    with_password = f"{location.scheme}://somebody:{_MADE_UP}@{location.host or 'localhost'}{location.path}"
+    for url, options in (
+        (with_password, harness.options),
+        (harness.location, {**harness.options, "password": _MADE_UP}),
+    ):
+        yield partial(within, harness.patience, partial(open_store, url, **options))
+
+
 class Secrets(Clientele):
     """The password of a location and of the options, and whatever else the harness declares to be secret."""
 
@@ -105,6 +154,18 @@ class Secrets(Clientele):
                 call()
             _assert_hidden(_shown_by(caught.value), _secrets_of(harness))
 
+    def test_no_variable_in_a_traceback_shows_a_secret(self, harness: Harness, store: Store, other: Store) -> None:
+        store.atomic_write(KEY, b"1")
+        for kind, call in failures(store, other):
+            with pytest.raises(kind) as caught:
+                call()
+            _assert_hidden(_variables_of(caught.value), _secrets_of(harness))
+        for call in _openings_with_a_password(harness):
+            try:
+                call().close()
+            except StoreError as error:
+                _assert_hidden(_variables_of(error), _secrets_of(harness))
+
     def test_no_log_shows_a_secret(
         self, harness: Harness, store: Store, other: Store, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -116,16 +177,9 @@ class Secrets(Clientele):
         _assert_hidden([caplog.text], _secrets_of(harness))
 
     def test_a_password_that_is_not_wanted_or_not_right_is_not_shown(self, harness: Harness) -> None:
-        if harness.location is None:
-            return
-        location = Location.parse(harness.location)
-        with_password = f"{location.scheme}://somebody:{_MADE_UP}@{location.host or 'localhost'}{location.path}"
-        for url, options in (
-            (with_password, harness.options),
-            (harness.location, {**harness.options, "password": _MADE_UP}),
-        ):
+        for call in _openings_with_a_password(harness):
             try:
-                with within(harness.patience, partial(open_store, url, **options)) as store:
+                with call() as store:
                     _assert_hidden(_shown(store), _secrets_of(harness))
             except StoreError as error:
                 _assert_hidden(_shown_by(error), _secrets_of(harness))

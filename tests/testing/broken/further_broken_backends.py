@@ -298,6 +298,17 @@ class LogsItsPassword(FileBackend):
             raise
 
 
+@flaw("secret-in-a-variable", caught_by="test_no_variable_in_a_traceback_shows_a_secret")
+class KeepsItsPasswordInAVariable(FileBackend):
+    """It forgets the password after what it does, and a failure comes before that."""
+
+    def bytes_of(self, key: str) -> bytes:
+        account = f"user:{self.password}@host"
+        data = super().bytes_of(key)
+        del account
+        return data
+
+
 class RecordLock(FlockLock):
     """A POSIX record lock, which belongs to the process and goes with any descriptor of the file."""
 
