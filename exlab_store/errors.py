@@ -23,7 +23,7 @@ The type says what the caller can do, the message says what went wrong, where, a
       SchemaMajorMismatchError           another major version; ``.expected_major``, ``.found``
       ConfigError                        a catalogue or a setting that cannot be used
 
-The errors about what a document holds stand in `exlab_store.document_errors`.
+The errors about what a document holds stand in ``exlab_store.document_errors``.
 Every error but `WriteOutcomeUnknown` means that the operation did not happen.
 Those that are also an `OSError` keep ``errno`` where the system gave one.
 """

@@ -12,6 +12,7 @@ import typer
 
 from exlab_store.cli import examples, groups
 from exlab_store.cli.grammar import (
+    PROGRAM,
     AsJson,
     Config,
     Document,
@@ -21,13 +22,13 @@ from exlab_store.cli.grammar import (
     known_probes,
     named,
     new_app,
+    show_version,
     well_formed_code,
 )
 from exlab_store.hidden_location import HiddenLocation
 
 __all__ = ["run"]
 
-_PROGRAM = "exlab-store"
 # "\b" keeps the line breaks of a paragraph.
 _HELP = """Atomic, durable, locked JSON documents on whatever storage a site has.
 
@@ -58,21 +59,10 @@ app.add_typer(groups.config, name="config")
 app.add_typer(groups.equipment, name="equipment")
 
 
-def _version(asked: bool) -> None:
-    if asked:
-        from importlib.metadata import version
-
-        from exlab_store.cli.terminal import answering, print_text
-
-        with answering(as_json=False):
-            print_text(f"{_PROGRAM} {version('exlab-store')}\n")
-        raise typer.Exit
-
-
 @app.callback()
 def _top(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
     config: Config = None,
 ) -> None:
@@ -446,7 +436,7 @@ def run() -> None:
     # Without a handler, Python prints what libraries log (each retry, say) among the command's own sentences.
     logging.getLogger().addHandler(logging.NullHandler())
     try:
-        app(prog_name=_PROGRAM)
+        app(prog_name=PROGRAM)
     except KeyboardInterrupt:
         sys.exit(ExitCode.INTERRUPTED)
     except Exception as error:

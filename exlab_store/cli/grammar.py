@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
+    "PROGRAM",
     "AsJson",
     "Config",
     "Document",
@@ -23,9 +24,11 @@ __all__ = [
     "known_probes",
     "named",
     "new_app",
+    "show_version",
     "well_formed_code",
 ]
 
+PROGRAM: Final = "exlab-store"
 _HELP_NAMES: Final = {"help_option_names": ["-h", "--help"]}
 
 
@@ -75,6 +78,22 @@ def named(value: str) -> str:
     if not value.strip():
         raise typer.BadParameter("it is empty.")
     return value
+
+
+def show_version(asked: bool) -> None:
+    """Prints the version and ends the command.
+
+    Args:
+        asked: Whether ``--version`` was given.
+    """
+    if asked:
+        from importlib.metadata import version
+
+        from exlab_store.cli.terminal import answering, print_text
+
+        with answering(as_json=False):
+            print_text(f"{PROGRAM} {version('exlab-store')}\n")
+        raise typer.Exit
 
 
 def known_probes(names: list[str] | None) -> list[str]:
