@@ -119,7 +119,6 @@ def _shown(path: Path) -> str:
 
 
 LONG_FILES = {
-    "exlab_store/cli/app.py": "to be mended: the options that commands share are an idea of their own",
     "exlab_store/opening/configuration.py": "to be mended: the words for a refused setting are an idea of their own",
     "exlab_store/store.py": "to be mended: StorePath, and the checks of Store's arguments, are ideas of their own",
 }
