@@ -244,9 +244,11 @@ def test_only_the_set_up_commands_are_not_run_and_ci_runs_those() -> None:
         'python3 -m venv .venv && .venv/bin/pip install --quiet ".[cli]" && .venv/bin/exlab-store demo',
         "python3 tests/run.py",
         "$ exlab-store doctor /mnt/lab/exlab --invite",
-        "$ exlab-store doctor /mnt/nas/exlab --invite\n"
-        "On the other machine, run this within 600 s, with the location as that machine sees it:\n"
-        "  exlab-store doctor /mnt/nas/exlab --join 7KQF-2MXD-9TRA-H4WC",
+        (
+            "$ exlab-store doctor /mnt/nas/exlab --invite\n"
+            "On the other machine, run this within 600 s, with the location as that machine sees it:\n"
+            "  exlab-store doctor /mnt/nas/exlab --join 7KQF-2MXD-9TRA-H4WC"
+        ),
         '$ pip install "exlab-store[smb]" pyinstaller\n$ pyinstaller --onedir application.py',
         "$ cd exlab-store-sqlite && pytest",
     ]
