@@ -148,6 +148,9 @@ def _open_on_smb_mount(path: str, opened: list[int], locked: bool) -> None:
         except OSError as error:
             if error.errno not in _OPENED_AS_ANOTHER or came_from_signal_handler(error):
                 raise
+            if os.path.isdir(path):  # is not opened past the cache (EINVAL); whoever reads says what it is
+                open_into(opened, path, READ)
+                return
             if time.monotonic() - began >= _PATIENCE:
                 raise BackendUnavailable(
                     "a program on this machine has an older version of the document open, and the mount opens no other",

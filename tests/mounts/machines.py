@@ -52,8 +52,10 @@ class Kind:
 
     def all_options(self, server: str) -> str:
         """The options with those that every mount of the file system needs here."""
-        if self.file_system == "cifs":  # nosharesock: a client is a connection of its own
-            return f"username={USER},password={PASSWORD},ip={server},nosharesock,{self.options}"
+        if self.file_system == "cifs":
+            # nosharesock: a client is a connection of its own. iocharset: else names beyond ASCII change on the way.
+            always = f"username={USER},password={PASSWORD},ip={server},nosharesock,iocharset=utf8"
+            return f"{always},{self.options}"
         return self.options
 
 

@@ -18,6 +18,8 @@ pytestmark = [pytest.mark.one_interpreter, pytest.mark.slow]
 class MountHarness(Harness):
     """A folder that clients a and b have mounted; what the kit looks at by itself, it looks at on the server."""
 
+    patience = 60.0  # seconds; a call to a cifs mount takes 30 ms in the guest, and this machine may be busy
+
     def __init__(self, site: Site) -> None:
         self._site = site
         self._clients = cycle([site.a, site.b])
