@@ -53,7 +53,9 @@ _OPENED_AS_ANOTHER: Final = frozenset({errno.ESTALE, errno.EINVAL, errno.EBUSY})
 _PATIENCE: Final = 5.0
 _PAUSE: Final = 0.002
 # A writer deletes what its own machine has open before it renames (see `replacing`): milliseconds, unless it has died.
-_LONGEST_GAP: Final = 0.5
+_LONGEST_GAP: Final = 2.0
+# A server that lists a folder while a file in it is renamed may show neither its old name nor its new one (3 of 5,000).
+_LOOKS: Final = 2
 
 # Two reads with the same flags may get one handle. Those under the lock have flags that no others have, and take turns.
 _PLAIN: Final = (OPEN_DIRECT, OPEN_DIRECT | getattr(os, "O_NOCTTY", 0))
@@ -138,12 +140,15 @@ def _open_on_nfs(path: str, opened: list[int], _: bool) -> None:
 def _open_on_smb_mount(path: str, opened: list[int], locked: bool) -> None:
     flags = READ | (_LOCKED if locked else _PLAIN)[next(_turn) & 1]
     began = time.monotonic()
+    missing = 0
     while True:
         try:
             open_into(opened, path, flags)
         except FileNotFoundError as error:
-            missing = not came_from_signal_handler(error) and not _find_in_folder(path)
-            if missing or time.monotonic() - began >= _LONGEST_GAP:
+            if came_from_signal_handler(error):
+                raise
+            missing = 0 if _find_in_folder(path) else missing + 1
+            if missing == _LOOKS or time.monotonic() - began >= _LONGEST_GAP:
                 raise
         except OSError as error:
             if error.errno not in _OPENED_AS_ANOTHER or came_from_signal_handler(error):
