@@ -401,9 +401,20 @@ def read_owner(path: str, kind: FileSystem) -> LockOwner | None:
 
 
 def _read_record(path: str, kind: FileSystem) -> bytes:
+    flags = _for_reading(kind)
+    try:
+        return _record_in(path, flags)
+    except OSError as error:
+        # A file system that this package does not know may read directly in whole blocks only, or not at all.
+        if error.errno != errno.EINVAL or not flags & OPEN_DIRECT or came_from_signal_handler(error):
+            raise
+    return _record_in(path, flags & ~OPEN_DIRECT)
+
+
+def _record_in(path: str, flags: int) -> bytes:
     opened: list[int] = []
     try:
-        descriptor = open_into(opened, path, _for_reading(kind))
+        descriptor = open_into(opened, path, flags)
         os.lseek(descriptor, _RECORD_AT, os.SEEK_SET)
         return os.read(descriptor, _RECORD_SIZE).partition(b"\n")[0]
     finally:
