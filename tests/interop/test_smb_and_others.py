@@ -291,7 +291,7 @@ def test_who_waits_is_granted_the_lock_soon_after_its_release(
     release()
     took = granted.result(_PATIENCE) - released
     record("seconds", took)
-    assert took < 1.0
+    assert took < 5  # seconds: the poll is 20 ms at most, and the machine may be busy
 
 
 @pytest.mark.parametrize(("holder", "other"), [("smb", "posix"), ("posix", "smb")])
@@ -322,7 +322,7 @@ def test_a_holder_that_had_to_wait_is_named_too(
 
 def test_a_holder_that_left_no_record_is_not_mistaken_for_the_smb_client_before_it(lockers: Lockers) -> None:
     lockers.take("smb")()
-    release = lockers.take("byte 0")
+    release = lockers.take("byte 0", timeout=_PATIENCE)
     with pytest.raises(LockTimeout) as caught:
         lockers.take("smb")
     release()
