@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -18,6 +19,13 @@ if TYPE_CHECKING:
 
     from samba_server import SambaServer
     from wire_proxy import WireProxy
+
+
+# A shell has what it starts in the background ignore SIGINT, and nohup SIGHUP; every process of a test would, too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def lacking(what: str) -> None:
