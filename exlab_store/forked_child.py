@@ -1,4 +1,4 @@
-"""What the core does in a forked child: its one list of calls."""
+"""What happens in a forked child: the one way to ask for it."""
 
 from __future__ import annotations
 
@@ -10,22 +10,13 @@ if TYPE_CHECKING:
 
 __all__ = ["in_forked_child"]
 
-_calls: list[Callable[[], None]] = []
-
 
 def in_forked_child(call: Callable[[], None]) -> None:
     """Has something called in every child that this process forks from now on.
 
     Args:
-        call: It is called before the child's own code, in the order of these requests. It must not raise.
+        call: It is called before the child's own code, in the order of these requests. What it raises is printed, and
+            keeps no other call from being made.
     """
-    _calls.append(call)
-
-
-def _begin_anew() -> None:
-    for call in _calls:
-        call()
-
-
-if hasattr(os, "register_at_fork"):  # Windows has none
-    os.register_at_fork(after_in_child=_begin_anew)
+    if hasattr(os, "register_at_fork"):  # Windows has none
+        os.register_at_fork(after_in_child=call)

@@ -9,10 +9,8 @@ from itertools import filterfalse
 from typing import TYPE_CHECKING
 
 from exlab_store import (
-    ABSENT,
     ANY,
     BackendUnavailable,
-    DocumentExists,
     DocumentNotFound,
     Expectation,
     HeldLock,
@@ -24,7 +22,6 @@ from exlab_store import (
     Snapshot,
     StoreError,
     Version,
-    VersionConflict,
     WriteOutcomeUnknown,
     came_from_signal_handler,
     hookimpl,
@@ -34,6 +31,7 @@ from exlab_store import (
     temporary_name,
     version_of,
 )
+from exlab_store.backend import ensure_expected
 from exlab_store_posix.access import PRIVATE, give_mode, keep_access, replaced_by
 from exlab_store_posix.claims import claims_of
 from exlab_store_posix.copying import copy_file
@@ -382,11 +380,7 @@ class PosixBackend:
             found = self.read_snapshot(key).version
         except DocumentNotFound:
             found = None
-        if expect is ABSENT:
-            if found is not None:
-                raise DocumentExists(found=found)
-        elif found != expect:
-            raise VersionConflict(expected=expect, found=found)
+        ensure_expected(expect, found)
 
     def _walked(self, prefix: str) -> list[str]:
         keys: list[str] = []

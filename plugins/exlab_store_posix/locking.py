@@ -30,6 +30,7 @@ from exlab_store import (
     ProcessBound,
     came_from_signal_handler,
 )
+from exlab_store.backend import in_forked_child
 from exlab_store_posix.descriptors import discard_all, open_into
 from exlab_store_posix.freshness import OPEN_DIRECT
 from exlab_store_posix.lock_file import OPEN, OPEN_ALONE, REMOVE, SMALLEST_PAGE, is_database, open_lock_file
@@ -102,8 +103,7 @@ def _abandon_in_child() -> None:
     _held.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_abandon_in_child)
+in_forked_child(_abandon_in_child)
 
 
 Record: TypeAlias = Literal["none", "kept", "temporary"]

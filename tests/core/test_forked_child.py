@@ -9,12 +9,13 @@ import pytest
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
-def test_a_forked_child_makes_the_calls_in_the_order_of_the_requests() -> None:
+def test_a_forked_child_makes_the_calls_in_the_order_of_the_requests_whatever_one_raises() -> None:
     program = (
         "import os\n"
         "from exlab_store.backend import in_forked_child\n"
         "made = []\n"
         "in_forked_child(lambda: made.append('first'))\n"
+        "in_forked_child(lambda: 1 / 0)\n"
         "in_forked_child(lambda: made.append('second'))\n"
         "child = os.fork()\n"
         "if child:\n"

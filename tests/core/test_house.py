@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = [ROOT / "exlab_store", *sorted(path.parent for path in ROOT.glob("plugins/*/__init__.py"))]
@@ -174,17 +174,11 @@ def test_no_two_classes_have_one_name() -> None:
     assert [name for name in CLASSES_OF_ONE_NAME if name not in twice] == []  # these are to leave the list
 
 
-FORK_HANDLERS: Mapping[str, str] = {
-    "plugins/exlab_store_posix/locking.py": "to be mended: exlab_store.backend has in_forked_child now",
-}
-
-
 def test_what_happens_in_a_forked_child_is_registered_in_the_module_for_it_alone() -> None:
     registering = {
         _shown(path)
         for path in _paths()
         for node in ast.walk(_tree(path))
-        if isinstance(node, ast.Attribute) and node.attr == "register_at_fork" and path.name != "forked_child.py"
+        if isinstance(node, ast.Attribute) and node.attr == "register_at_fork"
     }
-    assert registering - set(FORK_HANDLERS) == set()
-    assert set(FORK_HANDLERS) - registering == set()  # these are to leave the list
+    assert registering == {"exlab_store/forked_child.py"}

@@ -29,10 +29,10 @@ from typing import TYPE_CHECKING, Final, Protocol
 from msgspec.structs import replace
 
 from exlab_store import BackendUnavailable, NotSupported, StoreError
+from exlab_store.backend import in_forked_child
 from exlab_store_smb.session.chains import Chains
 from exlab_store_smb.session.logon import connect
 from exlab_store_smb.wire.deadline import Deadline
-from exlab_store_smb.wire.forked_child import in_forked_child
 
 if TYPE_CHECKING:
     from collections.abc import Hashable

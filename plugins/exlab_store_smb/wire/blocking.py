@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from exlab_store_smb.wire.forked_child import in_forked_child
+from exlab_store.backend import in_forked_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable

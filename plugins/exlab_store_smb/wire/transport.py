@@ -15,8 +15,8 @@ import weakref
 from typing import TYPE_CHECKING
 
 from exlab_store import came_from_signal_handler, suppress_unless_signalled
+from exlab_store.backend import in_forked_child
 from exlab_store_smb.wire.deadline import Deadline
-from exlab_store_smb.wire.forked_child import in_forked_child
 from exlab_store_smb.wire.names import addresses_of
 
 if TYPE_CHECKING:
