@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from conftest import lacking
+from traced_lines import whole_calls
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +42,7 @@ def calls_of(script: str, *arguments: str, log: Path) -> list[Call]:
     command = [strace, "-f", "-y", "-s", "200", "-o", str(log), "-e", f"trace={_CALLS}"]
     subprocess.run([*command, sys.executable, "-c", script, *arguments], check=True, stdout=subprocess.DEVNULL)
     found = []
-    for line in log.read_text().splitlines():
+    for line in whole_calls(log.read_text().splitlines()):
         call = _LINE.match(line)
         if call is None or int(call["result"]) < 0:
             continue

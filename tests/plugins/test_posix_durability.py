@@ -6,10 +6,12 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
 from conftest import lacking
+from traced_lines import whole_calls
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,13 +30,10 @@ def _traced(program: str, *arguments: str) -> list[str]:
     if shutil.which("strace") is None:
         lacking("install strace to see system calls")
     calls = "openat,mkdir,fsync,fdatasync,rename,renameat2,unlink"
-    result = subprocess.run(
-        ["strace", "-f", "-y", "-e", f"trace={calls}", sys.executable, "-c", program, *arguments],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return [line for line in result.stderr.splitlines() if " = -1 " not in line]
+    with tempfile.NamedTemporaryFile("r", suffix=".strace") as log:
+        command = ["strace", "-f", "-y", "-o", log.name, "-e", f"trace={calls}"]
+        subprocess.run([*command, sys.executable, "-c", program, *arguments], check=True)
+        return [line for line in whole_calls(log) if " = -1 " not in line]
 
 
 def _steps(calls: list[str], root: Path) -> list[str]:

@@ -16,6 +16,7 @@ import pytest
 from conftest import lacking
 from exlab_store_smb import SmbBackend, open_backend
 from shared_samba import BOTH, running_server
+from traced_lines import whole_calls
 
 from exlab_store import Guarantees, Location, Store, lock_key, open_store
 from exlab_store.testing import BackendConformance, Harness
@@ -143,8 +144,6 @@ class Call(NamedTuple):
 class Trace:
     """What smbd does from now on. `until` is asked for once."""
 
-    _UNFINISHED = re.compile(r"(?P<pid>\d+) +(?P<begin>.*) <unfinished \.\.\.>$")
-    _RESUMED = re.compile(r"(?P<pid>\d+) +<\.\.\. \w+ resumed>(?P<end>.*)$")
     _CALL = re.compile(r"(?:\d+ +)?(?P<name>\w+)\((?P<arguments>.*)\) += (?P<result>-?\d+)")
     _AT = re.compile(r'(?:AT_FDCWD|\d+)<(?P<folder>[^>]*)>, "(?P<name>(?:[^"\\]|\\.)*)"')
     _FILE = re.compile(r"\d+<(?P<path>[^>]*)>")
@@ -192,20 +191,10 @@ class Trace:
         self._process.terminate()
         self._process.wait(10)
         lines = self._log.read_text(errors="surrogateescape").splitlines()
-        calls = [call for line in self._joined(lines) if (call := self._call(line)) is not None]
+        calls = [call for line in whole_calls(lines) if (call := self._call(line)) is not None]
         end = next(place for place, call in enumerate(calls) if call.name == "openat" and "marker" in call.path)
         answered = max(place for place, call in enumerate(calls[:end]) if call.name == "answer")
         return calls[:answered]
-
-    def _joined(self, lines: list[str]) -> Iterator[str]:
-        begun: dict[str, str] = {}
-        for line in lines:
-            if found := self._UNFINISHED.match(line):
-                begun[found["pid"]] = found["begin"]
-            elif found := self._RESUMED.match(line):
-                yield begun.pop(found["pid"]) + found["end"]
-            else:
-                yield line
 
     def _call(self, line: str) -> Call | None:
         found = self._CALL.match(line)
