@@ -19,6 +19,10 @@ from pathlib import Path
 
 from writers import all_writers, writer
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from traced_lines import whole_calls
+
 __all__ = ["Evidence", "gather"]
 
 _CALLS = "fsync,fdatasync,rename,renameat,renameat2,link,linkat,access,faccessat,faccessat2"
@@ -70,7 +74,7 @@ def _synced(names: list[str], directory: str) -> dict[str, tuple[bool | None, bo
             return nothing
         command = [strace, "-f", "-y", "-s", "200", "-o", log.name, "-e", f"trace={_CALLS}"]
         subprocess.run([*command, sys.executable, __file__, "once", f"{directory}/once", *names], check=True)
-        lines = Path(log.name).read_text().splitlines()
+        lines = list(whole_calls(Path(log.name).read_text().splitlines()))
     return {name: _judged(lines, number, f"{directory}/once") for number, name in enumerate(names)}
 
 
