@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from exlab_store.model import Snapshot
 
-__all__ = ["DEFAULT_CONCURRENCY", "QUICK", "Outcome", "check_concurrency", "outcome_of", "read_each"]
+__all__ = ["DEFAULT_CONCURRENCY", "QUICK", "ReadOutcome", "check_concurrency", "outcome_of", "read_each"]
 
 # 1,000 documents over SMB at 10 ms take 76 round trips' time with 16 threads, 48 with 32 and 32 with 64; more threads
 # are in each other's way.
@@ -27,7 +27,7 @@ DEFAULT_CONCURRENCY = 64
 QUICK = 0.002
 
 
-class Outcome(NamedTuple):
+class ReadOutcome(NamedTuple):
     """What has become of a read.
 
     Attributes:
@@ -56,7 +56,7 @@ def check_concurrency(concurrency: int) -> None:
         raise ValueError(f"concurrency must be at least 1, not {concurrency!r}")
 
 
-def outcome_of(read: Callable[[str], Snapshot], key: str) -> Outcome:
+def outcome_of(read: Callable[[str], Snapshot], key: str) -> ReadOutcome:
     """Reads one document.
 
     Args:
@@ -64,11 +64,11 @@ def outcome_of(read: Callable[[str], Snapshot], key: str) -> Outcome:
         key: The document's key.
     """
     try:
-        return Outcome(key, read(key), None)
+        return ReadOutcome(key, read(key), None)
     except DocumentNotFound:
-        return Outcome(key, None, None)
+        return ReadOutcome(key, None, None)
     except StoreError as error:
-        return Outcome(key, None, error)
+        return ReadOutcome(key, None, error)
 
 
 def read_each(
@@ -90,7 +90,7 @@ def read_each(
             yield outcome.key, outcome.snapshot
 
 
-def _outcomes(read: Callable[[str], Snapshot], keys: Iterator[str], concurrency: int) -> Iterator[Outcome]:
+def _outcomes(read: Callable[[str], Snapshot], keys: Iterator[str], concurrency: int) -> Iterator[ReadOutcome]:
     for key in keys:
         began = time.perf_counter()
         outcome = outcome_of(read, key)
@@ -101,7 +101,7 @@ def _outcomes(read: Callable[[str], Snapshot], keys: Iterator[str], concurrency:
     yield from _in_threads(read, keys, concurrency)
 
 
-def _in_threads(read: Callable[[str], Snapshot], keys: Iterator[str], concurrency: int) -> Iterator[Outcome]:
+def _in_threads(read: Callable[[str], Snapshot], keys: Iterator[str], concurrency: int) -> Iterator[ReadOutcome]:
     try:
         from concurrent.futures import Future, ThreadPoolExecutor  # 20 ms to import
     except RuntimeError:  # the interpreter shuts down, and starts no threads any more
@@ -112,7 +112,7 @@ def _in_threads(read: Callable[[str], Snapshot], keys: Iterator[str], concurrenc
 
     from exlab_store.threads import submitted
 
-    ended: SimpleQueue[Future[Outcome]] = SimpleQueue()
+    ended: SimpleQueue[Future[ReadOutcome]] = SimpleQueue()
     # Threads of their own: those of a pool that others use might all be waiting for reads like these. Leaving the
     # block, for whatever reason, waits for the reads that are under way.
     with ThreadPoolExecutor(concurrency, thread_name_prefix="exlab-store-read") as executor:
@@ -124,7 +124,7 @@ def _in_threads(read: Callable[[str], Snapshot], keys: Iterator[str], concurrenc
                 try:
                     future = submitted(executor, call)
                 except BackendUnavailable:  # there is no thread for it
-                    future = Future[Outcome]()
+                    future = Future[ReadOutcome]()
                     future.set_result(call())
                 future.add_done_callback(ended.put)
                 begun += 1
@@ -137,6 +137,6 @@ def _in_threads(read: Callable[[str], Snapshot], keys: Iterator[str], concurrenc
             yield outcome
 
 
-def _in_this_context(read: Callable[[str], Snapshot], key: str) -> Callable[[], Outcome]:
+def _in_this_context(read: Callable[[str], Snapshot], key: str) -> Callable[[], ReadOutcome]:
     context = copy_context()
     return lambda: context.run(outcome_of, read, key)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from exlab_store.aio.calls import Bell, admitted
 from exlab_store.errors import BackendUnavailable
-from exlab_store.reading_many import QUICK, Outcome, outcome_of
+from exlab_store.reading_many import QUICK, ReadOutcome, outcome_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
@@ -28,14 +28,14 @@ _LONGEST_BATCH = 0.005  # seconds
 class _Batch(NamedTuple):
     """What one visit to a thread has brought."""
 
-    outcomes: list[Outcome]
+    outcomes: list[ReadOutcome]
     unread: list[str]
     quick: bool
 
 
 def _read(read: Callable[[str], Snapshot], keys: list[str]) -> _Batch:
     began = now = time.perf_counter()
-    outcomes: list[Outcome] = []
+    outcomes: list[ReadOutcome] = []
     while len(outcomes) < len(keys) and now - began < _LONGEST_BATCH:
         outcomes.append(outcome_of(read, keys[len(outcomes)]))
         now = time.perf_counter()
@@ -91,7 +91,7 @@ class _Reading:
         self._ended.append(future)
         self._bell.ring()
 
-    async def outcomes(self) -> list[Outcome]:
+    async def outcomes(self) -> list[ReadOutcome]:
         """Waits for a batch."""
         while not self._ended:
             self._bell = bell = Bell()

@@ -83,7 +83,7 @@ class OfflineCatalogue(msgspec.Struct, frozen=True):
     projects: list[LIMSProject]
 
 
-class _Stored(msgspec.Struct):
+class _StoredCatalogue(msgspec.Struct):
     schema_version: str
     lims_endpoint: str
     produced_by: str = ""
@@ -91,13 +91,13 @@ class _Stored(msgspec.Struct):
     projects: list[LIMSProject] | None = None
 
 
-class _Header(msgspec.Struct):
+class _CatalogueHeader(msgspec.Struct):
     schema_version: Any = None
     lims_endpoint: Any = None
 
 
-_decode = msgspec.json.Decoder(_Stored).decode
-_decode_header = msgspec.json.Decoder(_Header).decode
+_decode = msgspec.json.Decoder(_StoredCatalogue).decode
+_decode_header = msgspec.json.Decoder(_CatalogueHeader).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -328,12 +328,12 @@ class _Row(msgspec.Struct, gc=False):
     metadata: dict[str, Any] | None = None
 
 
-class _Answer(msgspec.Struct):
+class _LimsAnswer(msgspec.Struct):
     data: list[_Row]
     count: int | None = None
 
 
-_decode_answer = msgspec.json.Decoder(_Answer).decode
+_decode_answer = msgspec.json.Decoder(_LimsAnswer).decode
 
 
 def projects_from_lims(answer: bytes, *, fetched_at: str | None = None) -> list[LIMSProject]:

@@ -36,13 +36,13 @@ if TYPE_CHECKING:
 __all__ = [
     "FILE_NAME",
     "VARIABLE",
+    "Candidate",
     "Configuration",
-    "Place",
     "StoreEntry",
+    "candidates",
     "find_configuration",
     "fingerprint",
     "named_store",
-    "places",
 ]
 
 FILE_NAME: Final = "exlab-store.toml"
@@ -55,7 +55,7 @@ _LARGEST: Final = 1 << 20
 _log = logging.getLogger("exlab_store")
 
 
-class _Fields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _EntryFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # As they are written; a `StoreEntry` has a `Secret` in the place of a password in clear, and of a URL with one.
     url: str
     username: str | None = None
@@ -66,7 +66,7 @@ class _Fields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     options: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
 
 
-class StoreEntry(_Fields, frozen=True, forbid_unknown_fields=True):
+class StoreEntry(_EntryFields, frozen=True, forbid_unknown_fields=True):
     """One store of a configuration. One with a password in clear is not pickled and not encoded.
 
     Attributes:
@@ -82,10 +82,10 @@ class StoreEntry(_Fields, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         parsed = Location.parse(self.url)
         if parsed.secret is not None:
-            set_field(_Fields, "url", self, Secret(self.url))
+            set_field(_EntryFields, "url", self, Secret(self.url))
         password = super().password
         if isinstance(password, str):
-            set_field(_Fields, "password", self, Secret(password))
+            set_field(_EntryFields, "password", self, Secret(password))
         for name in ("username", "password"):
             if getattr(self, name) in {"", Secret("")}:
                 raise ValueError(f"`{name}` is empty: leave it out, or say what it is")
@@ -344,8 +344,8 @@ def _refused(path: str, table: str, error: msgspec.ValidationError) -> ConfigErr
     return ConfigError(message, field=field, location=path, hint=hint)
 
 
-class Place(msgspec.Struct, frozen=True):
-    """A place where a configuration is looked for.
+class Candidate(msgspec.Struct, frozen=True):
+    """A file that may hold the configuration.
 
     Attributes:
         called: What it is called in a sentence.
@@ -358,17 +358,17 @@ class Place(msgspec.Struct, frozen=True):
     must_exist: bool = False
 
 
-def places() -> list[Place]:
+def candidates() -> list[Candidate]:
     """Where a configuration is looked for, in order."""
     import platformdirs
 
     named = os.environ.get(VARIABLE)
     if named:
-        return [Place(f"the environment variable {VARIABLE}", named, must_exist=True)]
+        return [Candidate(f"the environment variable {VARIABLE}", named, must_exist=True)]
     return [
-        Place("the working directory", FILE_NAME),
-        Place("this account's configuration", str(platformdirs.user_config_path(_FOLDER) / FILE_NAME)),
-        Place("this machine's configuration", str(platformdirs.site_config_path(_FOLDER) / FILE_NAME)),
+        Candidate("the working directory", FILE_NAME),
+        Candidate("this account's configuration", str(platformdirs.user_config_path(_FOLDER) / FILE_NAME)),
+        Candidate("this machine's configuration", str(platformdirs.site_config_path(_FOLDER) / FILE_NAME)),
     ]
 
 
@@ -376,13 +376,13 @@ def find_configuration(path: str | os.PathLike[str] | None = None) -> Configurat
     """Reads the configuration that is in force.
 
     Args:
-        path: The file, if it is known; otherwise the first of `places` that exists. A file that the environment
+        path: The file, if it is known; otherwise the first of `candidates` that exists. A file that the environment
             names must exist.
 
     Raises:
         ConfigError: There is none, or it is wrong.
     """
-    configuration = Configuration.read(path) if path is not None else _first_of_the_places()
+    configuration = Configuration.read(path) if path is not None else _configuration_in_force()
     if configuration is None:
         raise ConfigError(_NONE, hint=_looked_for())
     return configuration
@@ -391,13 +391,13 @@ def find_configuration(path: str | os.PathLike[str] | None = None) -> Configurat
 _NONE: Final = "there is no configuration of stores"
 
 
-def _first_of_the_places() -> Configuration | None:
-    place = _place_in_force()
-    return None if place is None else Configuration.read(_absolute(place.path), place.called)
+def _configuration_in_force() -> Configuration | None:
+    candidate = _candidate_in_force()
+    return None if candidate is None else Configuration.read(_absolute(candidate.path), candidate.called)
 
 
-def _place_in_force() -> Place | None:
-    return next((place for place in places() if place.must_exist or _is_file(place.path)), None)
+def _candidate_in_force() -> Candidate | None:
+    return next((candidate for candidate in candidates() if candidate.must_exist or _is_file(candidate.path)), None)
 
 
 def _is_file(path: str) -> bool:
@@ -418,15 +418,15 @@ def fingerprint() -> tuple[str, bytes] | None:
     """
     from hashlib import sha256  # of the backends, only those that compute versions need it
 
-    place = _place_in_force()
-    if place is None:
+    candidate = _candidate_in_force()
+    if candidate is None:
         return None
-    path = _absolute(place.path)
-    return path, sha256(_stored(path, place.called)).digest()
+    path = _absolute(candidate.path)
+    return path, sha256(_stored(path, candidate.called)).digest()
 
 
 def _looked_for() -> str:
-    looked = "; ".join(f"{place.called} ({place.path})" for place in places())
+    looked = "; ".join(f"{candidate.called} ({candidate.path})" for candidate in candidates())
     return f"Looked for in: {looked}. {VARIABLE} can name another file."
 
 
@@ -458,7 +458,7 @@ def named_store(name: str, path: str | os.PathLike[str] | None = None) -> tuple[
     shown = redacted(name)
     if not _nameable(store) or ".." in segments or "." in segments or "\0" in name or shown != name:
         raise LocationError("this names no store", location=repr(shown), hint="Write @name or @name/folder.")
-    configuration = Configuration.read(path) if path is not None else _first_of_the_places()
+    configuration = Configuration.read(path) if path is not None else _configuration_in_force()
     if configuration is None:
         raise LocationError(_NONE, hint=_looked_for())
     entry = configuration.entry(store)

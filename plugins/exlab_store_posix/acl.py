@@ -18,7 +18,17 @@ from exlab_store import came_from_signal_handler
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["ATTRIBUTE", "Entry", "Tag", "attributes_of", "entries_of", "mode_without", "narrowed", "packed", "parsed"]
+__all__ = [
+    "ATTRIBUTE",
+    "AclEntry",
+    "Tag",
+    "attributes_of",
+    "entries_of",
+    "mode_without",
+    "narrowed",
+    "packed",
+    "parsed",
+]
 
 ATTRIBUTE: Final = "system.posix_acl_access"
 
@@ -39,7 +49,7 @@ class Tag(IntEnum):
     OTHER = 0x20
 
 
-class Entry(NamedTuple):
+class AclEntry(NamedTuple):
     """One rule of a list.
 
     Attributes:
@@ -53,7 +63,7 @@ class Entry(NamedTuple):
     number: int = _NO_ID
 
 
-def parsed(attribute: bytes) -> list[Entry]:
+def parsed(attribute: bytes) -> list[AclEntry]:
     """The entries of a list.
 
     Args:
@@ -66,10 +76,10 @@ def parsed(attribute: bytes) -> list[Entry]:
         raise ValueError("an access control list of an unknown version")
     if (len(attribute) - _HEADER.size) % _ENTRY.size:
         raise ValueError("an access control list that is cut off")
-    return [Entry(Tag(tag), rights, number) for tag, rights, number in _ENTRY.iter_unpack(attribute[_HEADER.size :])]
+    return [AclEntry(Tag(tag), rights, number) for tag, rights, number in _ENTRY.iter_unpack(attribute[_HEADER.size :])]
 
 
-def packed(entries: Iterable[Entry]) -> bytes:
+def packed(entries: Iterable[AclEntry]) -> bytes:
     """The value of the extended attribute; the kernel wants the entries in the order of their tags.
 
     Args:
@@ -79,7 +89,7 @@ def packed(entries: Iterable[Entry]) -> bytes:
     return _HEADER.pack(_VERSION) + b"".join(_ENTRY.pack(*entry) for entry in ordered)
 
 
-def narrowed(entries: Iterable[Entry]) -> list[Entry]:
+def narrowed(entries: Iterable[AclEntry]) -> list[AclEntry]:
     """The list for a file that could not be given the old file's group.
 
     Whoever is in one of the two groups counts as the other's stranger now. So both get only what both had.
@@ -92,7 +102,7 @@ def narrowed(entries: Iterable[Entry]) -> list[Entry]:
     return [entry._replace(rights=both) if entry.tag in {Tag.OWNING_GROUP, Tag.OTHER} else entry for entry in listed]
 
 
-def mode_without(entries: Iterable[Entry]) -> int:
+def mode_without(entries: Iterable[AclEntry]) -> int:
     """The mode that gives nobody more than a list did, for a file that cannot have the list.
 
     Args:
@@ -109,7 +119,7 @@ def mode_without(entries: Iterable[Entry]) -> int:
     return _of(listed, Tag.OWNER) << 6 | group << 3 | _of(listed, Tag.OTHER) & common
 
 
-def entries_of(path: str | int, mode: int) -> list[Entry]:
+def entries_of(path: str | int, mode: int) -> list[AclEntry]:
     """The rules of a file or a directory: its list, or the three of its mode.
 
     Args:
@@ -128,9 +138,9 @@ def entries_of(path: str | int, mode: int) -> list[Entry]:
             if error.errno not in {errno.ENODATA, errno.ENOTSUP, errno.ENOSYS} or came_from_signal_handler(error):
                 raise
     return [
-        Entry(Tag.OWNER, mode >> 6 & 7),
-        Entry(Tag.OWNING_GROUP, mode >> 3 & 7),
-        Entry(Tag.OTHER, mode & 7),
+        AclEntry(Tag.OWNER, mode >> 6 & 7),
+        AclEntry(Tag.OWNING_GROUP, mode >> 3 & 7),
+        AclEntry(Tag.OTHER, mode & 7),
     ]
 
 
@@ -155,9 +165,9 @@ else:
         return []
 
 
-def _of(entries: list[Entry], tag: Tag) -> int:
+def _of(entries: list[AclEntry], tag: Tag) -> int:
     return next((entry.rights for entry in entries if entry.tag is tag), 0)
 
 
-def _mask(entries: list[Entry]) -> int:
+def _mask(entries: list[AclEntry]) -> int:
     return next((entry.rights for entry in entries if entry.tag is Tag.MASK), 0o7)

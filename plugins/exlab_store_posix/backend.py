@@ -40,7 +40,7 @@ from exlab_store_posix.directories import Directories
 from exlab_store_posix.encoding import base_of, checked
 from exlab_store_posix.faults import did_not_happen, translated
 from exlab_store_posix.freshness import READ, look_again, read_fresh
-from exlab_store_posix.leftovers import Finder, remove_temporary
+from exlab_store_posix.leftovers import TreeSearch, remove_temporary
 from exlab_store_posix.locking import is_locked_here, take_lock
 from exlab_store_posix.mounts import FileSystem, mount_of
 from exlab_store_posix.reading import AT_ONCE, ensure_file, not_a_document, read_at, read_file
@@ -323,7 +323,7 @@ class PosixBackend:
     def list_leftovers(self, prefix: str) -> list[Leftover]:
         """Walks the directories; what is held is asked of the kernel, without taking any lock."""
         try:
-            return list(Finder(self._base, self._kind_of, self._ignores).find(prefix))
+            return list(TreeSearch(self._base, self._kind_of, self._ignores).find(prefix))
         except (FileNotFoundError, NotADirectoryError):
             self._ensure_root()
             return []

@@ -13,7 +13,7 @@ from exlab_store_posix.descriptors import discard_all, open_into
 
 if TYPE_CHECKING:
     from exlab_store_posix.mounts import FileSystem
-    from exlab_store_posix.processes import Processes
+    from exlab_store_posix.processes import ProcessTable
 
 __all__ = ["KernelLocks"]
 
@@ -48,7 +48,7 @@ class KernelLocks:
         processes: Whether all locks are shown to this process.
     """
 
-    def __init__(self, processes: Processes) -> None:
+    def __init__(self, processes: ProcessTable) -> None:
         self._processes = processes
 
     def hold(self, path: str, kind: FileSystem) -> bool | None:

@@ -13,14 +13,14 @@ from exlab_store_posix.descriptors import close_all, close_first, open_into
 from exlab_store_posix.holding import KernelLocks
 from exlab_store_posix.lock_file import OPEN, excluded_from, is_database
 from exlab_store_posix.locking import read_owner
-from exlab_store_posix.processes import Processes
+from exlab_store_posix.processes import ProcessTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from exlab_store_posix.mounts import FileSystem
 
-__all__ = ["Finder", "remove_temporary"]
+__all__ = ["TreeSearch", "remove_temporary"]
 
 _LOCK = ".lock"
 # No writer takes so long between two system calls; one that was stopped and goes on finds its file gone, and fails.
@@ -28,7 +28,7 @@ _PATIENCE = 600.0
 _OPEN_FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
-class Finder:
+class TreeSearch:
     """One look at a directory tree; links are not followed.
 
     Args:
@@ -41,7 +41,7 @@ class Finder:
         self._ignores = ignores
         self._base = base
         self._kind_of = kind_of
-        self._processes = Processes()
+        self._processes = ProcessTable()
         self._locks = KernelLocks(self._processes)
 
     def find(self, folder: str) -> Iterator[Leftover]:

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from exlab_store import AccessDenied, BackendUnavailable, came_from_signal_handler, suppress_unless_signalled
 from exlab_store_posix import acl
 from exlab_store_posix.access import hand_over
-from exlab_store_posix.acl import Entry, Tag
+from exlab_store_posix.acl import AclEntry, Tag
 from exlab_store_posix.descriptors import open_into
 
 __all__ = [
@@ -148,10 +148,10 @@ def _let_all_in(descriptor: int, path: str) -> None:
             *((Tag.USER, rights, number) for number, rights in rules.users.items() if number not in {0, made.st_uid}),
             *((Tag.GROUP, rights, number) for number, rights in rules.groups.items() if number != made.st_gid),
         ]
-        entries = [Entry(tag, rights & _READ_AND_WRITE, number) for tag, rights, number in named]
+        entries = [AclEntry(tag, rights & _READ_AND_WRITE, number) for tag, rights, number in named]
         if sys.platform == "linux" and any(entry.rights for entry in entries):
-            own = [Entry(Tag.OWNER, owner), Entry(Tag.OWNING_GROUP, group), Entry(Tag.OTHER, others)]
-            os.setxattr(descriptor, acl.ATTRIBUTE, acl.packed([*own, *entries, Entry(Tag.MASK, _READ_AND_WRITE)]))
+            own = [AclEntry(Tag.OWNER, owner), AclEntry(Tag.OWNING_GROUP, group), AclEntry(Tag.OTHER, others)]
+            os.setxattr(descriptor, acl.ATTRIBUTE, acl.packed([*own, *entries, AclEntry(Tag.MASK, _READ_AND_WRITE)]))
 
 
 class _Rules(NamedTuple):

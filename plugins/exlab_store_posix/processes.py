@@ -8,13 +8,13 @@ from functools import cached_property
 
 from exlab_store import came_from_signal_handler
 
-__all__ = ["Processes"]
+__all__ = ["ProcessTable"]
 
 # The initial namespace's number is a constant of the kernel (PROC_PID_INIT_INO).
 _INITIAL = "pid:[4026531836]"
 
 
-class Processes:
+class ProcessTable:
     """The processes at one moment.
 
     A number in a file's name is the writer's in *its* namespace: a container's process 7 is another number here. So

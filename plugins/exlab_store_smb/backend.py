@@ -29,9 +29,9 @@ from exlab_store_smb.session.share import Share, root_is_gone
 from exlab_store_smb.session.sharing import give_back
 from exlab_store_smb.steps.changing import Changes, ours
 from exlab_store_smb.steps.deleting import Deleter
-from exlab_store_smb.steps.directories import Directories
-from exlab_store_smb.steps.leftovers import Finder, is_temporary
-from exlab_store_smb.steps.listing import Listing
+from exlab_store_smb.steps.folders import ShareFolders
+from exlab_store_smb.steps.leftovers import ShareSearch, is_temporary
+from exlab_store_smb.steps.listing import ListingBudget
 from exlab_store_smb.steps.lock_requests import Locks
 from exlab_store_smb.steps.reading import Reader
 from exlab_store_smb.steps.replacing import Replacer
@@ -44,8 +44,8 @@ from exlab_store_smb.wire.statuses import MISSING, translated
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from exlab_store_smb.session.document_path import DocumentPath
     from exlab_store_smb.session.link import Link
-    from exlab_store_smb.session.place import Place
     from exlab_store_smb.steps.outcome import Attempt
 
 __all__ = ["SmbBackend", "open_backend"]
@@ -131,12 +131,12 @@ class SmbBackend:
         room = Room(trusted=options.one_round_trip)
         if opened.free is not None:
             room.note(opened.free)
-        directories = Directories(self._share.root, room, create=create, flush=opened.guarantees.durable)
+        folders = ShareFolders(self._share.root, room, create=create, flush=opened.guarantees.durable)
         self._reader = Reader(self._share)
-        self._replacer = Replacer(directories, room, opened.claims)
-        self._deleter = Deleter(self._share, directories, opened.claims)
-        self._changes = Changes(self._share, self._reader, directories)
-        self._locks = Locks(self._share, self._reader, directories, opened.claims)
+        self._replacer = Replacer(folders, room, opened.claims)
+        self._deleter = Deleter(self._share, folders, opened.claims)
+        self._changes = Changes(self._share, self._reader, folders)
+        self._locks = Locks(self._share, self._reader, folders, opened.claims)
 
     def close(self) -> None:
         """Frees the store's locks, and ends the connection if it is the last to use it; the server has 2 s for that."""
@@ -147,7 +147,9 @@ class SmbBackend:
     def read_snapshot(self, key: str) -> Snapshot:
         """One compound of CREATE, READ and CLOSE; a replacement meanwhile does not touch the open file."""
         share = self._share
-        data = share.repeated(lambda link, deadline: self._reader.document(link, share.place(link, key), deadline))
+        data = share.repeated(
+            lambda link, deadline: self._reader.bytes_of(link, share.document_path(link, key), deadline)
+        )
         if data is None:
             raise DocumentNotFound("there is no such document")
         return Snapshot(data)
@@ -182,11 +184,11 @@ class SmbBackend:
         self._ensure_replaces()
         held = ours(lock)
 
-        def write(link: Link, place: Place, deadline: Deadline, attempt: Attempt) -> None:
+        def write(link: Link, document: DocumentPath, deadline: Deadline, attempt: Attempt) -> None:
             if held is not None:
                 attempt.parting = held.parting()
             try:
-                self._replacer.replace(data, link, place, deadline, attempt)
+                self._replacer.replace(data, link, document, deadline, attempt)
             finally:
                 if held is not None and attempt.parted:
                     held.note_released()
@@ -204,7 +206,7 @@ class SmbBackend:
             self._file_system.link = link
             found: list[str] = []
             try:
-                for folder, entries in walk(link, share.root, prefix, Listing(deadline), self._ignores):
+                for folder, entries in walk(link, share.root, prefix, ListingBudget(deadline), self._ignores):
                     found += keys_in(folder, [entry.name for entry in entries if entry.kind == "file"])
             except FileNotFoundError as error:
                 if not prefix and not share.create:
@@ -223,9 +225,9 @@ class SmbBackend:
             share.ensure_there(link, deadline)
 
             def holder(name: str, within: Deadline) -> LockOwner | None:
-                return self._locks.holder(link, share.place(link, name), within)
+                return self._locks.holder(link, share.document_path(link, name), within)
 
-            return list(Finder(link, share.root, deadline, holder, self._ignores).find(prefix))
+            return list(ShareSearch(link, share.root, deadline, holder, self._ignores).find(prefix))
 
         return share.repeated(find)
 
@@ -238,7 +240,7 @@ class SmbBackend:
 
         def remove(link: Link, deadline: Deadline) -> None:
             opened, closed = link.run(
-                [messages.open_to_discard(share.place(link, name).path), messages.close()], deadline.half()
+                [messages.open_to_discard(share.document_path(link, name).path), messages.close()], deadline.half()
             )
             if opened.status in MISSING:
                 share.ensure_only_missing(link, opened, deadline)

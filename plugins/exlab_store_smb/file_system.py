@@ -14,7 +14,7 @@ from fsspec.implementations.smb import SMBFileSystem
 
 from exlab_store import LocationError, NotSupported, Secret
 from exlab_store_smb.session.options import SmbOptions
-from exlab_store_smb.steps.listing import Listing, list_folder
+from exlab_store_smb.steps.listing import ListingBudget, list_folder
 from exlab_store_smb.wire.deadline import Deadline
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class SmbFileSystem(SMBFileSystem):  # type: ignore[misc]
                 "size": entry.size,
                 "mtime": entry.modified,
             }
-            for entry in list_folder(self.link, self.link.path(below_share), Listing(deadline))
+            for entry in list_folder(self.link, self.link.path(below_share), ListingBudget(deadline))
         ]
         return entries if detail else [entry["name"] for entry in entries]
 

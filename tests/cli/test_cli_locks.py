@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from command_line import COMMAND, done, done_json, environment, refused
 from conftest import lacking
-from exlab_store_posix.processes import Processes
+from exlab_store_posix.processes import ProcessTable
 from lock_holders import LOCKING, holder
 
 from exlab_store import Store, open_store
@@ -38,7 +38,7 @@ def free_locks(store: Store, *keys: str) -> None:
 
 @pytest.fixture(autouse=True)
 def needs_all_processes() -> None:
-    if not Processes().sees_all:
+    if not ProcessTable().sees_all:
         lacking("run the tests outside of a container: in one, nobody can tell that a lock is free")
 
 

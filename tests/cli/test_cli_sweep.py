@@ -16,7 +16,7 @@ import pytest
 from command_line import done, done_json, refused, run_command
 from conftest import lacking
 from exlab_store_posix.mounts import FileSystem, MountedFileSystem
-from exlab_store_posix.processes import Processes
+from exlab_store_posix.processes import ProcessTable
 from lock_holders import holder
 
 from exlab_store import BackendUnavailable, Leftover, Store, open_store
@@ -49,7 +49,7 @@ def swept(capfd: pytest.CaptureFixture[str], folder: Path | str, *, delete: bool
 
 @pytest.fixture
 def needs_all_processes() -> None:
-    if not Processes().sees_all:
+    if not ProcessTable().sees_all:
         lacking("run the tests outside of a container: in one, nobody can tell that a writer is gone")
 
 

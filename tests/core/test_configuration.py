@@ -25,9 +25,9 @@ from exlab_store.opening.configuration import (
     FILE_NAME,
     VARIABLE,
     Configuration,
+    candidates,
     find_configuration,
     named_store,
-    places,
 )
 from exlab_store.opening.secrets import SecretSource
 
@@ -107,8 +107,8 @@ def test_without_one_the_error_says_where_it_was_looked_for(tmp_path: Path) -> N
     for refused in (find_configuration, lambda: open_store("@catalogue")):
         with pytest.raises(StoreError, match="there is no configuration of stores") as caught:
             refused()
-        for place in places():
-            assert place.path in str(caught.value.hint)
+        for candidate in candidates():
+            assert candidate.path in str(caught.value.hint)
     assert isinstance(caught.value, LocationError)
     assert caught.value.location == "@catalogue"
 

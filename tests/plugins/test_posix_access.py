@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from conftest import lacking
 from exlab_store_posix import acl, backend
-from exlab_store_posix.acl import Entry, Tag
+from exlab_store_posix.acl import AclEntry, Tag
 from filelock import ReadWriteLock
 
 from exlab_store import AccessDenied, LocationError, NotSupported, Store, StoreError, open_store
@@ -48,11 +48,11 @@ def mode_of(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def list_of(path: Path) -> set[Entry]:
+def list_of(path: Path) -> set[AclEntry]:
     return set(acl.parsed(os.getxattr(path, acl.ATTRIBUTE))) if acl.ATTRIBUTE in os.listxattr(path) else set()
 
 
-def set_list(path: Path, *entries: Entry, default: bool = False) -> None:
+def set_list(path: Path, *entries: AclEntry, default: bool = False) -> None:
     name = "system.posix_acl_default" if default else acl.ATTRIBUTE
     try:
         os.setxattr(path, name, acl.packed(entries))
@@ -62,9 +62,9 @@ def set_list(path: Path, *entries: Entry, default: bool = False) -> None:
         raise
 
 
-def rules(owner: int, group: int, other: int, *named: Entry, mask: int = 7) -> list[Entry]:
-    own = [Entry(Tag.OWNER, owner), Entry(Tag.OWNING_GROUP, group), Entry(Tag.OTHER, other)]
-    return [*own, *named, Entry(Tag.MASK, mask)] if named else own
+def rules(owner: int, group: int, other: int, *named: AclEntry, mask: int = 7) -> list[AclEntry]:
+    own = [AclEntry(Tag.OWNER, owner), AclEntry(Tag.OWNING_GROUP, group), AclEntry(Tag.OTHER, other)]
+    return [*own, *named, AclEntry(Tag.MASK, mask)] if named else own
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ def test_the_mode_of_a_document_behind_a_link_counts(posix: Store, tmp_path: Pat
 
 def test_a_list_is_kept(posix: Store, tmp_path: Path) -> None:
     posix.atomic_write("a.json", b"1")
-    wanted = rules(6, 0, 0, Entry(Tag.USER, 4, ANNA), Entry(Tag.GROUP, 6, TEAM), mask=6)
+    wanted = rules(6, 0, 0, AclEntry(Tag.USER, 4, ANNA), AclEntry(Tag.GROUP, 6, TEAM), mask=6)
     set_list(tmp_path / "a.json", *wanted)
     posix.atomic_write("a.json", b"2")
     assert list_of(tmp_path / "a.json") == set(wanted)
@@ -156,7 +156,7 @@ def test_the_mask_of_a_list_is_not_given_to_the_group(open_folder: Path, writer:
     store = open_store(open_folder)
     store.atomic_write("a.json", b"1")
     os.chown(open_folder / "a.json", BERT, TEAM)
-    set_list(open_folder / "a.json", *rules(6, 0, 0, Entry(Tag.USER, 4, ANNA), mask=4))
+    set_list(open_folder / "a.json", *rules(6, 0, 0, AclEntry(Tag.USER, 4, ANNA), mask=4))
     assert mode_of(open_folder / "a.json") == 0o640  # what the group seems to have
     if writer:
         run_as(writer, "store.atomic_write('a.json', b'2')", open_folder, group=TEAM)
@@ -170,22 +170,22 @@ def test_the_mask_of_a_list_is_not_given_to_the_group(open_folder: Path, writer:
 def test_a_document_without_a_list_gets_none_from_its_folder_when_it_is_rewritten(posix: Store, tmp_path: Path) -> None:
     posix.atomic_write("a.json", b"1")
     (tmp_path / "a.json").chmod(0o640)
-    set_list(tmp_path, *rules(7, 5, 5, Entry(Tag.USER, 6, ANNA)), default=True)
+    set_list(tmp_path, *rules(7, 5, 5, AclEntry(Tag.USER, 6, ANNA)), default=True)
     posix.atomic_write("a.json", b"2")
     assert (list_of(tmp_path / "a.json"), mode_of(tmp_path / "a.json")) == (set(), 0o640)
 
 
 def test_a_new_document_gets_what_its_folder_gives(posix: Store, tmp_path: Path) -> None:
-    set_list(tmp_path, *rules(7, 5, 0, Entry(Tag.USER, 6, ANNA)), default=True)
+    set_list(tmp_path, *rules(7, 5, 0, AclEntry(Tag.USER, 6, ANNA)), default=True)
     posix.atomic_write("a.json", b"1")
-    assert Entry(Tag.USER, 6, ANNA) in list_of(tmp_path / "a.json")
+    assert AclEntry(Tag.USER, 6, ANNA) in list_of(tmp_path / "a.json")
 
 
 def test_a_list_that_cannot_be_kept_leaves_nobody_more_than_before(
     posix: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     posix.atomic_write("a.json", b"1")
-    set_list(tmp_path / "a.json", *rules(6, 6, 4, Entry(Tag.USER, 0, ANNA), mask=6))
+    set_list(tmp_path / "a.json", *rules(6, 6, 4, AclEntry(Tag.USER, 0, ANNA), mask=6))
 
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.EINVAL, "no such user here")
@@ -233,7 +233,7 @@ def test_a_store_that_is_opened_with_a_mode_gives_it_to_all_documents(
 
 
 def test_a_mode_takes_the_lists_of_the_folder_away(tmp_path: Path) -> None:
-    set_list(tmp_path, *rules(7, 5, 0, Entry(Tag.USER, 6, ANNA)), default=True)
+    set_list(tmp_path, *rules(7, 5, 0, AclEntry(Tag.USER, 6, ANNA)), default=True)
     with open_store(tmp_path, mode=0o640) as store:
         store.atomic_write("a.json", b"1")
     assert (list_of(tmp_path / "a.json"), mode_of(tmp_path / "a.json")) == (set(), 0o640)
@@ -343,7 +343,7 @@ def test_all_of_a_folder_s_group_can_lock_whoever_was_first(open_folder: Path, f
 
 @pytest.mark.usefixtures("needs_root")
 def test_who_may_write_into_a_folder_by_its_list_can_lock(open_folder: Path) -> None:
-    set_list(open_folder, *rules(7, 5, 5, Entry(Tag.USER, 7, ANNA), Entry(Tag.USER, 7, BERT)))
+    set_list(open_folder, *rules(7, 5, 5, AclEntry(Tag.USER, 7, ANNA), AclEntry(Tag.USER, 7, BERT)))
     run_as(ANNA, "store.lock('a.json').release()", open_folder)
     lock = "store.lock('a.json').release(); print('locked')"
     assert run_as(BERT, lock, open_folder) == "locked"

@@ -15,7 +15,7 @@ import exlab_store_posix.backend as posix_backend
 import pytest
 from conftest import lacking
 from exlab_store_posix.mounts import FileSystem, MountedFileSystem
-from exlab_store_posix.processes import Processes
+from exlab_store_posix.processes import ProcessTable
 from lock_holders import LOCKING, holder
 
 from exlab_store import (
@@ -55,7 +55,7 @@ def a_dead_process() -> int:
 
 @pytest.fixture
 def needs_all_processes() -> None:
-    if not Processes().sees_all:
+    if not ProcessTable().sees_all:
         lacking("run the tests outside of a container: in one, nobody can tell that a process is gone")
 
 
@@ -246,7 +246,7 @@ def test_a_process_counts_under_its_number_in_every_namespace(tmp_path: Path) ->
     process(1, "1")
     process(4242, "4242\t7")
     (tmp_path / "4242" / "fd" / "3").symlink_to("/a/server/that/does/not/answer/b.json.tmp.99")
-    processes = Processes(str(tmp_path))
+    processes = ProcessTable(str(tmp_path))
     assert processes.are_gone(99, "a.json.tmp.99")
     assert not processes.are_gone(99, "b.json.tmp.99")
     assert not processes.are_gone(7, "a.json.tmp.7")
@@ -259,15 +259,15 @@ def test_where_processes_are_hidden_nobody_is_gone(tmp_path: Path) -> None:
     namespace.symlink_to("pid:[4026531836]")
     (tmp_path / "500" / "fd").mkdir(parents=True)
     (tmp_path / "500" / "status").write_text("NSpid:\t500\n")
-    assert not Processes(str(tmp_path)).are_gone(99, "a")  # not even process 1 is shown
+    assert not ProcessTable(str(tmp_path)).are_gone(99, "a")  # not even process 1 is shown
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "status").write_text("Name:\tan old kernel\n")
-    assert not Processes(str(tmp_path)).are_gone(99, "a")
+    assert not ProcessTable(str(tmp_path)).are_gone(99, "a")
     (tmp_path / "1" / "status").write_text("NSpid:\t1\n")
-    assert Processes(str(tmp_path)).are_gone(99, "a")
+    assert ProcessTable(str(tmp_path)).are_gone(99, "a")
     namespace.unlink()
     namespace.symlink_to("pid:[4026532000]")
-    assert not Processes(str(tmp_path)).are_gone(99, "a")
+    assert not ProcessTable(str(tmp_path)).are_gone(99, "a")
 
 
 # What is listed

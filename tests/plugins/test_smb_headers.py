@@ -12,7 +12,7 @@ from smbprotocol.connection import SMB2CancelRequest
 from smbprotocol.header import SMB2HeaderAsync, SMB2HeaderRequest, SMB2HeaderResponse
 
 
-def _request(message: messages.Message, following: int) -> bytes:
+def _request(message: messages.SmbRequest, following: int) -> bytes:
     header: Any = SMB2HeaderRequest()
     values = {"credit_charge": 2, "command": message.command, "credit_request": 2, "next_command": following}
     values |= {"message_id": 77, "tree_id": 5, "session_id": 1 << 40}

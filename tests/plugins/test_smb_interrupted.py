@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from conftest import lacking
-from exlab_store_smb.steps.locking import SmbLock
+from exlab_store_smb.steps.held_lock import SmbLock
 from exlab_store_smb.wire.deadline import Deadline
 from waiting import eventually
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from exlab_store_smb.file_system import SmbFileSystem
 from exlab_store_smb.session.link import Link, LinkLost
-from exlab_store_smb.steps.listing import Listing, list_folder
+from exlab_store_smb.steps.listing import ListingBudget, list_folder
 from exlab_store_smb.wire.deadline import Deadline
 from exlab_store_smb.wire.limits import Limits
 from exlab_store_smb.wire.messages import Reply
@@ -177,14 +177,14 @@ def entry(name: str, *, following: int = 0, length: int | None = None) -> bytes:
 def test_a_list_that_makes_no_sense_ends_the_connection(data: bytes) -> None:
     link = _Forged(data)
     with pytest.raises(LinkLost, match="makes no sense"):
-        list_folder(link, "", Listing(Deadline(1)))  # type: ignore[arg-type]
+        list_folder(link, "", ListingBudget(Deadline(1)))  # type: ignore[arg-type]
     assert not link.alive
 
 
 def test_a_list_of_more_than_the_memory_is_worth_is_given_up() -> None:
     link = _Forged(entry("a" * 100))
     with pytest.raises(BackendUnavailable, match="does not come to an end"):
-        list_folder(link, "", Listing(Deadline(1), most=200))  # type: ignore[arg-type]
+        list_folder(link, "", ListingBudget(Deadline(1), most=200))  # type: ignore[arg-type]
 
 
 def _link_of(store: Store) -> Link:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from exlab_store_smb.wire import messages
 from exlab_store_smb.wire.headers import answers_in
-from exlab_store_smb.wire.messages import MalformedAnswer, Message, Reply
+from exlab_store_smb.wire.messages import MalformedAnswer, Reply, SmbRequest
 from exlab_store_smb.wire.sealing import SEALED, BrokenSealError, Sealing
 from exlab_store_smb.wire.shapes import ensure_well_formed
 from hostile_wire import HostileWire, success
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from hostile_wire import Direction
     from samba_server import SambaServer
 
-_PARSERS: list[tuple[Message, list[Callable[[Reply], object]]]] = [
+_PARSERS: list[tuple[SmbRequest, list[Callable[[Reply], object]]]] = [
     (
         messages.open_to_ask("a"),
         [
@@ -154,7 +154,7 @@ def test_a_hundred_thousand_packets_are_taken_apart_or_refused(packet: bytes) ->
         "short_information more_names_than_asked_for names_in_the_fixed_part another_answer"
     ).split(),
 )
-def test_an_answer_that_cannot_be_one_to_its_request_is_refused(asked: Message, body: bytes) -> None:
+def test_an_answer_that_cannot_be_one_to_its_request_is_refused(asked: SmbRequest, body: bytes) -> None:
     with pytest.raises(MalformedAnswer):
         ensure_well_formed(asked, body)
 

@@ -233,7 +233,7 @@ def test_a_server_that_refuses_chains_is_asked_without_them(
 ) -> None:
     send, refused = Link.start, 0
 
-    def start(link: Link, requests: Sequence[messages.Message], deadline: Deadline, **how: bool) -> list[object]:
+    def start(link: Link, requests: Sequence[messages.SmbRequest], deadline: Deadline, **how: bool) -> list[object]:
         nonlocal refused
         if any(request.anew for request in requests[1:]):  # [MS-SMB2 3.3.5.2.7]
             refused += 1
@@ -255,7 +255,7 @@ def test_a_read_that_may_have_come_before_the_lock_does_not_count(
 ) -> None:
     send = Link.start
 
-    def start(link: Link, requests: Sequence[messages.Message], deadline: Deadline, **how: bool) -> list[object]:
+    def start(link: Link, requests: Sequence[messages.SmbRequest], deadline: Deadline, **how: bool) -> list[object]:
         """A server that carries out the last chain of a compound first, and is overtaken by another writer."""
         chains = [number for number, request in enumerate(requests) if request.anew and number]
         if not chains:

@@ -18,7 +18,7 @@ from exlab_store_smb.session.link_lost import LinkLost
 from exlab_store_smb.session.unanswered import Unanswered
 from exlab_store_smb.wire.connection import TooFewCredits
 from exlab_store_smb.wire.filetimes import seconds_since_1970
-from exlab_store_smb.wire.messages import RELATED, MalformedAnswer, Message, Reply, file_id_of
+from exlab_store_smb.wire.messages import RELATED, MalformedAnswer, Reply, SmbRequest, file_id_of
 from exlab_store_smb.wire.shapes import ensure_well_formed
 from exlab_store_smb.wire.statuses import ACCESS_DENIED, CANCELLED, SESSION_GONE
 
@@ -140,7 +140,7 @@ class Link:
         """
         return self.connection.keys.can_seal(self._session)
 
-    def run(self, messages: Sequence[Message], deadline: Deadline, *, sealed: bool = False) -> list[Reply]:
+    def run(self, messages: Sequence[SmbRequest], deadline: Deadline, *, sealed: bool = False) -> list[Reply]:
         """Sends a related compound and waits for all its answers: one round trip.
 
         A server goes on after a request of the compound that has failed, unless that was a CREATE: measured on
@@ -159,7 +159,7 @@ class Link:
         """
         return self.answers(messages, self.start(messages, deadline, sealed=sealed), deadline)
 
-    def run_all(self, compounds: Sequence[Sequence[Message]], deadline: Deadline) -> list[list[Reply]]:
+    def run_all(self, compounds: Sequence[Sequence[SmbRequest]], deadline: Deadline) -> list[list[Reply]]:
         """Does what `run` does for several compounds, in order, and in one round trip.
 
         Args:
@@ -175,7 +175,7 @@ class Link:
         started = [self.start(messages, deadline) for messages in compounds]
         return [self.answers(*each, deadline) for each in zip(compounds, started, strict=True)]
 
-    def answers(self, messages: Sequence[Message], requests: Sequence[Any], deadline: Deadline) -> list[Reply]:
+    def answers(self, messages: Sequence[SmbRequest], requests: Sequence[Any], deadline: Deadline) -> list[Reply]:
         """Waits for all answers to a compound.
 
         Args:
@@ -202,7 +202,7 @@ class Link:
         """Whether compounds of several chains may be sent: the server takes them, and there are credits for them."""
         return self.compounds and not self.chains.refused and self.connection.most_credits >= _MANY_CREDITS
 
-    def send_off(self, messages: Sequence[Message], deadline: Deadline, lost: Callable[[], None]) -> None:
+    def send_off(self, messages: Sequence[SmbRequest], deadline: Deadline, lost: Callable[[], None]) -> None:
         """Sends a related compound that ends with a CLOSE, and does not wait for the answers.
 
         Args:
@@ -219,7 +219,7 @@ class Link:
         else:
             self.unanswered.add(requests, deadline, lost)
 
-    def start(self, messages: Sequence[Message], deadline: Deadline, *, sealed: bool = False) -> list[Any]:
+    def start(self, messages: Sequence[SmbRequest], deadline: Deadline, *, sealed: bool = False) -> list[Any]:
         """Sends a related compound; `wait` waits for the answers.
 
         Where it cannot be sent as a whole, because the server takes no compounds or grants too few credits, its parts
@@ -256,7 +256,7 @@ class Link:
                 raise LinkLost(str(error), sent=False) from error
         return self._in_parts(messages, deadline, sealed=sealed)  # the server grants fewer credits than it did
 
-    def fits(self, messages: Sequence[Message]) -> bool:
+    def fits(self, messages: Sequence[SmbRequest]) -> bool:
         """Whether requests can be sent as one compound; in parts, a failure skips all that comes after it.
 
         Args:
@@ -348,7 +348,7 @@ class Link:
             self.connection.disconnect(False)  # waits for the thread that receives
         self.end()
 
-    def _in_parts(self, messages: Sequence[Message], deadline: Deadline, *, sealed: bool) -> list[Reply]:
+    def _in_parts(self, messages: Sequence[SmbRequest], deadline: Deadline, *, sealed: bool) -> list[Reply]:
         """What `run` does, in as few compounds as there are credits for; a failure skips all later parts of it."""
         replies: list[Reply] = []
         file_id, failed = b"", False
@@ -378,7 +378,7 @@ class Link:
         return replies
 
 
-def _detached(message: Message, file_id: bytes, *, failed: bool) -> Message | None:
+def _detached(message: SmbRequest, file_id: bytes, *, failed: bool) -> SmbRequest | None:
     """A request of a compound, sent behind the answers to those before it; None if it depends on what has failed."""
     if message.command == Commands.SMB2_CREATE:
         return None if failed else message

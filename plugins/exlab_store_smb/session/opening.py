@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from exlab_store_smb.session.link import Link
     from exlab_store_smb.wire.deadline import Deadline
 
-__all__ = ["Opened", "open_root"]
+__all__ = ["OpenedShare", "open_root"]
 
 
-class Opened(NamedTuple):
+class OpenedShare(NamedTuple):
     """The facts about a store that has been opened.
 
     Attributes:
@@ -35,7 +35,7 @@ class Opened(NamedTuple):
     free: int | None
 
 
-def open_root(link: Link, root: str, deadline: Deadline, *, create: bool) -> Opened:
+def open_root(link: Link, root: str, deadline: Deadline, *, create: bool) -> OpenedShare:
     """Asks for the folder, in one round trip where the server is known to this process.
 
     A new server shows its abilities in two more round trips. Where this account may not write, and in a folder that is
@@ -80,8 +80,8 @@ def open_root(link: Link, root: str, deadline: Deadline, *, create: bool) -> Ope
     return _opened(link, messages.room_of(room) if room.ok else None)
 
 
-def _opened(link: Link, free: int | None) -> Opened:
+def _opened(link: Link, free: int | None) -> OpenedShare:
     shown = remembered(link)
     warn(link.connection.server_name, shown)
     guarantees = guarantees_of(shown)
-    return Opened(guarantees, Claims(guarantees, shown=shown.enough), shown.compounds, free)
+    return OpenedShare(guarantees, Claims(guarantees, shown=shown.enough), shown.compounds, free)

@@ -9,11 +9,11 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from exlab_store import BackendUnavailable, temporary_name
+from exlab_store_smb.session.document_path import DocumentPath
 from exlab_store_smb.session.failed_creates import find_out
 from exlab_store_smb.session.link import LinkLost
 from exlab_store_smb.session.logon import hint_for_sleeping_disks
 from exlab_store_smb.session.opening import open_root
-from exlab_store_smb.session.place import Place
 from exlab_store_smb.session.reconnecting import Links
 from exlab_store_smb.wire import messages
 from exlab_store_smb.wire.deadline import Deadline
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from exlab_store_smb.session.link import Link
-    from exlab_store_smb.session.opening import Opened
+    from exlab_store_smb.session.opening import OpenedShare
     from exlab_store_smb.session.options import SmbOptions
     from exlab_store_smb.wire.shapes import Reply
 
@@ -50,7 +50,7 @@ class Share:
         self._connect_timeout = options.connect_timeout
         self._abandoned: deque[str] = deque()
 
-    def open(self) -> Opened:
+    def open(self) -> OpenedShare:
         """Connects, and asks for the folder.
 
         Raises:
@@ -79,7 +79,7 @@ class Share:
         self.links.compounds = opened.compounds
         return opened
 
-    def _ask_for_root(self, link: Link, deadline: Deadline) -> Opened:
+    def _ask_for_root(self, link: Link, deadline: Deadline) -> OpenedShare:
         opened = open_root(link, link.path(self.root), deadline, create=self.create)
         find_out(link, link.path(self.root, temporary_name("store")), deadline)
         return opened
@@ -153,7 +153,7 @@ class Share:
                     self._abandoned.append(path)
                     raise
 
-    def place(self, link: Link, key: str) -> Place:
+    def document_path(self, link: Link, key: str) -> DocumentPath:
         """Where a document or another file of the store is.
 
         Args:
@@ -161,7 +161,7 @@ class Share:
             key: Its name below the store's folder, ``/``-separated.
         """
         folder = key.rpartition("/")[0]
-        return Place(folder, link.path(self.root, folder), link.path(self.root, key))
+        return DocumentPath(folder, link.path(self.root, folder), link.path(self.root, key))
 
     def ensure_there(self, link: Link, deadline: Deadline) -> None:
         """Checks that the store's folder is there, unless it may be missing.

@@ -20,18 +20,18 @@ from exlab_store import (
 from exlab_store.backend import ensure_expected
 from exlab_store_smb.session.link import LinkLost
 from exlab_store_smb.session.share import unavailable
-from exlab_store_smb.steps.change_requests import take_back
-from exlab_store_smb.steps.locking import SmbLock
+from exlab_store_smb.steps.fenced_compound import take_back
+from exlab_store_smb.steps.held_lock import SmbLock
 from exlab_store_smb.steps.outcome import Attempt, bears_mark, fresh_mark, untouched_since
 from exlab_store_smb.wire.deadline import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from exlab_store_smb.session.document_path import DocumentPath
     from exlab_store_smb.session.link import Link
-    from exlab_store_smb.session.place import Place
     from exlab_store_smb.session.share import Share
-    from exlab_store_smb.steps.directories import Directories
+    from exlab_store_smb.steps.folders import ShareFolders
     from exlab_store_smb.steps.reading import Reader
 
 __all__ = ["Changes", "ours"]
@@ -43,13 +43,13 @@ class Changes:
     Args:
         share: The store's folder.
         reader: Of the store.
-        directories: Of the store.
+        folders: Of the store.
     """
 
-    def __init__(self, share: Share, reader: Reader, directories: Directories) -> None:
+    def __init__(self, share: Share, reader: Reader, folders: ShareFolders) -> None:
         self._share = share
         self._reader = reader
-        self._directories = directories
+        self._folders = folders
 
     def make(
         self,
@@ -57,7 +57,7 @@ class Changes:
         data: bytes | None,
         expect: Expectation,
         held: SmbLock | None,
-        call: Callable[[Link, Place, Deadline, Attempt], None],
+        call: Callable[[Link, DocumentPath, Deadline, Attempt], None],
     ) -> None:
         """Changes a document; what became of a change whose answer was lost is found out before anything is said.
 
@@ -81,13 +81,13 @@ class Changes:
                     held.ensure_held()
                 with share.last_chance(deadline):
                     link = share.current(deadline) if held is None else held.link
-                place = share.place(link, key)
+                document = share.document_path(link, key)
                 try:
                     if expect is not ANY:
-                        self._check(link, place, expect, deadline)
-                    call(link, place, deadline, attempt)
+                        self._check(link, document, expect, deadline)
+                    call(link, document, deadline, attempt)
                 except LinkLost as lost:
-                    if self._happened(place, data, attempt, deadline, lost):
+                    if self._happened(document, data, attempt, deadline, lost):
                         return
                     if held is not None:
                         raise LockLost("the connection that held the lock has ended; nothing was written") from lost
@@ -109,7 +109,7 @@ class Changes:
 
     def _happened(
         self,
-        place: Place,
+        document: DocumentPath,
         data: bytes | None,
         attempt: Attempt,
         deadline: Deadline,
@@ -125,7 +125,7 @@ class Changes:
         cause: Exception = lost
         while not deadline.over:
             try:
-                happened = self._evidence(place, data, attempt, deadline)
+                happened = self._evidence(document, data, attempt, deadline)
             except (LinkLost, BackendUnavailable) as error:
                 cause = error
                 time.sleep(min(deadline.remaining(), random.uniform(0.005, 0.1)))  # noqa: S311  # no secret
@@ -143,7 +143,7 @@ class Changes:
 
     def _evidence(
         self,
-        place: Place,
+        document: DocumentPath,
         data: bytes | None,
         attempt: Attempt,
         deadline: Deadline,
@@ -157,20 +157,20 @@ class Changes:
                 return False
             attempt.stored = stored and there is False
         if attempt.stored:  # nothing but the rename can have taken the temporary file away
-            return self._directories.confirm(link, place, deadline) or None
-        if untouched_since(link, place, attempt.begun, deadline):
+            return self._folders.confirm(link, document, deadline) or None
+        if untouched_since(link, document, attempt.begun, deadline):
             return False
         # Under a lock it is not enough that the document is as intended. The next holder may have made it so, as with
         # two who count to the same number, and then only one of them has counted. Without one, both happened at once.
         as_intended = (
-            bears_mark(link, place, attempt.mark, deadline)
+            bears_mark(link, document, attempt.mark, deadline)
             if attempt.mark
-            else self._reader.document(link, place, deadline) == data
+            else self._reader.bytes_of(link, document, deadline) == data
         )
-        return (as_intended and self._directories.confirm(link, place, deadline)) or None
+        return (as_intended and self._folders.confirm(link, document, deadline)) or None
 
-    def _check(self, link: Link, place: Place, expect: Expectation, deadline: Deadline) -> None:
-        data = self._reader.document(link, place, deadline)
+    def _check(self, link: Link, document: DocumentPath, expect: Expectation, deadline: Deadline) -> None:
+        data = self._reader.bytes_of(link, document, deadline)
         ensure_expected(expect, None if data is None else version_of(data))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from exlab_store import DocumentNotFound, WriteOutcomeUnknown
 from exlab_store_smb.steps.backoff import Backoff
-from exlab_store_smb.steps.change_requests import ensure_guarded, open_for_too_long, run_change, temporary_beside
+from exlab_store_smb.steps.fenced_compound import ensure_guarded, open_for_too_long, run_change, temporary_beside
 from exlab_store_smb.steps.reading import LOOKS
 from exlab_store_smb.steps.refusals import marked_read_only
 from exlab_store_smb.wire import messages
@@ -23,10 +23,10 @@ from exlab_store_smb.wire.statuses import (
 
 if TYPE_CHECKING:
     from exlab_store_smb.session.claims import Claims
+    from exlab_store_smb.session.document_path import DocumentPath
     from exlab_store_smb.session.link import Link
-    from exlab_store_smb.session.place import Place
     from exlab_store_smb.session.share import Share
-    from exlab_store_smb.steps.directories import Directories
+    from exlab_store_smb.steps.folders import ShareFolders
     from exlab_store_smb.steps.outcome import Attempt
     from exlab_store_smb.wire.deadline import Deadline
 
@@ -38,21 +38,21 @@ class Deleter:
 
     Args:
         share: The store's folder.
-        directories: Of the store.
+        folders: Of the store.
         claims: Of the store.
     """
 
-    def __init__(self, share: Share, directories: Directories, claims: Claims) -> None:
+    def __init__(self, share: Share, folders: ShareFolders, claims: Claims) -> None:
         self._share = share
-        self._directories = directories
+        self._folders = folders
         self._claims = claims
 
-    def delete(self, link: Link, place: Place, deadline: Deadline, attempt: Attempt) -> None:
+    def delete(self, link: Link, document: DocumentPath, deadline: Deadline, attempt: Attempt) -> None:
         """Deletes a document and flushes its folder.
 
         Args:
             link: The connection.
-            place: Where the document is.
+            document: Where the document is.
             deadline: Until when.
             attempt: Kept up to date.
 
@@ -63,14 +63,14 @@ class Deleter:
             BackendUnavailable: Somebody has it open; nothing is deleted.
             LinkLost: The connection has ended.
         """
-        self._claims.ensure(link, place.directory, deadline)
+        self._claims.ensure(link, document.directory, deadline)
         backoff = Backoff(deadline)
-        flushing = self._directories.flushing(place)
+        flushing = self._folders.flushing(document)
         while True:
             # Its name is free at once, whoever has it open in whatever way, and also if the server is killed next.
-            attempt.moved = temporary_beside(place)
+            attempt.moved = temporary_beside(document)
             moving = messages.rename(link.within_share(attempt.moved))
-            compound = [messages.open_to_delete(place.path), moving, messages.close(), *flushing]
+            compound = [messages.open_to_delete(document.path), moving, messages.close(), *flushing]
             opened, moved, closed, *settled = run_change(link, compound, deadline, attempt, change=0)
             if opened.ok:
                 break
@@ -79,7 +79,7 @@ class Deleter:
                 continue
             if opened.status == SHARING_VIOLATION:
                 raise open_for_too_long()
-            if opened.status == NAME_MISSING and _is_there(link, place, deadline):
+            if opened.status == NAME_MISSING and _is_there(link, document, deadline):
                 continue
             if opened.status in MISSING:
                 self._share.ensure_only_missing(link, opened, deadline)
@@ -90,27 +90,29 @@ class Deleter:
         if not closed.ok:
             raise WriteOutcomeUnknown(translated(closed.status, "delete the document").message, intended=None)
         attempt.moved = ""
-        if not moved.ok and _lingers(link, place, deadline):
+        if not moved.ok and _lingers(link, document, deadline):
             raise WriteOutcomeUnknown(
                 "the document goes when another program that has it open closes it", intended=None
             )
-        self._directories.ensure_flushed(link, place, settled, None, deadline)
+        self._folders.ensure_flushed(link, document, settled, None, deadline)
         ensure_guarded(attempt, None)
 
 
-def _lingers(link: Link, place: Place, deadline: Deadline) -> bool:
+def _lingers(link: Link, document: DocumentPath, deadline: Deadline) -> bool:
     """Whether a deleted document is not gone until the deadline."""
     patience = deadline.half()
     while True:
-        asked, _ = link.run([messages.open_to_ask(place.path), messages.close()], deadline.half())
+        asked, _ = link.run([messages.open_to_ask(document.path), messages.close()], deadline.half())
         if asked.status != DELETE_PENDING or patience.over:
             return asked.status == DELETE_PENDING
         time.sleep(min(patience.remaining(), random.uniform(0.002, 0.02)))  # noqa: S311  # no secret
 
 
-def _is_there(link: Link, place: Place, deadline: Deadline) -> bool:
+def _is_there(link: Link, document: DocumentPath, deadline: Deadline) -> bool:
     """Whether a document that was not found is there after all: being replaced, it is overlooked now and then."""
     if deadline.over:
         return False
-    looks = link.run_all([[messages.open_to_ask(place.path), messages.close()] for _ in range(LOOKS)], deadline.half())
+    looks = link.run_all(
+        [[messages.open_to_ask(document.path), messages.close()] for _ in range(LOOKS)], deadline.half()
+    )
     return any(opened.ok for opened, _ in looks)

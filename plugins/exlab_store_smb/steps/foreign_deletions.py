@@ -20,16 +20,16 @@ from exlab_store_smb.wire.statuses import DELETE_PENDING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from exlab_store_smb.session.document_path import DocumentPath
     from exlab_store_smb.session.link import Link
-    from exlab_store_smb.session.place import Place
     from exlab_store_smb.steps.outcome import Attempt
     from exlab_store_smb.wire.deadline import Deadline
-    from exlab_store_smb.wire.shapes import Message, Reply
+    from exlab_store_smb.wire.shapes import Reply, SmbRequest
 
 __all__ = ["answered", "goes_too", "outlast", "question"]
 
 
-def question(link: Link, attempt: Attempt, compound: Sequence[Message], deadline: Deadline) -> list[Message]:
+def question(link: Link, attempt: Attempt, compound: Sequence[SmbRequest], deadline: Deadline) -> list[SmbRequest]:
     """What asks about the document that a compound replaces, in the same round trip, where this has to be asked.
 
     Args:
@@ -55,7 +55,7 @@ def question(link: Link, attempt: Attempt, compound: Sequence[Message], deadline
     return []
 
 
-def answered(attempt: Attempt, asking: Sequence[Message], replies: list[Reply]) -> list[Reply]:
+def answered(attempt: Attempt, asking: Sequence[SmbRequest], replies: list[Reply]) -> list[Reply]:
     """Takes note of the answer to a question.
 
     Args:
@@ -84,12 +84,12 @@ def goes_too(data: bytes) -> WriteOutcomeUnknown:
     )
 
 
-def outlast(link: Link, place: Place, data: bytes, created: int, deadline: Deadline) -> bool:
+def outlast(link: Link, document: DocumentPath, data: bytes, created: int, deadline: Deadline) -> bool:
     """Waits until the deletion of the document before it has taken a new document away.
 
     Args:
         link: The connection.
-        place: Where the document is.
+        document: Where the document is.
         data: The new document.
         created: Its creation time, by which it is known.
         deadline: Until when.
@@ -103,7 +103,7 @@ def outlast(link: Link, place: Place, data: bytes, created: int, deadline: Deadl
     """
     patience = deadline.half()
     while True:
-        asked, _ = link.run([messages.open_to_ask(place.path), messages.close()], deadline.half())
+        asked, _ = link.run([messages.open_to_ask(document.path), messages.close()], deadline.half())
         if asked.ok and messages.created_at(asked) != created:
             return False
         if not asked.ok and asked.status != DELETE_PENDING:

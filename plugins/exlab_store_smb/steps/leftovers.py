@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from exlab_store import Leftover, is_key, is_temporary_name, temporary_name
 from exlab_store_smb.session.claims import remembered
-from exlab_store_smb.steps.listing import Listing
+from exlab_store_smb.steps.listing import ListingBudget
 from exlab_store_smb.steps.walking import walk
 from exlab_store_smb.wire import messages
 from exlab_store_smb.wire.statuses import END_OF_FILE, LOCKED, MISSING
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
     from exlab_store import LockOwner
     from exlab_store_smb.session.link import Link
-    from exlab_store_smb.steps.listing import Entry
+    from exlab_store_smb.steps.listing import FolderEntry
     from exlab_store_smb.wire.deadline import Deadline
     from exlab_store_smb.wire.shapes import Reply
 
-__all__ = ["Finder", "is_temporary"]
+__all__ = ["ShareSearch", "is_temporary"]
 
 _LOCK: Final = ".lock"
 _IN_FLIGHT: Final = 16
 _RECORD: Final = b"{"  # how a record begins, behind byte 0, until the lock is released
 
 
-class Finder:
+class ShareSearch:
     """One search below a folder of a share. Links are not followed, where the server shows them as such.
 
     Args:
@@ -67,11 +67,11 @@ class Finder:
             LinkLost: The connection has ended.
         """
         with suppress(FileNotFoundError):
-            for name, entries in walk(self._link, self._root, folder, Listing(self._deadline), self._ignores):
+            for name, entries in walk(self._link, self._root, folder, ListingBudget(self._deadline), self._ignores):
                 yield from self._found(name, [entry for entry in entries if _is_text(entry.name)])
 
-    def _found(self, folder: str, entries: list[Entry]) -> Iterator[Leftover]:
-        locks: list[tuple[str, Entry]] = []
+    def _found(self, folder: str, entries: list[FolderEntry]) -> Iterator[Leftover]:
+        locks: list[tuple[str, FolderEntry]] = []
         for entry in entries:
             name = f"{folder}/{entry.name}" if folder else entry.name
             if entry.kind == "file" and is_temporary_name(entry.name):
@@ -83,7 +83,7 @@ class Finder:
             self._deadline.ensure_left("look at the locks")
             yield from self._locks(locks[start : start + _IN_FLIGHT])
 
-    def _locks(self, batch: list[tuple[str, Entry]]) -> Iterator[Leftover]:
+    def _locks(self, batch: list[tuple[str, FolderEntry]]) -> Iterator[Leftover]:
         """Asks to read byte 0 of each: refused while another handle has locked it, and it disturbs nobody."""
         asked = self._link.run_all(
             [
@@ -144,7 +144,7 @@ class Finder:
             )
 
     def _leftover(
-        self, name: str, entry: Entry, *, held: bool | None = None, owner: LockOwner | None = None
+        self, name: str, entry: FolderEntry, *, held: bool | None = None, owner: LockOwner | None = None
     ) -> Leftover:
         return Leftover(
             name=name,

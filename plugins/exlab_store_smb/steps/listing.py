@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from exlab_store_smb.wire.deadline import Deadline
     from exlab_store_smb.wire.shapes import Reply
 
-__all__ = ["Entry", "Listing", "OpenFolder", "list_folder"]
+__all__ = ["FolderEntry", "ListingBudget", "OpenFolder", "list_folder"]
 
 # Of 10,000 names (1 MB), Samba lists 64 KiB in 5 ms. Parsing what has come, while the server looks up the next, takes
 # the client's part out of the time.
@@ -42,7 +42,7 @@ _REPARSE_POINT: Final = 0x400
 _LINKS: Final = frozenset({0xA000000C, 0xA0000003})
 
 
-class Entry(NamedTuple):
+class FolderEntry(NamedTuple):
     """What stands in a folder.
 
     Attributes:
@@ -63,7 +63,7 @@ class Entry(NamedTuple):
         return seconds_since_1970(self.written)
 
 
-class Listing:
+class ListingBudget:
     """What one listing may take: of time, and of memory.
 
     Args:
@@ -94,7 +94,7 @@ class Listing:
         self.deadline.ensure_left(_LIST)
 
 
-def list_folder(link: Link, path: str, listing: Listing) -> list[Entry]:
+def list_folder(link: Link, path: str, listing: ListingBudget) -> list[FolderEntry]:
     """Lists one folder.
 
     Args:
@@ -125,7 +125,7 @@ class OpenFolder:
         LinkLost: It could not be asked.
     """
 
-    def __init__(self, link: Link, path: str, listing: Listing) -> None:
+    def __init__(self, link: Link, path: str, listing: ListingBudget) -> None:
         self._link = link
         self._path = path
         self._listing = listing
@@ -133,7 +133,7 @@ class OpenFolder:
         query = messages.query_directory(self._length)
         self._requests = link.start([messages.open_to_list(path), query, query], listing.deadline)
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Iterator[FolderEntry]:
         """Its entries; see `list_folder`, also for what is raised."""
         link, patience = self._link, self._listing.deadline.half()
         opened, first, second = [link.wait(request, patience) for request in self._requests]
@@ -175,7 +175,7 @@ class OpenFolder:
         if self._link.alive:  # nobody need wait for this
             self._link.start([messages.close(file_id)], self._listing.deadline)
 
-    def _parsed(self, answered: Reply) -> Iterator[Entry]:
+    def _parsed(self, answered: Reply) -> Iterator[FolderEntry]:
         if not answered.ok:
             raise SMBOSError(answered.status, self._path)
         data = messages.output_of(answered)
@@ -188,7 +188,7 @@ class OpenFolder:
         return iter(entries)
 
 
-def _entries_in(data: bytes, asked: int) -> Iterator[Entry]:
+def _entries_in(data: bytes, asked: int) -> Iterator[FolderEntry]:
     offset, end = 0, len(data)
     if end > asked:
         raise ValueError("it is longer than what was asked for")
@@ -202,11 +202,11 @@ def _entries_in(data: bytes, asked: int) -> Iterator[Entry]:
         # Half a surrogate pair, which a Windows server allows, makes no valid key; it must not make an error either.
         name = data[start : start + length].decode("utf-16-le", "surrogatepass")
         if not attributes & (_REPARSE_POINT | _DIRECTORY):
-            yield Entry(name, "file", size, written)
+            yield FolderEntry(name, "file", size, written)
         elif attributes & _REPARSE_POINT and tag in _LINKS:
-            yield Entry(name, "link", size, written)
+            yield FolderEntry(name, "link", size, written)
         elif name not in {".", ".."}:
-            yield Entry(name, "directory" if attributes & _DIRECTORY else "file", size, written)
+            yield FolderEntry(name, "directory" if attributes & _DIRECTORY else "file", size, written)
         if not following:
             return
         offset += following

@@ -15,7 +15,7 @@ from exlab_store import AccessDenied, LockOwner, LockTimeout, Snapshot, StoreErr
 from exlab_store_smb.session.link import LinkLost
 from exlab_store_smb.session.share import unavailable
 from exlab_store_smb.steps.backoff import Backoff
-from exlab_store_smb.steps.locking import RECORD_AT, SmbLock
+from exlab_store_smb.steps.held_lock import RECORD_AT, SmbLock
 from exlab_store_smb.steps.refusals import lock_refused
 from exlab_store_smb.wire import messages
 from exlab_store_smb.wire.deadline import Deadline
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from exlab_store_smb.session.claims import Claims
+    from exlab_store_smb.session.document_path import DocumentPath
     from exlab_store_smb.session.link import Link
-    from exlab_store_smb.session.place import Place
     from exlab_store_smb.session.reconnecting import Links
     from exlab_store_smb.session.share import Share
-    from exlab_store_smb.steps.directories import Directories
+    from exlab_store_smb.steps.folders import ShareFolders
     from exlab_store_smb.steps.reading import Reader
-    from exlab_store_smb.wire.shapes import Message, Reply
+    from exlab_store_smb.wire.shapes import Reply, SmbRequest
 
 __all__ = ["Locks", "SmbLockRequest"]
 
@@ -61,7 +61,7 @@ class SmbLockRequest:
 
     Attributes:
         key: The document's key.
-        place: Of the lock file.
+        lock_file: Where the lock file is.
         owner: Who asks; written into the lock file for others who wait.
         limit: Until when to wait for the holder.
         deadline: Until when to come back whatever the network does.
@@ -71,13 +71,13 @@ class SmbLockRequest:
     """
 
     key: str
-    place: Place
+    lock_file: DocumentPath
     owner: LockOwner
     limit: Deadline
     deadline: Deadline
     cancelled: Callable[[], bool]
     links: Links
-    reading: tuple[Message, ...] = ()
+    reading: tuple[SmbRequest, ...] = ()
 
     @property
     def given_up(self) -> bool:
@@ -96,14 +96,14 @@ class Locks:
     Args:
         share: The store's folder.
         reader: Of the store.
-        directories: Of the store.
+        folders: Of the store.
         claims: Of the store.
     """
 
-    def __init__(self, share: Share, reader: Reader, directories: Directories, claims: Claims) -> None:
+    def __init__(self, share: Share, reader: Reader, folders: ShareFolders, claims: Claims) -> None:
         self._share = share
         self._reader = reader
-        self._directories = directories
+        self._folders = folders
         self._claims = claims
         self._timeout = share.timeout
 
@@ -138,8 +138,8 @@ class Locks:
         while True:
             link = self._share.current(deadline.within(self._timeout))
             try:
-                place = self._share.place(link, lock_key(key))
-                request = SmbLockRequest(key, place, owner, limit, deadline, given_up, links)
+                lock_file = self._share.document_path(link, lock_key(key))
+                request = SmbLockRequest(key, lock_file, owner, limit, deadline, given_up, links)
                 if not read:
                     return self._ask(link, request)[0], None
                 return self._ask_and_read(link, request)
@@ -158,9 +158,9 @@ class Locks:
                 time.sleep(random.uniform(0.001, 0.05))  # noqa: S311  # no secret
 
     def _ask_and_read(self, link: Link, request: SmbLockRequest) -> tuple[SmbLock, Snapshot | None]:
-        place = self._share.place(link, request.key)
-        length = self._reader.expected_size(place.path)
-        reading = (messages.open_to_read(place.path), messages.read(0, length), messages.close())
+        document = self._share.document_path(link, request.key)
+        length = self._reader.expected_size(document.path)
+        reading = (messages.open_to_read(document.path), messages.read(0, length), messages.close())
         fits = length <= link.limits.read
         lock, replies = self._ask(link, replace(request, reading=reading) if fits else request)
         try:
@@ -168,13 +168,13 @@ class Locks:
             if replies:
                 opened, answered, _ = replies
                 if opened.status == NAME_MISSING:  # perhaps overlooked
-                    opened, answered = self._reader.look_again(link, place.path, length, deadline)
+                    opened, answered = self._reader.look_again(link, document.path, length, deadline)
                     if opened.status == NAME_MISSING:
                         return lock, None
-                data = self._reader.whole(link, place.path, length, opened, answered)
+                data = self._reader.whole(link, document.path, length, opened, answered)
                 if data is not None:
                     return lock, Snapshot(data)
-            data = self._reader.document(link, place, deadline)
+            data = self._reader.bytes_of(link, document, deadline)
             return lock, None if data is None else Snapshot(data)
         except LinkLost:
             lock.note_released()  # with its connection
@@ -201,7 +201,7 @@ class Locks:
             NotSupported: The store was closed meanwhile.
         """
         try:
-            self._claims.ensure(link, request.place.directory, self._soon(request))
+            self._claims.ensure(link, request.lock_file.directory, self._soon(request))
             while (found := self._attempt(link, request)) is None:
                 if request.given_up:
                     found = self._last_attempt(link, request)
@@ -217,7 +217,7 @@ class Locks:
         return found
 
     def _last_attempt(self, link: Link, request: SmbLockRequest) -> tuple[SmbLock, list[Reply]]:
-        holder = self.holder(link, request.place, self._soon(request))
+        holder = self.holder(link, request.lock_file, self._soon(request))
         # Nobody is named once a release has arrived, which may have been on its way when the lock was asked for.
         found = self._attempt(link, request) if holder is None and not request.cancelled() else None
         if found is None:
@@ -229,7 +229,7 @@ class Locks:
         # The record covers byte 0, so that it is refused, like the lock, while somebody else holds that.
         beside = self._beside(link, request)
         compound = [
-            messages.open_lock_file(request.place.path),
+            messages.open_lock_file(request.lock_file.path),
             messages.lock_byte_0(wait=False),
             messages.write(0, request.record),
             *beside,
@@ -242,14 +242,14 @@ class Locks:
             link.chains.refused = True
             return self._attempt(link, request)
         if opened.status in PATH_MISSING:
-            self._directories.make(link, request.place.folder, request.deadline)
+            self._folders.make(link, request.lock_file.folder, request.deadline)
             return self._attempt(link, request)
         if opened.status in {DELETE_PENDING, SHARING_VIOLATION}:
             return None
         if opened.status == FILE_IS_A_DIRECTORY:
             raise AccessDenied("what stands at the lock's name is not a file", hint=_REMOVE)
         if opened.status == ACCESS_DENIED:
-            raise lock_refused(link, request.place, self._soon(request))
+            raise lock_refused(link, request.lock_file, self._soon(request))
         if not opened.ok:
             raise not_created(opened.status, "lock the document")
         file_id = messages.file_id_of(opened)
@@ -299,7 +299,7 @@ class Locks:
         removed = asked.ok and messages.links_of(asked) == 0  # somebody has taken the file away while we waited
         return not removed and not request.cancelled(), replies
 
-    def _beside(self, link: Link, request: SmbLockRequest) -> list[Message]:
+    def _beside(self, link: Link, request: SmbLockRequest) -> list[SmbRequest]:
         """A chain behind the one that takes the lock: it reads the document.
 
         As long as it was not shown that the server carries out chains in order, this one reads the lock's record
@@ -310,15 +310,15 @@ class Locks:
         first, *others = request.reading
         if link.chains.in_order:
             return [replace(first, anew=True), *others]
-        opening = replace(messages.open_lock_file_to_read(request.place.path), anew=True)
+        opening = replace(messages.open_lock_file_to_read(request.lock_file.path), anew=True)
         return [opening, messages.read(RECORD_AT, len(request.record)), messages.close(), *request.reading]
 
-    def holder(self, link: Link, place: Place, deadline: Deadline) -> LockOwner | None:
+    def holder(self, link: Link, lock_file: DocumentPath, deadline: Deadline) -> LockOwner | None:
         """Who has, or last had, a lock, if its file says so; other programs write nothing into it.
 
         Args:
             link: The connection.
-            place: Of the lock file.
+            lock_file: Where the lock file is.
             deadline: Until when.
 
         Raises:
@@ -326,7 +326,7 @@ class Locks:
         """
         opened, answered, _ = link.run(
             [
-                messages.open_lock_file_to_read(place.path),
+                messages.open_lock_file_to_read(lock_file.path),
                 messages.read(RECORD_AT, _RECORD_SIZE),
                 messages.close(),
             ],

@@ -18,11 +18,11 @@ from exlab_store_smb.wire.filetimes import filetime
 from exlab_store_smb.wire.statuses import MISSING
 
 if TYPE_CHECKING:
+    from exlab_store_smb.session.document_path import DocumentPath
     from exlab_store_smb.session.link import Link
-    from exlab_store_smb.session.place import Place
-    from exlab_store_smb.steps.locking import SmbLock
+    from exlab_store_smb.steps.held_lock import SmbLock
     from exlab_store_smb.wire.deadline import Deadline
-    from exlab_store_smb.wire.shapes import Message, Reply
+    from exlab_store_smb.wire.shapes import Reply, SmbRequest
 
 __all__ = ["Attempt", "bears_mark", "fresh_mark", "untouched_since"]
 
@@ -60,7 +60,7 @@ class Attempt:
     mark: int = 0
     held: SmbLock | None = None
     unguarded: bool = False
-    parting: list[Message] = field(default_factory=list)
+    parting: list[SmbRequest] = field(default_factory=list)
     parted: bool = False
     replaced: str = ""
     going: bool = False
@@ -71,25 +71,25 @@ def fresh_mark() -> int:
     return filetime(time.time()) - random.randrange(_SECOND)  # noqa: S311  # no secret
 
 
-def bears_mark(link: Link, place: Place, mark: int, deadline: Deadline) -> bool:
+def bears_mark(link: Link, document: DocumentPath, mark: int, deadline: Deadline) -> bool:
     """Whether a document is the very file that was given a mark.
 
     A server that does not keep creation times gives no evidence: then it is not.
 
     Args:
         link: A connection that was made after the mark was given.
-        place: Where the document is.
+        document: Where the document is.
         mark: From `fresh_mark`.
         deadline: Until when.
 
     Raises:
         LinkLost: The connection has ended.
     """
-    found = _ask(link, place.path, deadline)
+    found = _ask(link, document.path, deadline)
     return found.ok and messages.created_at(found) == mark
 
 
-def untouched_since(link: Link, place: Place, begun: float, deadline: Deadline) -> bool:
+def untouched_since(link: Link, document: DocumentPath, begun: float, deadline: Deadline) -> bool:
     """Whether nobody has changed a document since a moment, by the clock of the file system that holds it.
 
     Of a document that is missing, the folder tells: any change of a name in it changes the folder's own time. What
@@ -97,7 +97,7 @@ def untouched_since(link: Link, place: Place, begun: float, deadline: Deadline) 
 
     Args:
         link: A connection that was made after the change.
-        place: Where the document is.
+        document: Where the document is.
         begun: The moment, by this machine's monotonic clock.
         deadline: Until when.
 
@@ -107,7 +107,7 @@ def untouched_since(link: Link, place: Place, begun: float, deadline: Deadline) 
     Raises:
         LinkLost: The connection has ended.
     """
-    found, beside = _nearest(link, place, deadline)
+    found, beside = _nearest(link, document, deadline)
     if not found.ok:
         return False
     probe, _ = link.run([messages.create_probe(beside), messages.close()], deadline.half())
@@ -118,15 +118,15 @@ def untouched_since(link: Link, place: Place, begun: float, deadline: Deadline) 
     return messages.changed_at(found) < now - int((time.monotonic() - begun + step) * _SECOND)
 
 
-def _nearest(link: Link, place: Place, deadline: Deadline) -> tuple[Reply, str]:
+def _nearest(link: Link, document: DocumentPath, deadline: Deadline) -> tuple[Reply, str]:
     """The document, or else the first folder above it that is there; and the name of a new file beside it."""
-    found, folder = _ask(link, place.path, deadline), place.directory
+    found, folder = _ask(link, document.path, deadline), document.directory
     if found.status in MISSING:
         found = _ask(link, folder, deadline)
         while found.status in MISSING and folder and not deadline.over:
             folder = folder.rpartition("\\")[0]
             found = _ask(link, folder, deadline)
-    fresh = temporary_name(place.name)
+    fresh = temporary_name(document.name)
     return found, f"{folder}\\{fresh}" if folder else fresh
 
 

@@ -15,8 +15,8 @@ from exlab_store_smb.wire import messages
 from exlab_store_smb.wire.statuses import MISSING
 
 if TYPE_CHECKING:
+    from exlab_store_smb.session.document_path import DocumentPath
     from exlab_store_smb.session.link import Link
-    from exlab_store_smb.session.place import Place
     from exlab_store_smb.steps.outcome import Attempt
     from exlab_store_smb.wire.deadline import Deadline
 
@@ -25,12 +25,12 @@ __all__ = ["prove"]
 _MOST = 64 << 10
 
 
-def prove(link: Link, place: Place, data: bytes, attempt: Attempt, deadline: Deadline) -> bool:
+def prove(link: Link, document: DocumentPath, data: bytes, attempt: Attempt, deadline: Deadline) -> bool:
     """Reads back a document that was acknowledged.
 
     Args:
         link: The connection.
-        place: Where the document is.
+        document: Where the document is.
         data: What was written; its first 64 KiB are compared.
         attempt: The write.
         deadline: Until when.
@@ -43,13 +43,13 @@ def prove(link: Link, place: Place, data: bytes, attempt: Attempt, deadline: Dea
         LinkLost: The connection has ended.
     """
     opened, answered, _ = link.run(
-        [messages.open_to_read(place.path), messages.read(0, _MOST), messages.close()], deadline.half()
+        [messages.open_to_read(document.path), messages.read(0, _MOST), messages.close()], deadline.half()
     )
     if opened.ok and messages.size_of(opened) == len(data):
         found = messages.read_bytes(answered) if answered.ok else b""
         if found == data[:_MOST]:
             return True
-    if opened.status in MISSING or (opened.ok and untouched_since(link, place, attempt.begun, deadline)):
+    if opened.status in MISSING or (opened.ok and untouched_since(link, document, attempt.begun, deadline)):
         raise WriteOutcomeUnknown(
             "the server has acknowledged the write, and the document is not there by its name: give the server and the"
             " share that hold the folder, not a DFS namespace",

@@ -14,8 +14,8 @@ from exlab_store_smb.wire import messages
 from exlab_store_smb.wire.statuses import END_OF_FILE, MISSING, NAME_MISSING, translated
 
 if TYPE_CHECKING:
+    from exlab_store_smb.session.document_path import DocumentPath
     from exlab_store_smb.session.link import Link
-    from exlab_store_smb.session.place import Place
     from exlab_store_smb.session.share import Share
     from exlab_store_smb.wire.deadline import Deadline
     from exlab_store_smb.wire.shapes import Reply
@@ -48,19 +48,19 @@ class Reader:
         self._share = share
         self._sizes: dict[str, int] = {}
 
-    def document(self, link: Link, place: Place, deadline: Deadline) -> bytes | None:
+    def bytes_of(self, link: Link, document: DocumentPath, deadline: Deadline) -> bytes | None:
         """Reads a document, or tells that there is none.
 
         Args:
             link: The connection.
-            place: Where the document is.
+            document: Where the document is.
             deadline: Until when.
 
         Raises:
             StoreError: The server refuses, or the store's folder is gone.
             LinkLost: The connection has ended.
         """
-        found = self.read(link, place.path, deadline)
+        found = self.read(link, document.path, deadline)
         if isinstance(found, bytes):
             return found
         self._share.ensure_only_missing(link, found, deadline)

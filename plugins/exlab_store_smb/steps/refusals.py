@@ -10,8 +10,8 @@ from exlab_store_smb.wire.statuses import ACCESS_DENIED, MISSING, translated
 
 if TYPE_CHECKING:
     from exlab_store import StoreError
+    from exlab_store_smb.session.document_path import DocumentPath
     from exlab_store_smb.session.link import Link
-    from exlab_store_smb.session.place import Place
     from exlab_store_smb.wire.deadline import Deadline
 
 __all__ = ["lock_refused", "marked_read_only"]
@@ -19,28 +19,30 @@ __all__ = ["lock_refused", "marked_read_only"]
 _UNMARK = "Take the attribute away (attrib -r in Windows, chmod u+w on the server), or have the server's keeper do it."
 
 
-def lock_refused(link: Link, place: Place, deadline: Deadline) -> StoreError:
+def lock_refused(link: Link, lock_file: DocumentPath, deadline: Deadline) -> StoreError:
     """The error for a lock file that the server does not open (ACCESS_DENIED).
 
     Args:
         link: The connection.
-        place: Of the lock file.
+        lock_file: Where the lock file is.
         deadline: Until when.
 
     Raises:
         LinkLost: The connection has ended.
     """
-    asked, _ = link.run([messages.open_to_ask(place.path), messages.close()], deadline.half())
+    asked, _ = link.run([messages.open_to_ask(lock_file.path), messages.close()], deadline.half())
     if asked.status in MISSING:
         return AccessDenied(
-            f"cannot lock the document: this account may not add its lock file {place.name!r}",
+            f"cannot lock the document: this account may not add its lock file {lock_file.name!r}",
             hint="Give the account the right to add files to the folder, and see that the share is not read-only.",
         )
     if asked.ok and messages.is_read_only(asked):
-        return AccessDenied(f"cannot lock the document: its lock file {place.name!r} is marked read-only", hint=_UNMARK)
+        return AccessDenied(
+            f"cannot lock the document: its lock file {lock_file.name!r} is marked read-only", hint=_UNMARK
+        )
     if asked.ok:
         return AccessDenied(
-            f"cannot lock the document: this account may not write its lock file {place.name!r}",
+            f"cannot lock the document: this account may not write its lock file {lock_file.name!r}",
             hint="Give the account the right to read and to write it, and see that the share is not read-only.",
         )
     return translated(ACCESS_DENIED, "lock the document")

@@ -17,7 +17,7 @@ from exlab_store import LockLost, StoreError, WriteOutcomeUnknown, version_of
 from exlab_store_smb.session.failed_creates import goes_on
 from exlab_store_smb.session.link import LinkLost
 from exlab_store_smb.steps.backoff import PASSING, Backoff
-from exlab_store_smb.steps.change_requests import (
+from exlab_store_smb.steps.fenced_compound import (
     discard_quietly,
     ensure_guarded,
     open_for_too_long,
@@ -25,7 +25,7 @@ from exlab_store_smb.steps.change_requests import (
     take_back,
     temporary_beside,
 )
-from exlab_store_smb.steps.directories import not_durable
+from exlab_store_smb.steps.folders import not_durable
 from exlab_store_smb.steps.foreign_deletions import answered, goes_too, outlast, question
 from exlab_store_smb.steps.proving import prove
 from exlab_store_smb.steps.refusals import marked_read_only
@@ -45,13 +45,13 @@ from exlab_store_smb.wire.statuses import (
 
 if TYPE_CHECKING:
     from exlab_store_smb.session.claims import Claims
+    from exlab_store_smb.session.document_path import DocumentPath
     from exlab_store_smb.session.link import Link
-    from exlab_store_smb.session.place import Place
-    from exlab_store_smb.steps.directories import Directories
+    from exlab_store_smb.steps.folders import ShareFolders
     from exlab_store_smb.steps.outcome import Attempt
     from exlab_store_smb.steps.room import Room
     from exlab_store_smb.wire.deadline import Deadline
-    from exlab_store_smb.wire.shapes import Message
+    from exlab_store_smb.wire.shapes import SmbRequest
 
 __all__ = ["Replacer"]
 
@@ -66,23 +66,23 @@ class Replacer:
     """Replaces documents of one store.
 
     Args:
-        directories: Of the store.
+        folders: Of the store.
         room: What is known about the room on the share.
         claims: Of the store.
     """
 
-    def __init__(self, directories: Directories, room: Room, claims: Claims) -> None:
+    def __init__(self, folders: ShareFolders, room: Room, claims: Claims) -> None:
         self._claims = claims
-        self._directories = directories
+        self._folders = folders
         self._room = room
 
-    def replace(self, data: bytes, link: Link, place: Place, deadline: Deadline, attempt: Attempt) -> None:
+    def replace(self, data: bytes, link: Link, document: DocumentPath, deadline: Deadline, attempt: Attempt) -> None:
         """Replaces a document, or makes it with the folders that are missing.
 
         Args:
             data: The whole document.
             link: The connection.
-            place: Where the document is.
+            document: Where the document is.
             deadline: Until when.
             attempt: Kept up to date.
 
@@ -90,34 +90,34 @@ class Replacer:
             StoreError: It was not written; or `WriteOutcomeUnknown`.
             LinkLost: The connection has ended; the change may have happened.
         """
-        self._claims.ensure(link, place.directory, deadline)
-        settling = self._directories.start_settling(link, place.folder, deadline)
+        self._claims.ensure(link, document.directory, deadline)
+        settling = self._folders.start_settling(link, document.folder, deadline)
         backoff, made_folder = Backoff(deadline), False
         try:
             while True:
-                attempt.temporary, attempt.stored, attempt.asked = temporary_beside(place), False, False
-                attempt.replaced, attempt.going = place.path if goes_on(link) else "", False
+                attempt.temporary, attempt.stored, attempt.asked = temporary_beside(document), False, False
+                attempt.replaced, attempt.going = document.path if goes_on(link) else "", False
                 if self._fits_at_once(link, data):
-                    created = self._at_once(link, place, data, deadline, attempt)
+                    created = self._at_once(link, document, data, deadline, attempt)
                 else:
-                    created = self._step_by_step(link, place, data, deadline, attempt)
+                    created = self._step_by_step(link, document, data, deadline, attempt)
                 if created.ok:
-                    if not attempt.going or not self._is_taken_away(link, place, data, created, deadline, attempt):
+                    if not attempt.going or not self._is_taken_away(link, document, data, created, deadline, attempt):
                         break
                 elif created.status in PATH_MISSING and not made_folder:
-                    self._directories.make(link, place.folder, deadline)
+                    self._folders.make(link, document.folder, deadline)
                     made_folder = True
                 elif not backoff.asks_again(created.status):
                     raise not_created(created.status, _WRITE)
         except StoreError:
             with suppress(LinkLost):  # the error that is on its way says more
-                self._directories.settle(link, place.folder, settling, deadline)
+                self._folders.settle(link, document.folder, settling, deadline)
             raise
-        failed = self._directories.settle(link, place.folder, settling, deadline)
+        failed = self._folders.settle(link, document.folder, settling, deadline)
         if failed is not None:
             raise not_durable(failed, version_of(data))
         if link.is_in_dfs and not link.keeps_names:
-            link.keeps_names = prove(link, place, data, attempt, deadline)
+            link.keeps_names = prove(link, document, data, attempt, deadline)
 
     def _fits_at_once(self, link: Link, data: bytes) -> bool:
         # Of a compound that is only signed, a server refuses the WRITE in which a bit was changed, and carries the
@@ -126,14 +126,14 @@ class Replacer:
         return at_once and self._room.suffices_for(len(data))
 
     def _is_taken_away(
-        self, link: Link, place: Place, data: bytes, created: Reply, deadline: Deadline, attempt: Attempt
+        self, link: Link, document: DocumentPath, data: bytes, created: Reply, deadline: Deadline, attempt: Attempt
     ) -> bool:
         """Whether the deletion of the document before it has taken a new document away."""
         if attempt.parted:  # without the lock it cannot be written again
             raise goes_too(data)
-        return outlast(link, place, data, attempt.mark or messages.created_at(created), deadline)
+        return outlast(link, document, data, attempt.mark or messages.created_at(created), deadline)
 
-    def _at_once(self, link: Link, place: Place, data: bytes, deadline: Deadline, attempt: Attempt) -> Reply:
+    def _at_once(self, link: Link, document: DocumentPath, data: bytes, deadline: Deadline, attempt: Attempt) -> Reply:
         writing = [messages.write(0, data)] if data else []
         marking = [messages.mark(attempt.mark)] if attempt.mark else []
         compound = [
@@ -141,11 +141,11 @@ class Replacer:
             *writing,
             messages.flush(),
             *marking,
-            messages.rename(link.within_share(place.path)),
+            messages.rename(link.within_share(document.path)),
             messages.close(),
         ]
-        settling = self._directories.flushing(place)
-        last = self._last_chain(link, place, attempt)
+        settling = self._folders.flushing(document)
+        last = self._last_chain(link, document, attempt)
         rename = len(compound) - 2
         replies = run_change(link, [*compound, *settling], deadline, attempt, change=rename, last=last, sealed=True)
         created, renamed = replies[0], replies[rename]
@@ -157,7 +157,7 @@ class Replacer:
             elif created.status in REFUSED_REQUEST:
                 link.chains.refused = True
                 attempt.asked = False
-                return self._at_once(link, place, data, deadline, attempt)
+                return self._at_once(link, document, data, deadline, attempt)
             elif renamed.ok:
                 link.chains.in_order = chained[0].ok and messages.created_at(chained[0]) == attempt.mark
         if not created.ok:
@@ -174,19 +174,19 @@ class Replacer:
             if attempt.parted and renamed.status in BUSY_TARGET:
                 link.chains.keep_apart()
                 attempt.asked = False  # and refused
-                self._ensure_permitted(link, place, deadline, attempt, deadline.within(_DOUBT))
+                self._ensure_permitted(link, document, deadline, attempt, deadline.within(_DOUBT))
                 discard_quietly(link, attempt, deadline)
                 raise _parted("somebody has the document open")
-            self._complete(link, place, data, renamed, settled, deadline, attempt)
+            self._complete(link, document, data, renamed, settled, deadline, attempt)
             return created
         self._room.distrust()
         if not renamed.ok:
             discard_quietly(link, attempt, deadline)
             raise translated(failed.status, _WRITE)
         # The old document is gone, and what stands in its place may be short. Its room is free now: write it again.
-        return self._again(link, place, data, deadline, attempt, failed)
+        return self._again(link, document, data, deadline, attempt, failed)
 
-    def _last_chain(self, link: Link, place: Place, attempt: Attempt) -> list[Message]:
+    def _last_chain(self, link: Link, document: DocumentPath, attempt: Attempt) -> list[SmbRequest]:
         """What follows the change in a chain of its own: what releases the lock, if the server is known to wait.
 
         As long as that was not shown, this looks whether the document is there already, with its mark; the flush
@@ -195,18 +195,18 @@ class Replacer:
         if not attempt.parting or not attempt.mark or not link.may_chain:
             return []
         if link.chains.in_order is None:
-            return [replace(messages.open_to_ask(place.path), anew=True), messages.close()]
+            return [replace(messages.open_to_ask(document.path), anew=True), messages.close()]
         return attempt.parting if link.chains.may_release else []
 
     def _again(
-        self, link: Link, place: Place, data: bytes, deadline: Deadline, attempt: Attempt, failed: Reply
+        self, link: Link, document: DocumentPath, data: bytes, deadline: Deadline, attempt: Attempt, failed: Reply
     ) -> Reply:
         cause: Exception = translated(failed.status, _WRITE)
         try:
             if attempt.parted:  # the document is the next holder's
                 raise cause
-            attempt.temporary, attempt.stored = temporary_beside(place), False
-            created = self._step_by_step(link, place, data, deadline, attempt)
+            attempt.temporary, attempt.stored = temporary_beside(document), False
+            created = self._step_by_step(link, document, data, deadline, attempt)
         except (StoreError, LinkLost) as error:
             cause = error
         else:
@@ -217,7 +217,9 @@ class Replacer:
             intended=version_of(data),
         ) from cause
 
-    def _step_by_step(self, link: Link, place: Place, data: bytes, deadline: Deadline, attempt: Attempt) -> Reply:
+    def _step_by_step(
+        self, link: Link, document: DocumentPath, data: bytes, deadline: Deadline, attempt: Attempt
+    ) -> Reply:
         length = min(_CHUNK, link.limits.written)
         small = len(data) <= length
         writing = [*([messages.write(0, data)] if data else []), messages.flush()] if small else []
@@ -240,12 +242,12 @@ class Replacer:
             discard_quietly(link, attempt, deadline)
             raise
         compound = [
-            messages.rename(link.within_share(place.path), file_id),
+            messages.rename(link.within_share(document.path), file_id),
             messages.close(),
-            *self._directories.flushing(place),
+            *self._folders.flushing(document),
         ]
         renamed, _, *settled = run_change(link, compound, deadline, attempt, change=0)
-        self._complete(link, place, data, renamed, settled, deadline, attempt)
+        self._complete(link, document, data, renamed, settled, deadline, attempt)
         return created
 
     def _write_all(self, link: Link, file_id: bytes, data: bytes, length: int, deadline: Deadline) -> list[Reply]:
@@ -265,7 +267,7 @@ class Replacer:
     def _complete(
         self,
         link: Link,
-        place: Place,
+        document: DocumentPath,
         data: bytes,
         renamed: Reply,
         settled: list[Reply],
@@ -280,23 +282,23 @@ class Replacer:
                 attempt.asked = False  # and refused
             if renamed.status not in BUSY_TARGET or patience.over:
                 raise self._not_renamed(link, data, renamed, deadline, attempt)
-            self._ensure_permitted(link, place, deadline, attempt, doubt)
+            self._ensure_permitted(link, document, deadline, attempt, doubt)
             time.sleep(min(patience.remaining(), random.uniform(0.5, 1.5) * pause))  # noqa: S311  # no secret
             pause = min(0.05, pause * 2)
-            renaming = messages.rename(link.within_share(place.path))
+            renaming = messages.rename(link.within_share(document.path))
             compound = [
                 messages.open_for_rename(attempt.temporary),
                 renaming,
                 messages.close(),
-                *self._directories.flushing(place),
+                *self._folders.flushing(document),
             ]
             _, renamed, _, *settled = run_change(link, compound, deadline, attempt, change=1)
         attempt.temporary = ""
-        self._directories.ensure_flushed(link, place, settled, version_of(data), deadline)
+        self._folders.ensure_flushed(link, document, settled, version_of(data), deadline)
         ensure_guarded(attempt, version_of(data))
 
     def _ensure_permitted(
-        self, link: Link, place: Place, deadline: Deadline, attempt: Attempt, doubt: Deadline
+        self, link: Link, document: DocumentPath, deadline: Deadline, attempt: Attempt, doubt: Deadline
     ) -> None:
         """Tells a document that somebody has open from one that this user may not replace.
 
@@ -304,7 +306,7 @@ class Replacer:
 
         Args:
             link: The connection.
-            place: Where the document is.
+            document: Where the document is.
             deadline: Until when.
             attempt: Kept up to date.
             doubt: Until when a document that is marked read-only may be one that somebody has open. A Windows server
@@ -312,7 +314,7 @@ class Replacer:
         """
         backoff = Backoff(deadline)
         while True:
-            asked, _ = link.run([messages.open_for_deletion(place.path), messages.close()], deadline.half())
+            asked, _ = link.run([messages.open_for_deletion(document.path), messages.close()], deadline.half())
             if asked.status != ACCESS_DENIED or not backoff.asks_again(asked.status):
                 break
         refusal = (

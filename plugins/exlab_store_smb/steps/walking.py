@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from exlab_store_smb.session.link import Link
-    from exlab_store_smb.steps.listing import Entry, Listing
+    from exlab_store_smb.steps.listing import FolderEntry, ListingBudget
 
 __all__ = ["walk"]
 
@@ -27,8 +27,8 @@ _AT_A_TIME: Final = 16
 
 
 def walk(
-    link: Link, root: str, folder: str, listing: Listing, ignores: Callable[[str], bool]
-) -> Iterator[tuple[str, list[Entry]]]:
+    link: Link, root: str, folder: str, listing: ListingBudget, ignores: Callable[[str], bool]
+) -> Iterator[tuple[str, list[FolderEntry]]]:
     """Lists a folder and those below it, at any depth. Links are not followed, as they may form a circle.
 
     Args:

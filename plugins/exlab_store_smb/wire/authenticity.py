@@ -18,7 +18,7 @@ from exlab_store_smb.wire.statuses import SESSION_DELETED_OR_EXPIRED
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from exlab_store_smb.wire.headers import Answer
+    from exlab_store_smb.wire.headers import Response
 
 __all__ = ["Expected", "Forged", "Protection", "ensure_authentic", "is_interim"]
 
@@ -57,7 +57,7 @@ class Expected(NamedTuple):
     credits: int
 
 
-def is_interim(answer: Answer) -> bool:
+def is_interim(answer: Response) -> bool:
     """Whether an answer says no more than that another one will follow [MS-SMB2 3.2.5.1.5].
 
     Args:
@@ -67,7 +67,7 @@ def is_interim(answer: Answer) -> bool:
 
 
 def ensure_authentic(
-    answer: Answer, expected: Expected, sealed_by: int | None, signature: Callable[[Answer], bytes]
+    answer: Response, expected: Expected, sealed_by: int | None, signature: Callable[[Response], bytes]
 ) -> bool:
     """Raises for an answer that is not the server's own to this very request.
 

@@ -20,10 +20,10 @@ from smbprotocol.session import SMB2Logoff
 
 from exlab_store_smb.wire.authenticity import Expected, Forged, Protection, ensure_authentic, is_interim
 from exlab_store_smb.wire.deadline import Deadline
-from exlab_store_smb.wire.headers import Answer, answers_in, packed, packed_cancel
+from exlab_store_smb.wire.headers import Response, answers_in, packed, packed_cancel
 from exlab_store_smb.wire.pending import Pending, PendingRequests
 from exlab_store_smb.wire.session_keys import SessionKeys
-from exlab_store_smb.wire.shapes import Message
+from exlab_store_smb.wire.shapes import SmbRequest
 from exlab_store_smb.wire.transport import DeadlineTcp
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class SmbConnection(Connection):  # type: ignore[misc]
         self.most_credits = _CREDITS
         """How many credits there are when nothing is under way: what one compound may cost."""
         self._ended = "the connection has ended"
-        self._setup: Answer | None = None
+        self._setup: Response | None = None
         self._keep_alive: Pending | None = None
         self.keys = SessionKeys(self)
         super().__init__(guid, server, port, require_signing=require_signing)
@@ -121,7 +121,7 @@ class SmbConnection(Connection):  # type: ignore[misc]
         """As smbprotocol's; a session setup names the session that it replaces [MS-SMB2 3.2.4.2.3]."""
         if message.COMMAND == Commands.SMB2_SESSION_SETUP:
             message["previous_session_id"] = self._previous_session
-        own = Message(message.COMMAND, message.pack(), b"")
+        own = SmbRequest(message.COMMAND, message.pack(), b"")
         # SMB 3.1.1 wants it signed even where nothing else is [MS-SMB2 3.2.4.1.1].
         signed = force_signature or message.COMMAND == Commands.SMB2_TREE_CONNECT
         with self._credits([own], self._patience()):
@@ -131,7 +131,7 @@ class SmbConnection(Connection):  # type: ignore[misc]
 
     def send_compound(
         self,
-        messages: Sequence[Message],
+        messages: Sequence[SmbRequest],
         sid: int,
         tid: int,
         related: bool = False,
@@ -162,7 +162,7 @@ class SmbConnection(Connection):  # type: ignore[misc]
 
     def _packed(
         self,
-        messages: Sequence[Message],
+        messages: Sequence[SmbRequest],
         sid: int,
         tid: int | None,
         *,
@@ -264,7 +264,7 @@ class SmbConnection(Connection):  # type: ignore[misc]
 
     def answer(
         self, request: Pending, deadline: Deadline, cancelled: Callable[[], bool] | None = None
-    ) -> Answer | None:
+    ) -> Response | None:
         """Waits for the final answer to a request.
 
         Args:
@@ -326,7 +326,7 @@ class SmbConnection(Connection):  # type: ignore[misc]
         answers = answers_in(packet)
         if not answers:
             raise Forged("the server's answer makes no sense")
-        genuine: list[tuple[Answer, Pending, bool]] = []
+        genuine: list[tuple[Response, Pending, bool]] = []
         for answer in answers:
             if answer.number == _UNASKED:
                 continue
@@ -343,7 +343,7 @@ class SmbConnection(Connection):  # type: ignore[misc]
         for answer, request, vouched in genuine:
             self._hand_over(answer, request, vouched=vouched)
 
-    def _hand_over(self, answer: Answer, request: Pending, *, vouched: bool) -> None:
+    def _hand_over(self, answer: Response, request: Pending, *, vouched: bool) -> None:
         interim = is_interim(answer)
         if interim and request.async_id is not None:
             return  # one is enough; a repetition grants nothing
@@ -437,7 +437,7 @@ class SmbConnection(Connection):  # type: ignore[misc]
         """Whether an answer is to come that brings some; of a request that waits, the interim one has brought them."""
         return any(request.async_id is None for request in self.outstanding_requests.values())
 
-    def charge(self, messages: Sequence[Message]) -> int:
+    def charge(self, messages: Sequence[SmbRequest]) -> int:
         """How many credits requests cost [MS-SMB2 3.2.4.1.5].
 
         Args:
@@ -445,5 +445,5 @@ class SmbConnection(Connection):  # type: ignore[misc]
         """
         return sum(self._charge(message) for message in messages)
 
-    def _charge(self, message: Message) -> int:
+    def _charge(self, message: SmbRequest) -> int:
         return 1 + max(0, message.payload - 1) // CREDIT_SIZE if self.supports_multi_credit else 1

@@ -6,9 +6,9 @@ import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from exlab_store_smb.wire.shapes import Message
+    from exlab_store_smb.wire.shapes import SmbRequest
 
-__all__ = ["SIGNATURE", "Answer", "answers_in", "packed", "packed_cancel"]
+__all__ = ["SIGNATURE", "Response", "answers_in", "packed", "packed_cancel"]
 
 SIGNATURE: Final = slice(48, 64)
 """Where the signature is."""
@@ -21,7 +21,7 @@ _ASYNC: Final = 0x2
 
 
 def packed(
-    message: Message,
+    message: SmbRequest,
     number: int,
     charge: int,
     flags: int,
@@ -79,7 +79,7 @@ def packed_cancel(number: int, async_id: bytes | None, flags: int, session_id: i
     return header + struct.pack("<Hxx", 4)
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     """An answer with its header, as it was received.
 
     Attributes:
@@ -117,7 +117,7 @@ class Answer(NamedTuple):
 _ANSWER: Final = struct.Struct("<4sHxxIHHIIQ4xIQ")
 
 
-def answers_in(packet: bytes) -> list[Answer]:
+def answers_in(packet: bytes) -> list[Response]:
     """The answers that a packet consists of.
 
     Args:
@@ -126,7 +126,7 @@ def answers_in(packet: bytes) -> list[Answer]:
     Returns:
         Them, in order; none where the packet is not as it should be.
     """
-    found: list[Answer] = []
+    found: list[Response] = []
     at = 0
     while True:
         if len(packet) - at < _HEADER.size:
@@ -139,7 +139,7 @@ def answers_in(packet: bytes) -> list[Answer]:
         if following and (following % 8 or not _HEADER.size <= following <= len(packet) - at):
             return []
         end = at + following if following else len(packet)
-        found.append(Answer(status, command, credit, flags, number, tree_id, session_id, packet[at:end]))
+        found.append(Response(status, command, credit, flags, number, tree_id, session_id, packet[at:end]))
         if not following:
             return found
         at = end

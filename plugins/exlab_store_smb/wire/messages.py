@@ -12,13 +12,13 @@ from smbprotocol.file_info import FileInformationClass, InfoType
 from smbprotocol.header import Commands
 from smbprotocol.open import CreateDisposition, CreateOptions, ImpersonationLevel, LockFlags
 
-from exlab_store_smb.wire.shapes import RELATED, MalformedAnswer, Message, Reply, variable_part
+from exlab_store_smb.wire.shapes import RELATED, MalformedAnswer, Reply, SmbRequest, variable_part
 
 __all__ = [
     "RELATED",
     "MalformedAnswer",
-    "Message",
     "Reply",
+    "SmbRequest",
     "changed_at",
     "close",
     "create_document",
@@ -76,9 +76,9 @@ _SHARE_READ_WRITE: Final = 0x3
 _SHARE_NOTHING: Final = 0x0
 
 
-def _create(path: str, access: int, disposition: int, options: int, share: int = _SHARE_ALL) -> Message:
+def _create(path: str, access: int, disposition: int, options: int, share: int = _SHARE_ALL) -> SmbRequest:
     name = path.encode("utf-16-le")
-    return Message(
+    return SmbRequest(
         Commands.SMB2_CREATE,  # [MS-SMB2 2.2.13]
         struct.pack(
             "<HxxI16xIIIIIHH8x",
@@ -107,12 +107,12 @@ _FILE: Final = CreateOptions.FILE_NON_DIRECTORY_FILE
 _DIRECTORY: Final = CreateOptions.FILE_DIRECTORY_FILE
 
 
-def open_to_read(path: str) -> Message:
+def open_to_read(path: str) -> SmbRequest:
     """CREATE for reading a file that exists."""
     return _create(path, _READ_DATA, CreateDisposition.FILE_OPEN, _FILE)
 
 
-def create_document(path: str, *, marked: bool = False) -> Message:
+def create_document(path: str, *, marked: bool = False) -> SmbRequest:
     """CREATE of a file that must not exist yet, to be written, flushed and renamed.
 
     Args:
@@ -123,27 +123,27 @@ def create_document(path: str, *, marked: bool = False) -> Message:
     return _create(path, access, CreateDisposition.FILE_CREATE, _FILE)
 
 
-def create_probe(path: str) -> Message:
+def create_probe(path: str) -> SmbRequest:
     """CREATE of a file that must not exist yet and goes when it is closed: what time it is where documents are."""
     return _create(path, _DELETE, CreateDisposition.FILE_CREATE, _FILE | CreateOptions.FILE_DELETE_ON_CLOSE)
 
 
-def open_for_flush(path: str) -> Message:
+def open_for_flush(path: str) -> SmbRequest:
     """CREATE for flushing a file that exists."""
     return _create(path, _WRITE_DATA, CreateDisposition.FILE_OPEN, _FILE)
 
 
-def open_for_rename(path: str) -> Message:
+def open_for_rename(path: str) -> SmbRequest:
     """CREATE for renaming a file that exists."""
     return _create(path, _DELETE, CreateDisposition.FILE_OPEN, _FILE)
 
 
-def open_for_deletion(path: str) -> Message:
+def open_for_deletion(path: str) -> SmbRequest:
     """CREATE that asks for the right to delete, and deletes nothing: tells a refusal from a file in use."""
     return _create(path, _DELETE, CreateDisposition.FILE_OPEN, 0)
 
 
-def open_to_delete(path: str) -> Message:
+def open_to_delete(path: str) -> SmbRequest:
     """CREATE of a file that goes when it is closed; refused while anybody has it open.
 
     With another handle on it, the file would stay until that is closed; then a new file of that name would go.
@@ -152,7 +152,7 @@ def open_to_delete(path: str) -> Message:
     return _create(path, _DELETE, CreateDisposition.FILE_OPEN, options, _SHARE_NOTHING)
 
 
-def open_to_discard(path: str) -> Message:
+def open_to_discard(path: str) -> SmbRequest:
     """CREATE of a temporary file that goes when it is closed; refused while anybody has it open.
 
     Otherwise a writer that is still at work would rename a file to the document that is about to go.
@@ -161,80 +161,80 @@ def open_to_discard(path: str) -> Message:
     return _create(path, _DELETE, CreateDisposition.FILE_OPEN, options, _SHARE_NOTHING)
 
 
-def open_to_ask(path: str) -> Message:
+def open_to_ask(path: str) -> SmbRequest:
     """CREATE of a file or a directory to learn that it is there."""
     return _create(path, 0, CreateDisposition.FILE_OPEN, 0)
 
 
-def open_to_list(path: str) -> Message:
+def open_to_list(path: str) -> SmbRequest:
     """CREATE of a directory that exists, for listing what is in it."""
     return _create(path, _READ_DATA, CreateDisposition.FILE_OPEN, _DIRECTORY)
 
 
-def open_directory(path: str) -> Message:
+def open_directory(path: str) -> SmbRequest:
     """CREATE of a directory that exists, for flushing it after a file in it was made, renamed or deleted."""
     return _create(path, _WRITE_DATA, CreateDisposition.FILE_OPEN, _DIRECTORY)
 
 
-def open_parent(path: str) -> Message:
+def open_parent(path: str) -> SmbRequest:
     """CREATE of a directory that exists, for flushing it after a directory in it was made."""
     return _create(path, _APPEND_DATA, CreateDisposition.FILE_OPEN, _DIRECTORY)
 
 
-def make_directory(path: str) -> Message:
+def make_directory(path: str) -> SmbRequest:
     """CREATE of a directory, whether it exists or not."""
     return _create(path, 0, CreateDisposition.FILE_OPEN_IF, _DIRECTORY)
 
 
-def open_lock_file(path: str) -> Message:
+def open_lock_file(path: str) -> SmbRequest:
     """CREATE of a lock file, whether it exists or not."""
     return _create(path, _READ_DATA | _WRITE_DATA, CreateDisposition.FILE_OPEN_IF, _FILE, _SHARE_READ_WRITE)
 
 
-def open_lock_file_to_read(path: str) -> Message:
+def open_lock_file_to_read(path: str) -> SmbRequest:
     """CREATE of a lock file that exists, for reading its record."""
     return _create(path, _READ_DATA, CreateDisposition.FILE_OPEN, _FILE, _SHARE_READ_WRITE)
 
 
-def open_to_read_and_delete(path: str) -> Message:
+def open_to_read_and_delete(path: str) -> SmbRequest:
     """CREATE of a file that is read and goes when it is closed."""
     options = _FILE | CreateOptions.FILE_DELETE_ON_CLOSE
     return _create(path, _READ_DATA | _DELETE, CreateDisposition.FILE_OPEN, options)
 
 
-def create_lock_probe(path: str) -> Message:
+def create_lock_probe(path: str) -> SmbRequest:
     """CREATE of a file that must not exist yet, to try locks on; the server removes it also if this client dies."""
     access = _READ_DATA | _WRITE_DATA | _DELETE
     return _create(path, access, CreateDisposition.FILE_CREATE, _FILE | CreateOptions.FILE_DELETE_ON_CLOSE)
 
 
-def open_lock_probe(path: str) -> Message:
+def open_lock_probe(path: str) -> SmbRequest:
     """CREATE of the same file once more, by another handle."""
     return _create(path, _READ_DATA | _WRITE_DATA, CreateDisposition.FILE_OPEN, _FILE)
 
 
-def read(offset: int, length: int, file_id: bytes = RELATED) -> Message:
+def read(offset: int, length: int, file_id: bytes = RELATED) -> SmbRequest:
     """READ [MS-SMB2 2.2.19]; past the end it gives what there is."""
-    return Message(Commands.SMB2_READ, struct.pack("<HxxIQ", 49, length, offset), file_id, bytes(17), length)
+    return SmbRequest(Commands.SMB2_READ, struct.pack("<HxxIQ", 49, length, offset), file_id, bytes(17), length)
 
 
-def write(offset: int, data: bytes, file_id: bytes = RELATED) -> Message:
+def write(offset: int, data: bytes, file_id: bytes = RELATED) -> SmbRequest:
     """WRITE [MS-SMB2 2.2.21]."""
     before = struct.pack("<HHIQ", 49, _DATA_AT, len(data), offset)
-    return Message(Commands.SMB2_WRITE, before, file_id, bytes(16) + data, len(data))
+    return SmbRequest(Commands.SMB2_WRITE, before, file_id, bytes(16) + data, len(data))
 
 
-def flush(file_id: bytes = RELATED) -> Message:
+def flush(file_id: bytes = RELATED) -> SmbRequest:
     """FLUSH [MS-SMB2 2.2.17]: fsync on Samba, for a file and for a directory."""
-    return Message(Commands.SMB2_FLUSH, struct.pack("<H6x", 24), file_id)
+    return SmbRequest(Commands.SMB2_FLUSH, struct.pack("<H6x", 24), file_id)
 
 
-def close(file_id: bytes = RELATED) -> Message:
+def close(file_id: bytes = RELATED) -> SmbRequest:
     """CLOSE [MS-SMB2 2.2.15]."""
-    return Message(Commands.SMB2_CLOSE, struct.pack("<H6x", 24), file_id)
+    return SmbRequest(Commands.SMB2_CLOSE, struct.pack("<H6x", 24), file_id)
 
 
-def rename(path: str, file_id: bytes = RELATED) -> Message:
+def rename(path: str, file_id: bytes = RELATED) -> SmbRequest:
     """SET_INFO FileRenameInformation with ReplaceIfExists [MS-FSCC 2.4.42.2].
 
     Args:
@@ -246,7 +246,7 @@ def rename(path: str, file_id: bytes = RELATED) -> Message:
     return _set_information(FileInformationClass.FILE_RENAME_INFORMATION, information, file_id, within_share=True)
 
 
-def mark(created: int) -> Message:
+def mark(created: int) -> SmbRequest:
     """SET_INFO FileBasicInformation [MS-FSCC 2.4.7]: the creation time, and nothing else.
 
     Args:
@@ -256,13 +256,13 @@ def mark(created: int) -> Message:
     return _set_information(FileInformationClass.FILE_BASIC_INFORMATION, information, RELATED)
 
 
-def _set_information(what: int, information: bytes, file_id: bytes, *, within_share: bool = False) -> Message:
+def _set_information(what: int, information: bytes, file_id: bytes, *, within_share: bool = False) -> SmbRequest:
     # [MS-SMB2 2.2.39]
     before = struct.pack("<HBBIH6x", 33, InfoType.SMB2_0_INFO_FILE, what, len(information), _INFORMATION_AT)
-    return Message(Commands.SMB2_SET_INFO, before, file_id, information, within_share=within_share)
+    return SmbRequest(Commands.SMB2_SET_INFO, before, file_id, information, within_share=within_share)
 
 
-def lock_byte_0(file_id: bytes = RELATED, *, wait: bool) -> Message:
+def lock_byte_0(file_id: bytes = RELATED, *, wait: bool) -> SmbRequest:
     """LOCK of byte 0, exclusive: what filelock locks on Windows.
 
     Args:
@@ -273,17 +273,17 @@ def lock_byte_0(file_id: bytes = RELATED, *, wait: bool) -> Message:
     return _lock(flags if wait else flags | LockFlags.SMB2_LOCKFLAG_FAIL_IMMEDIATELY, file_id)
 
 
-def unlock_byte_0(file_id: bytes = RELATED) -> Message:
+def unlock_byte_0(file_id: bytes = RELATED) -> SmbRequest:
     """LOCK that gives byte 0 back."""
     return _lock(LockFlags.SMB2_LOCKFLAG_UNLOCK, file_id)
 
 
-def _lock(flags: int, file_id: bytes) -> Message:
+def _lock(flags: int, file_id: bytes) -> SmbRequest:
     # [MS-SMB2 2.2.26]: one element, of one byte at offset 0
-    return Message(Commands.SMB2_LOCK, struct.pack("<HH4x", 48, 1), file_id, struct.pack("<QQI4x", 0, 1, flags))
+    return SmbRequest(Commands.SMB2_LOCK, struct.pack("<HH4x", 48, 1), file_id, struct.pack("<QQI4x", 0, 1, flags))
 
 
-def query_directory(length: int, file_id: bytes = RELATED) -> Message:
+def query_directory(length: int, file_id: bytes = RELATED) -> SmbRequest:
     """QUERY_DIRECTORY FileFullDirectoryInformation [MS-FSCC 2.4.17]: the next names, as many as fit.
 
     Args:
@@ -291,7 +291,7 @@ def query_directory(length: int, file_id: bytes = RELATED) -> Message:
         file_id: The directory.
     """
     pattern = "*".encode("utf-16-le")
-    return Message(
+    return SmbRequest(
         Commands.SMB2_QUERY_DIRECTORY,  # [MS-SMB2 2.2.33]
         struct.pack("<HB5x", 33, FileInformationClass.FILE_FULL_DIRECTORY_INFORMATION),
         file_id,
@@ -300,22 +300,22 @@ def query_directory(length: int, file_id: bytes = RELATED) -> Message:
     )
 
 
-def query_room() -> Message:
+def query_room() -> SmbRequest:
     """QUERY_INFO FileFsFullSizeInformation [MS-FSCC 2.5.4]: what is free, to this user."""
     return _query_information(InfoType.SMB2_0_INFO_FILESYSTEM, 7, 32, 32)
 
 
-def query_links(file_id: bytes = RELATED) -> Message:
+def query_links(file_id: bytes = RELATED) -> SmbRequest:
     """QUERY_INFO FileStandardInformation [MS-FSCC 2.4.47]: whether a file that is open still has a name."""
     # Two reserved bytes at its end, which not every server sends.
     information = FileInformationClass.FILE_STANDARD_INFORMATION
     return _query_information(InfoType.SMB2_0_INFO_FILE, information, 22, 24, file_id)
 
 
-def _query_information(kind: int, what: int, least: int, most: int, file_id: bytes = RELATED) -> Message:
+def _query_information(kind: int, what: int, least: int, most: int, file_id: bytes = RELATED) -> SmbRequest:
     # [MS-SMB2 2.2.37]
     before = struct.pack("<HBBI16x", 41, kind, what, most)
-    return Message(Commands.SMB2_QUERY_INFO, before, file_id, payload=most, least=least)
+    return SmbRequest(Commands.SMB2_QUERY_INFO, before, file_id, payload=most, least=least)
 
 
 # What is read out of answers to requests that succeeded. `shapes.ensure_well_formed` has seen each of them before; for

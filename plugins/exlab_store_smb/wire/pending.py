@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
     from exlab_store_smb.wire.authenticity import Expected
-    from exlab_store_smb.wire.headers import Answer
-    from exlab_store_smb.wire.shapes import Message
+    from exlab_store_smb.wire.headers import Response
+    from exlab_store_smb.wire.shapes import SmbRequest
 
 __all__ = ["Pending", "PendingRequests"]
 
@@ -44,11 +44,11 @@ class Pending:
 
     __slots__ = ("answer", "asked", "async_id", "event", "expected", "number")
 
-    def __init__(self, asked: Message, number: int, expected: Expected) -> None:
+    def __init__(self, asked: SmbRequest, number: int, expected: Expected) -> None:
         self.asked: Final = asked
         self.number: Final = number
         self.expected: Final = expected
-        self.answer: Answer | None = None
+        self.answer: Response | None = None
         self.event = threading.Event()
         self.async_id: bytes | None = None
 

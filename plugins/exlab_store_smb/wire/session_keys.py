@@ -13,7 +13,7 @@ from exlab_store_smb.wire.sealing import SEALED, BrokenSealError, Sealing
 from exlab_store_smb.wire.signing import signature_of
 
 if TYPE_CHECKING:
-    from exlab_store_smb.wire.headers import Answer
+    from exlab_store_smb.wire.headers import Response
 
 __all__ = ["SessionKeys"]
 
@@ -70,7 +70,7 @@ class SessionKeys:
         signature = self._signature(session, packet, number, command, response=False)
         return packet[: SIGNATURE.start] + signature + packet[SIGNATURE.stop :]
 
-    def signature(self, answer: Answer) -> bytes:
+    def signature(self, answer: Response) -> bytes:
         """The signature that an answer must have.
 
         Args:
@@ -128,7 +128,7 @@ class SessionKeys:
         except BrokenSealError as error:
             raise Forged(str(error)) from error
 
-    def ensure_granted(self, session: Any, answer: Answer | None) -> None:
+    def ensure_granted(self, session: Any, answer: Response | None) -> None:
         """Verifies the last answer to SESSION_SETUP, which has the session's flags in it.
 
         A server of SMB 3 signs it whatever else it signs [MS-SMB2 3.3.5.5.3]; smbprotocol looks only where everything

@@ -13,7 +13,7 @@ from typing import Final
 
 from smbprotocol.header import Commands
 
-__all__ = ["HEADER", "RELATED", "MalformedAnswer", "Message", "Reply", "ensure_well_formed", "variable_part"]
+__all__ = ["HEADER", "RELATED", "MalformedAnswer", "Reply", "SmbRequest", "ensure_well_formed", "variable_part"]
 
 HEADER: Final = 64
 """Bytes of a header; offsets are counted from its beginning."""
@@ -37,7 +37,7 @@ _FIXED: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class SmbRequest:
     """A request, without its header. It is bytes from the start: smbprotocol's structures take ten times as long.
 
     Attributes:
@@ -105,7 +105,7 @@ def variable_part(body: bytes, offset: int, length: int, fixed: int) -> bytes:
     return body[start : start + length] if length else b""
 
 
-def ensure_well_formed(asked: Message, body: bytes) -> None:
+def ensure_well_formed(asked: SmbRequest, body: bytes) -> None:
     """Raises for the answer to a request that succeeded and does not look like one.
 
     Args:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from exlab_store_smb.session.link import Link
     from exlab_store_smb.session.reconnecting import Links
-    from exlab_store_smb.wire.shapes import Message
+    from exlab_store_smb.wire.shapes import SmbRequest
 
 __all__ = ["RECORD_AT", "SmbLock", "lock_file_closed"]
 
@@ -119,7 +119,7 @@ class SmbLock(ProcessBound):
         if not self.stands(answered):
             raise lock_file_closed()
 
-    def question(self) -> messages.Message:
+    def question(self) -> messages.SmbRequest:
         """A request whose answer tells whether the handle stands; see `stands`."""
         return messages.query_links(self._file_id)
 
@@ -137,7 +137,7 @@ class SmbLock(ProcessBound):
         """Remembers that the server has just carried out something on the handle."""
         self._answered = time.monotonic()
 
-    def parting(self) -> list[Message]:
+    def parting(self) -> list[SmbRequest]:
         """The requests that release the lock: a chain of their own, for the end of a compound."""
         # CLOSE alone would free it too. But of several who wait, the last is then forgotten (measured on Samba
         # 4.17, in a third of all cases with six of them; with an unlock before the close in none of 700).

@@ -11,16 +11,16 @@ from exlab_store_smb.wire.statuses import ACCESS_DENIED, DELETE_PENDING, MISSING
 
 if TYPE_CHECKING:
     from exlab_store import StoreError, Version
+    from exlab_store_smb.session.document_path import DocumentPath
     from exlab_store_smb.session.link import Link
-    from exlab_store_smb.session.place import Place
     from exlab_store_smb.steps.room import Room
     from exlab_store_smb.wire.deadline import Deadline
-    from exlab_store_smb.wire.shapes import Message, Reply
+    from exlab_store_smb.wire.shapes import Reply, SmbRequest
 
-__all__ = ["Directories", "not_durable"]
+__all__ = ["ShareFolders", "not_durable"]
 
 
-class Directories:
+class ShareFolders:
     """The folders below a store's root.
 
     A folder's own name has to be durable before what is in it can be. Its maker may be another client that has not
@@ -84,24 +84,24 @@ class Directories:
             self._durable.add(folder)
         return failed
 
-    def flushing(self, place: Place) -> list[Message]:
+    def flushing(self, document: DocumentPath) -> list[SmbRequest]:
         """What flushes a folder, and asks for the room that is left: the end of each compound that changes it.
 
         Args:
-            place: Where the changed document is.
+            document: Where the changed document is.
         """
         if not self._flush:
             return []
-        return [messages.open_directory(place.directory), messages.flush(), messages.query_room(), messages.close()]
+        return [messages.open_directory(document.directory), messages.flush(), messages.query_room(), messages.close()]
 
     def ensure_flushed(
-        self, link: Link, place: Place, replies: list[Reply], intended: Version | None, deadline: Deadline
+        self, link: Link, document: DocumentPath, replies: list[Reply], intended: Version | None, deadline: Deadline
     ) -> None:
         """Checks that a change has become durable; a flush that has failed is repeated once.
 
         Args:
             link: The connection.
-            place: Where the document is.
+            document: Where the document is.
             replies: The answers to `flushing`.
             intended: The document's new version; None for a deletion.
             deadline: Until when.
@@ -116,16 +116,16 @@ class Directories:
         if room.ok:
             self._room.note(messages.room_of(room))
         if not flushed.ok:
-            _, flushed, *_ = link.run(self.flushing(place), deadline.half())
+            _, flushed, *_ = link.run(self.flushing(document), deadline.half())
         if not flushed.ok:
             raise not_durable(flushed, intended)
 
-    def confirm(self, link: Link, place: Place, deadline: Deadline) -> bool:
+    def confirm(self, link: Link, document: DocumentPath, deadline: Deadline) -> bool:
         """Makes a change durable that turned out to have happened, after the connection was lost.
 
         Args:
             link: The new connection.
-            place: Where the document is, or was.
+            document: Where the document is, or was.
             deadline: Until when.
 
         Returns:
@@ -134,11 +134,11 @@ class Directories:
         Raises:
             LinkLost: The connection has ended.
         """
-        compound = [messages.open_for_flush(place.path), messages.flush(), messages.close()]
+        compound = [messages.open_for_flush(document.path), messages.flush(), messages.close()]
         opened, flushed, _ = link.run(compound, deadline.half())
         if not flushed.ok and (opened.status not in MISSING or opened.status == DELETE_PENDING):
             return False
-        return not self._flush or link.run(self.flushing(place), deadline.half())[1].ok
+        return not self._flush or link.run(self.flushing(document), deadline.half())[1].ok
 
     def make(self, link: Link, folder: str, deadline: Deadline) -> None:
         """Makes a folder and those above it that are missing, and flushes them.

@@ -10,28 +10,28 @@ from exlab_store import BackendUnavailable, LockLost, Version, WriteOutcomeUnkno
 from exlab_store_smb.session.link import LinkLost
 from exlab_store_smb.session.share import discard
 from exlab_store_smb.steps.foreign_deletions import answered, question
-from exlab_store_smb.steps.locking import lock_file_closed
+from exlab_store_smb.steps.held_lock import lock_file_closed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from exlab_store_smb.session.document_path import DocumentPath
     from exlab_store_smb.session.link import Link
-    from exlab_store_smb.session.place import Place
     from exlab_store_smb.steps.outcome import Attempt
     from exlab_store_smb.wire.deadline import Deadline
-    from exlab_store_smb.wire.shapes import Message, Reply
+    from exlab_store_smb.wire.shapes import Reply, SmbRequest
 
 __all__ = ["discard_quietly", "ensure_guarded", "open_for_too_long", "run_change", "take_back", "temporary_beside"]
 
 
 def run_change(
     link: Link,
-    compound: Sequence[Message],
+    compound: Sequence[SmbRequest],
     deadline: Deadline,
     attempt: Attempt,
     *,
     change: int,
-    last: Sequence[Message] = (),
+    last: Sequence[SmbRequest] = (),
     sealed: bool = False,
 ) -> list[Reply]:
     """Sends what changes the document, and keeps the attempt true when it cannot be sent.
@@ -141,13 +141,13 @@ def discard_quietly(link: Link, attempt: Attempt, deadline: Deadline) -> None:
         take_back(link, attempt, deadline)
 
 
-def temporary_beside(place: Place) -> str:
+def temporary_beside(document: DocumentPath) -> str:
     """A name beside the document that no other writer uses: ``<name>.tmp.<pid>.<16 hex digits>``.
 
     Args:
-        place: Where the document is.
+        document: Where the document is.
     """
-    return place.beside(temporary_name(place.name))
+    return document.beside(temporary_name(document.name))
 
 
 def open_for_too_long() -> BackendUnavailable:

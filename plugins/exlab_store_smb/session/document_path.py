@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Place"]
+__all__ = ["DocumentPath"]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class DocumentPath:
     """Where a document is.
 
     Attributes:
