@@ -66,10 +66,12 @@ from exlab_store.opening.registry import InstalledBackend, installed_backends
 from exlab_store.opening.stores import open_store
 from exlab_store.secret import Secret, without_variables
 from exlab_store.signal_handlers import came_from_signal_handler, suppress_unless_signalled
-from exlab_store.store import Store, StorePath
+from exlab_store.store import Store
+from exlab_store.store_path import StorePath
 
 if TYPE_CHECKING:
-    from exlab_store.aio.store import AsyncStore, AsyncStorePath
+    from exlab_store.aio.path import AsyncStorePath
+    from exlab_store.aio.store import AsyncStore
 
 __all__ = [
     "ABSENT",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, NoReturn, cast, final, overload
+from typing import TYPE_CHECKING, NoReturn, cast, overload
 
 from exlab_store.errors import DocumentNotFound, LockLost, NotSupported, StoreError
 from exlab_store.hooks.retrying import DEFAULT_RETRY, Retry, RetryingHooks
@@ -22,6 +22,7 @@ from exlab_store.locks.requests import LockRequest
 from exlab_store.locks.turns import ReservedTurn, forsake_turn, take_turn, task_call, this_thread, turn_id
 from exlab_store.model import ABSENT, ANY, ProcessBound
 from exlab_store.reading_many import DEFAULT_CONCURRENCY, check_concurrency, read_each
+from exlab_store.store_path import StorePath, root_of
 from exlab_store.updating import Update, attempt_to_delete, attempt_to_write, taker, under_own_lock
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from exlab_store.aio.store import AsyncStore, AsyncStorePath
+    from exlab_store.aio.store import AsyncStore
     from exlab_store.guarantees import Guarantees
     from exlab_store.hooks.backend_lock import BackendLock
     from exlab_store.hooks.calls import BackendHooks
@@ -74,6 +75,11 @@ class Store(ProcessBound):
     def location(self) -> Location | None:
         """Where the store is; None for one that was opened with a backend object."""
         return self._location
+
+    @property
+    def root(self) -> StorePath:
+        """The path of the store itself, whose key is empty."""
+        return root_of(self)
 
     @property
     def aio(self) -> AsyncStore:
@@ -482,112 +488,3 @@ class Store(ProcessBound):
             return self.read_snapshot(key)
         except DocumentNotFound:
             return None
-
-
-@final
-class StorePath:
-    """A key in a store: the verbs of `Store` without the key argument. ``store / "a" / "b.json"`` makes one.
-
-    Args:
-        store: The store.
-        key: The document's or folder's key.
-
-    Raises:
-        InvalidKey: The key is not portable.
-    """
-
-    __slots__ = ("_key", "_store")
-
-    def __init__(self, store: Store, key: str) -> None:
-        self._store = store
-        try:
-            self._key = check_key(key)
-        except StoreError as error:
-            raise error.at(None, store.location) from None
-
-    @property
-    def store(self) -> Store:
-        """The store."""
-        return self._store
-
-    @property
-    def key(self) -> str:
-        """The key."""
-        return self._key
-
-    @property
-    def name(self) -> str:
-        """The last segment of the key."""
-        return self._key.rpartition("/")[2]
-
-    @property
-    def aio(self) -> AsyncStorePath:
-        """The same verbs as coroutines."""
-        return self._store.aio / self._key
-
-    def with_name(self, name: str) -> StorePath:
-        """The path of a sibling.
-
-        Args:
-            name: Its name: one segment or more.
-        """
-        folder, slash, _ = self._key.rpartition("/")
-        return StorePath(self._store, folder + slash + name)
-
-    @overload
-    def read_snapshot(self) -> Snapshot: ...
-    @overload
-    def read_snapshot(self, *, unless: Version | None) -> Snapshot | None: ...
-    def read_snapshot(self, *, unless: Version | None = None) -> Snapshot | None:
-        """As `Store.read_snapshot`."""
-        return self._store.read_snapshot(self._key, unless=unless)
-
-    def atomic_write(self, data: bytes, *, expect: Expectation = ANY, lock: HeldLock | None = None) -> Version:
-        """As `Store.atomic_write`."""
-        return self._store.atomic_write(self._key, data, expect=expect, lock=lock)
-
-    def lock(
-        self,
-        *,
-        timeout: float = DEFAULT_LOCK_TIMEOUT,
-        purpose: str = "",
-        cancelled: Callable[[], bool] | None = None,
-    ) -> StoreLock:
-        """As `Store.lock`."""
-        return self._store.lock(self._key, timeout=timeout, purpose=purpose, cancelled=cancelled)
-
-    def update(
-        self,
-        change: Callable[[bytes | None], bytes],
-        *,
-        timeout: float = DEFAULT_LOCK_TIMEOUT,
-        purpose: str = "update",
-        lock: HeldLock | None = None,
-    ) -> Version:
-        """As `Store.update`."""
-        return self._store.update(self._key, change, timeout=timeout, purpose=purpose, lock=lock)
-
-    def list_keys(self) -> list[str]:
-        """As `Store.list_keys`, for this folder."""
-        return self._store.list_keys(self._key)
-
-    def delete(self, *, expect: Expectation = ANY, lock: HeldLock | None = None) -> None:
-        """As `Store.delete`."""
-        self._store.delete(self._key, expect=expect, lock=lock)
-
-    def __truediv__(self, name: str) -> StorePath:
-        return StorePath(self._store, f"{self._key}/{name}")
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, StorePath):
-            return NotImplemented
-        return self._store is other._store and self._key == other._key
-
-    def __hash__(self) -> int:
-        return hash((id(self._store), self._key))
-
-    def __str__(self) -> str:
-        return url_of(self._store.location, self._key)
-
-    def __repr__(self) -> str:
-        return f"StorePath({str(self)!r})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from exlab_store.aio.store import AsyncStore, AsyncStorePath
+from exlab_store.aio.path import AsyncStorePath
+from exlab_store.aio.store import AsyncStore
 
 __all__ = ["AsyncStore", "AsyncStorePath"]

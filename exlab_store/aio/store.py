@@ -13,11 +13,12 @@ from __future__ import annotations
 import random
 import weakref
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar, final, overload
+from typing import TYPE_CHECKING, TypeVar, overload
 
 import anyio
 
 from exlab_store.aio.calls import Bell, admitted, on_worker, running_task, to_the_end
+from exlab_store.aio.path import AsyncStorePath
 from exlab_store.aio.reading_many import read_each
 from exlab_store.errors import BackendUnavailable, LockTimeout, StoreError
 from exlab_store.keys import check_key
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from exlab_store.model import Expectation, HeldLock, Leftover, LockOwner, Snapshot, Version
     from exlab_store.store import Store
 
-__all__ = ["AsyncStore", "AsyncStorePath"]
+__all__ = ["AsyncStore"]
 
 T = TypeVar("T")
 
@@ -117,6 +118,11 @@ class AsyncStore:
     def store(self) -> Store:
         """The store that does the work."""
         return self._store
+
+    @property
+    def root(self) -> AsyncStorePath:
+        """The path of the store itself, whose key is empty."""
+        return AsyncStorePath(self, "")
 
     @overload
     async def read_snapshot(self, key: str) -> Snapshot: ...
@@ -352,59 +358,3 @@ class _Locking:
             held.release()
             return
         await self._release(held)
-
-
-@final
-class AsyncStorePath:
-    """A `StorePath` for coroutines. ``path.aio`` is one, and ``store.aio / "a" / "b.json"``.
-
-    Args:
-        store: The store, with coroutines.
-        key: The document's key.
-    """
-
-    __slots__ = ("_key", "_store")
-
-    def __init__(self, store: AsyncStore, key: str) -> None:
-        self._store = store
-        self._key = key
-
-    @overload
-    async def read_snapshot(self) -> Snapshot: ...
-    @overload
-    async def read_snapshot(self, *, unless: Version | None) -> Snapshot | None: ...
-    async def read_snapshot(self, *, unless: Version | None = None) -> Snapshot | None:
-        """As `Store.read_snapshot`."""
-        return await self._store.read_snapshot(self._key, unless=unless)
-
-    async def atomic_write(self, data: bytes, *, expect: Expectation = ANY, lock: HeldLock | None = None) -> Version:
-        """As `Store.atomic_write`."""
-        return await self._store.atomic_write(self._key, data, expect=expect, lock=lock)
-
-    async def update(
-        self,
-        change: Callable[[bytes | None], bytes],
-        *,
-        timeout: float = DEFAULT_LOCK_TIMEOUT,
-        purpose: str = "update",
-        lock: HeldLock | None = None,
-    ) -> Version:
-        """As `Store.update`."""
-        return await self._store.update(self._key, change, timeout=timeout, purpose=purpose, lock=lock)
-
-    def lock(
-        self, *, timeout: float = DEFAULT_LOCK_TIMEOUT, purpose: str = ""
-    ) -> AbstractAsyncContextManager[StoreLock]:
-        """As `AsyncStore.lock`."""
-        return self._store.lock(self._key, timeout=timeout, purpose=purpose)
-
-    async def list_keys(self) -> list[str]:
-        """As `Store.list_keys`, for this folder."""
-        return await self._store.list_keys(self._key)
-
-    async def delete(self, *, expect: Expectation = ANY, lock: HeldLock | None = None) -> None:
-        """As `Store.delete`."""
-        await self._store.delete(self._key, expect=expect, lock=lock)
-
-    def __truediv__(self, name: str) -> AsyncStorePath:
-        return self._store / f"{self._key}/{name}"

@@ -22,7 +22,7 @@ from exlab_store.opening.locations import as_document
 
 if TYPE_CHECKING:
     from exlab_store.opening.locations import DocumentLocation
-    from exlab_store.store import StorePath
+    from exlab_store.store_path import StorePath
 
 __all__ = [
     "OFFLINE_CATALOGUE_VERSION",

@@ -13,7 +13,7 @@ from exlab_store.aio.calls import admitted, on_worker
 from exlab_store.errors import LocationError
 from exlab_store.location import Location
 from exlab_store.opening.locations import as_document, known_document
-from exlab_store.store import StorePath
+from exlab_store.store_path import StorePath
 from exlab_store.threads import Workers, workers_for
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from exlab_store.keys import MAX_KEY_BYTES, MAX_SEGMENT_BYTES, shortened
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from exlab_store.store import StorePath
+    from exlab_store.store_path import StorePath
 
 __all__ = ["Repair"]
 

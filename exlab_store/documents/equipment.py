@@ -15,7 +15,7 @@ from exlab_store.hidden_location import hides_location
 
 if TYPE_CHECKING:
     from exlab_store.opening.locations import DocumentLocation
-    from exlab_store.store import StorePath
+    from exlab_store.store_path import StorePath
 
 __all__ = [
     "EQUIPMENT_JSON_VERSION",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from exlab_store.opening.locations import DocumentLocation
-    from exlab_store.store import StorePath
+    from exlab_store.store_path import StorePath
 
 __all__ = ["DocumentKind", "VersionedDocument", "require_schema_major"]
 

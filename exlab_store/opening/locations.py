@@ -18,7 +18,7 @@ from exlab_store.hidden_location import hides_location, is_name, is_text
 from exlab_store.location import Location, redacted
 from exlab_store.opening.stores import open_store, open_store_at
 from exlab_store.secret import without_variables
-from exlab_store.store import StorePath
+from exlab_store.store_path import StorePath
 
 __all__ = ["DocumentLocation", "as_document", "known_document"]
 

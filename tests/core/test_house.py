@@ -82,8 +82,16 @@ def _without(imports: Imports, left_out: Iterable[tuple[str, str]]) -> Imports:
     return {name: {other for other in others if (name, other) not in arrows} for name, others in imports.items()}
 
 
-ALLOWED = ("exlab_store.store", "exlab_store.aio.store")
-"""The property ``Store.aio``, which imports what it returns when it is first asked for."""
+ALLOWED = (
+    ("exlab_store.store", "exlab_store.aio.store"),
+    ("exlab_store.store", "exlab_store.store_path"),
+    ("exlab_store.store_path", "exlab_store.aio.path"),
+    ("exlab_store.aio.store", "exlab_store.aio.path"),
+)
+"""What a store makes names the store in a type: ``Store.aio``, and the paths that ``store / "a.json"`` makes.
+
+No such module imports the store when it runs; the import contracts see to that.
+"""
 
 CLOSING_IMPORTS: dict[tuple[str, str], str] = {
     ("exlab_store.doctor.machines.codes", "exlab_store.doctor.space"): (
@@ -95,14 +103,14 @@ CLOSING_IMPORTS: dict[tuple[str, str], str] = {
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)
 def test_no_imports_go_round_in_a_circle(package: Path) -> None:
-    assert _circles(_without(_imports(package), [ALLOWED, *CLOSING_IMPORTS])) == []
+    assert _circles(_without(_imports(package), [*ALLOWED, *CLOSING_IMPORTS])) == []
 
 
 @pytest.mark.parametrize("arrow", CLOSING_IMPORTS, ids=" -> ".join)
 def test_an_import_that_is_said_to_close_a_circle_does(arrow: tuple[str, str]) -> None:
     (package,) = (each for each in PACKAGES if each.name == arrow[0].partition(".")[0])
     others = [other for other in CLOSING_IMPORTS if other != arrow]
-    assert _circles(_without(_imports(package), [ALLOWED, *others])) != []
+    assert _circles(_without(_imports(package), [*ALLOWED, *others])) != []
 
 
 def test_a_circle_is_found_wherever_it_is_closed() -> None:
@@ -120,7 +128,7 @@ def _shown(path: Path) -> str:
 
 LONG_FILES = {
     "exlab_store/opening/configuration.py": "to be mended: the words for a refused setting are an idea of their own",
-    "exlab_store/store.py": "to be mended: StorePath, and the checks of Store's arguments, are ideas of their own",
+    "exlab_store/store.py": "to be mended: the checks of Store's arguments are an idea of their own",
 }
 
 

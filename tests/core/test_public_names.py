@@ -29,6 +29,8 @@ MODULES = [
     "exlab_store.hookspecs",
 ]
 
+SHARED = {"KeyPath"}
+
 
 class _AsText:
     """What is shown as this text by a signature, which shows a text in quotes."""
@@ -75,6 +77,12 @@ def _annotations(cls: type) -> dict[str, str]:
     return found
 
 
+def _members(cls: type) -> dict[str, Any]:
+    """Those of the class, and those of a base that has no entry of its own."""
+    bases = [base for base in cls.__bases__ if base.__name__ in SHARED]
+    return {name: value for each in [*bases, cls] for name, value in vars(each).items()}
+
+
 def _of_class(name: str, cls: type) -> Iterator[str]:
     bases = ", ".join(base.__name__ for base in cls.__bases__ if base is not object)
     yield f"class {name}({bases})"
@@ -83,7 +91,7 @@ def _of_class(name: str, cls: type) -> Iterator[str]:
         return
     if not getattr(cls, "_is_protocol", False):  # nobody makes one
         yield f"{name}{_signature(cls, _annotations(cls) if hasattr(cls, '__struct_fields__') else None)}"
-    for member, value in sorted(vars(cls).items()):
+    for member, value in sorted(_members(cls).items()):
         if member.startswith("_"):
             continue
         if isinstance(value, (classmethod, staticmethod)):
