@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from vault import Vault
 
 from exlab_store import Store, open_store
+from exlab_store.opening import registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,3 +103,10 @@ def wire(samba: SambaServer) -> Iterator[WireProxy]:
 
     with WireProxy("127.0.0.1", samba.port) as proxy:
         yield proxy
+
+
+@pytest.fixture
+def vault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Serves ``vault://``, a backend that needs a password and fails on demand."""
+    monkeypatch.setitem(registry._openers, "vault", Vault.open)  # pyright: ignore[reportPrivateUsage]
+    monkeypatch.setattr(Vault, "failing", "")

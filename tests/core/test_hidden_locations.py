@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import typing
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from exlab_store_memory.backend import Memory, MemoryBackend
 from frames_of_errors import failure_of, shown_by_frames
+from vault import FAILURES, MARK, Vault, urls
 
-from exlab_store import (
-    AccessDenied,
-    Expectation,
-    HeldLock,
-    Location,
-    LockOwner,
-    LockTimeout,
-    Snapshot,
-    StorageFull,
-    Version,
-    as_document,
-    hookimpl,
-    open_store,
-)
+from exlab_store import Location, as_document, open_store
 from exlab_store.benching import measure
 from exlab_store.documents import (
     DocumentKind,
@@ -38,50 +24,17 @@ from exlab_store.documents import (
     read_catalogue,
     write_catalogue,
 )
-from exlab_store.opening import registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable
 
-_MARK = "S3cr3t"
+pytestmark = pytest.mark.usefixtures("vault")
+
 _CATALOGUE = OfflineCatalogue("1.0", "STATION", "2026-05-05T14:23:00Z", "https://lims", [])
 _EQUIPMENT = EquipmentJson(id="A", label="a", configured_local_root="/", configured_nas_root="/nas")
 _RUNS = RunsJson(created_at="2026-04-17T14:00:00Z", project="P", equipment="A")
 _TEST_RUNS = TestRunsJson(created_at="2026-04-17T14:00:00Z", project="P", equipment="A")
 _KIND = DocumentKind(EquipmentJson, "1.0")
-
-
-class Vault(MemoryBackend):
-    """A backend with a password that fails where it is told to."""
-
-    failing: ClassVar[str] = ""
-
-    @classmethod
-    def open(cls, location: Location, options: Mapping[str, object]) -> Vault:
-        del options
-        if cls.failing == "open":
-            raise RuntimeError(f"refused: {location}")
-        if cls.failing == "account":
-            raise AccessDenied("refused")
-        return cls(Memory())
-
-    @hookimpl
-    def read_snapshot(self, key: str) -> Snapshot:
-        if self.failing == "read":
-            raise RuntimeError("broken")
-        return super().read_snapshot(key)
-
-    @hookimpl
-    def atomic_write(self, key: str, data: bytes, expect: Expectation, lock: HeldLock | None) -> Version:
-        if self.failing == "write":
-            raise StorageFull("full")
-        return super().atomic_write(key, data, expect, lock)
-
-    @hookimpl
-    def lock(self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]) -> HeldLock:
-        if self.failing == "lock":
-            raise LockTimeout("held by somebody")
-        return super().lock(key, owner, timeout, cancelled)
 
 
 def _change(_: object) -> EquipmentJson:
@@ -93,8 +46,6 @@ def _change(_: object) -> EquipmentJson:
 def _payload(payload: Any) -> Any:
     return object() if Vault.failing == "payload" else payload
 
-
-_FAILURES = ["", "open", "account", "read", "write", "lock", "change", "payload"]
 
 _ENTRIES: dict[str, Callable[[str], object]] = {
     "open_store": lambda url: open_store(url, nosuch=1),
@@ -129,39 +80,16 @@ def _refuse(*_: object) -> None:
     raise RuntimeError("the program's own")
 
 
-@pytest.fixture(autouse=True)
-def vault(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(registry._openers, "vault", Vault.open)  # pyright: ignore[reportPrivateUsage]
-    monkeypatch.setattr(Vault, "failing", "")
-
-
-_USERS = ["lab", "LAB;svc", "svc@lab.example", "", "DOMAIN\\svc", "DOMAIN/svc"]
-_ENDS = ["h/lab/a.json", "h:445/lab/a.json", "h:port/a.json", "[fe80::1]/a.json", "h/a.json?x=1", "h/a@b/a.json", "h"]
-_CHARACTERS = "abcXYZ0123456789/?#@:%[]\\ &;'\"~µ漢\n\t"
-
-
-def _urls(number: int, seed: int) -> Iterator[str]:
-    chance = random.Random(seed)
-    for _ in range(number):
-        before, after = ("".join(chance.choices(_CHARACTERS, k=chance.randrange(10))) for _ in "ab")
-        scheme = chance.choice(["vault"] * 4 + ["nosuchscheme"])
-        if chance.random() < 0.5:  # well-formed, so that what comes after the opening is reached
-            before, after = (text.encode().hex() for text in (before, after))
-            yield f"{scheme}://lab:{before}{_MARK}{after}@h{chance.randrange(99)}/lab/a.json"
-        else:
-            yield f"{scheme}://{chance.choice(_USERS)}:{before}{_MARK}{after}@{chance.choice(_ENDS)}"
-
-
 def _ensure_hidden(name: str, call: Callable[[str], object], number: int) -> None:
     """At least half of the calls fail, wherever they do."""
     failed = 0
-    for seed, Vault.failing in enumerate(_FAILURES):
-        for url in _urls(max(1, number // len(_FAILURES)), seed):
+    for seed, Vault.failing in enumerate(FAILURES):
+        for url in urls(max(1, number // len(FAILURES)), seed):
             error = failure_of(lambda url=url: call(url))  # type: ignore[misc]
             if error is not None:
                 failed += 1
                 shown = shown_by_frames(error, rich=failed % 20 == 1)
-                assert _MARK not in shown, [line for line in shown.splitlines() if _MARK in line]
+                assert MARK not in shown, [line for line in shown.splitlines() if MARK in line]
     assert failed > number / 3
 
 
