@@ -26,7 +26,7 @@ _COMMANDS = [
 ]
 
 
-@pytest.mark.parametrize("number", [2, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [2, pytest.param(40, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("command", _COMMANDS, ids=lambda command: command[0])
 def test_a_command_shows_no_password_of_its_location(
     command: list[str], number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
