@@ -291,6 +291,8 @@ class _Tour:
         if not observation.seen:
             return
         claims = list(zip(places, [opened.guarantees for opened in visit.opened], strict=False))
+        if observation.client is not None and len(claims) > 1:
+            claims = [claims[observation.client]]
         between = visit.other is not None and not visit.other.same_name
         for guarantee, seen in observation.seen.items():
             self._evidence += [

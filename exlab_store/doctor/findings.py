@@ -64,6 +64,7 @@ class Observation(msgspec.Struct, frozen=True):
         advice: What to do about it, as sentences; empty where nothing is to be done.
         seen: For each guarantee that the probe says something of, what.
         latencies: What was measured.
+        client: Whose claims ``seen`` is about: 0 for the first client's, 1 for the second's; None for both.
     """
 
     outcome: Outcome
@@ -71,6 +72,7 @@ class Observation(msgspec.Struct, frozen=True):
     advice: str = ""
     seen: dict[str, Seen] = {}
     latencies: tuple[Latencies, ...] = ()
+    client: int | None = None
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):

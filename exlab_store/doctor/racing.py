@@ -10,9 +10,11 @@ from exlab_store.doctor.findings import Observation, failed, not_applicable, pas
 from exlab_store.doctor.machines.tasks import turn_locks
 
 if TYPE_CHECKING:
-    from exlab_store.doctor.findings import Seen
+    from collections.abc import Sequence
+
     from exlab_store.doctor.machines.tasks import Turns
     from exlab_store.doctor.visit import Visit
+    from exlab_store.guarantees import Fresh
 
 __all__ = ["fresh", "swap"]
 
@@ -85,53 +87,62 @@ def _confused(visit: Visit) -> str:
 def fresh(visit: Visit) -> Observation:
     """Each client writes for a while, and the other reads as soon as that is acknowledged; under the lock, if need be.
 
+    Each reads as its own place claims to give the last write: where that is claimed under the lock alone, under it.
+
     Args:
         visit: The clients.
     """
     key = visit.key("fresh.json")
-    locks = visit.common.fresh == "locked"
-    rounds = stale = 0
-    longest = 0.0
+    clients = visit.first, visit.second
+    claims: list[Fresh] = [opened.guarantees.fresh for opened in visit.opened]
+    rounds, stale, longest = 0, [0, 0], 0.0
     end = time.monotonic() + visit.seconds / 2
-    while stale < 5 and (rounds < 16 or (time.monotonic() < end and rounds < 400)):
+    while max(stale) < 5 and (rounds < 16 or (time.monotonic() < end and rounds < 400)):
         # Several writes of one, so that the other reads again what it has read before and not written since.
-        writer, reader = (visit.second, visit.first) if rounds // 4 % 2 else (visit.first, visit.second)
+        reading = 0 if rounds // 4 % 2 else 1
+        writer, reader = clients[1 - reading], clients[reading]
         text = str(rounds).encode()
         writer.ask("write", key=key, data=text)
         began = time.monotonic()
+        locks = claims[reading] == "locked"
         if locks:
             reader.ask("lock", key=key, timeout=10)
         found = reader.ask("read", key=key)[0]
         if locks:
             reader.ask("release")
         if found != text:
-            stale += 1
+            stale[reading] += 1
             longest = longest or _until(visit, key, text, began)
         rounds += 1
-    if stale:
+    if any(stale):
         age = (
             f"the first for {longest:.1f} s" if longest < visit.seconds + 1 else "the first for longer than was waited"
         )
-        return failed(
-            f"{stale} of {rounds} reads gave an older document than the last acknowledged write, {age}",
-            _CACHES,
-            fresh="broken",
-        )
-    under = " under the lock" if locks else ""
+        observed = f"{sum(stale)} of {rounds} reads gave an older document than the last acknowledged write, {age}"
+        return _stale(observed, stale)
+    under = " under the lock" if set(claims) == {"locked"} else ", some under the lock," if "locked" in claims else ""
     observed = f"{rounds} of {rounds} reads{under} gave what the other client had just written"
     if visit.other is None or visit.common.lock_scope in {"none", "process"}:
         return passed(observed, fresh="held")
     # A message between two machines takes a while, in which a cache may have noticed; a lock that is granted does not.
-    return _fresh_in_turns(visit, observed)
+    return _fresh_in_turns(visit, observed, claims)
 
 
-def _fresh_in_turns(visit: Visit, observed: str) -> Observation:
+def _stale(observed: str, stale: list[int]) -> Observation:
+    """Whose claim it breaks: that of the client that read, which need not be the one with the cache."""
+    of_one = None if all(stale) else stale.index(max(stale))
+    return Observation("fail", observed, _CACHES, {"fresh": "broken"}, client=of_one)
+
+
+def _fresh_in_turns(visit: Visit, observed: str, claims: Sequence[Fresh]) -> Observation:
     rounds = max(8, min(200, int(visit.seconds * 40)))
     turn = visit.key("turn")
     arguments: dict[str, Any] = {"turn": turn, "key": visit.key("turns.json"), "rounds": rounds}
     of_writer, of_reader, _ = turn_locks(turn)
-    stale, seconds = 0, 0.0
-    for writer, reader in ((visit.first, visit.second), (visit.second, visit.first)):
+    stale, seconds = [0, 0], 0.0
+    clients = visit.first, visit.second
+    for reading in (1, 0):
+        writer, reader = clients[1 - reading], clients[reading]
         writer.ask("lock", key=of_writer, timeout=_LONG)
         reader.ask("lock", key=of_reader, timeout=_LONG)
         writer.send("write_in_turns", **arguments)
@@ -142,16 +153,15 @@ def _fresh_in_turns(visit: Visit, observed: str) -> Observation:
         else:
             writer.answer()
             turns = reader.answer()
-        stale, seconds = stale + turns.stale, seconds or turns.seconds
-    if stale:
-        # These reads take no lock.
-        seen: dict[str, Seen] = {"fresh": "held" if visit.common.fresh == "locked" else "broken"}
-        return failed(
-            f"{stale} of {2 * rounds} reads right after the other machine's write gave an older document, the first "
-            f"for {seconds:.1f} s",
-            _CACHES,
-            **seen,
+        stale[reading], seconds = turns.stale, seconds or turns.seconds
+    if any(stale):
+        observed = (
+            f"{sum(stale)} of {2 * rounds} reads right after the other machine's write gave an older document, the "
+            f"first for {seconds:.1f} s"
         )
+        # These reads take no lock.
+        broken = [number if claim == "always" else 0 for number, claim in zip(stale, claims, strict=True)]
+        return _stale(observed, broken) if any(broken) else failed(observed, _CACHES, fresh="held")
     return passed(
         f"{observed}, and so did {2 * rounds} of {2 * rounds} right after that was acknowledged", fresh="held"
     )

@@ -31,6 +31,8 @@ FOUND: dict[str, tuple[str, str | None]] = {
     "ignores-cancellation": ("wait", None),
     "stale-read": ("fresh", "fresh"),
     "stale-read-at-times": ("fresh", "fresh"),
+    "stale-read-of-a-process": ("fresh", "fresh"),
+    "stale-read-under-the-lock": ("fresh", "fresh"),
     "text-mode": ("exact", None),
     "version-from-mtime": ("exact", None),
     "none-result": ("reach", None),
@@ -110,6 +112,7 @@ _QUICK = {
     "lock-outlives-its-holder",
     "ignores-cancellation",
     "stale-read-at-times",
+    "stale-read-under-the-lock",
     "text-mode",
     "none-result",
     "lists-temporary-files",
@@ -194,3 +197,10 @@ def test_the_sound_backend_that_they_are_made_from_passes(flawed: None) -> None:
 def test_a_whole_examination_finds_the_flaw(flaw: str, flawed: None, tmp_path: Path) -> None:
     examination = examine([f"flawed://{flaw}{tmp_path}"])
     assert outcomes(examination)[FOUND[flaw][0]] in {"fail", "warn"}, examination.findings
+
+
+def test_a_stale_read_breaks_the_claim_of_the_place_that_read(flawed: None, tmp_path: Path) -> None:
+    stale = f"flawed://stale-read-at-times{tmp_path}"
+    examination = examine([str(tmp_path), stale], seconds=BRIEF, only={"same", "fresh"})
+    assert finding(examination, "fresh", 0, 1).outcome == "fail"
+    assert [seen(examination, place)["fresh"] for place in (0, 1)] == ["held", "broken"]

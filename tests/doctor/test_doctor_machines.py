@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -17,7 +18,7 @@ from exlab_store import BackendUnavailable, DocumentExists, DocumentNotFound, Lo
 from exlab_store.doctor import Examination, examine, join, visit
 from exlab_store.doctor.machines import client, joining
 from exlab_store.doctor.machines.codes import Code, new_code
-from exlab_store.doctor.machines.messages import PROTOCOL, Invitation
+from exlab_store.doctor.machines.messages import LIMIT, PROTOCOL, Invitation
 from exlab_store.doctor.machines.names import machine
 from exlab_store.doctor.machines.post import Post
 from exlab_store.doctor.probes import OF_MACHINES
@@ -234,3 +235,25 @@ def test_a_name_of_a_machine_cannot_drive_a_terminal(place: Path, monkeypatch: p
     with pytest.raises(BackendUnavailable) as caught:
         join(str(place), code.text)
     assert caught.value.message.startswith("al\\x1b[2Jpha has said nothing")
+
+
+def _planted(place: Path, size: int) -> Code:
+    """A code whose invitation is a file of zeros; it takes no room on a disk."""
+    code = new_code()
+    file = place / code.folder / "messages" / "inviting.json"
+    file.parent.mkdir(parents=True)
+    with file.open("wb") as planted:
+        planted.truncate(size)
+    return code
+
+
+def test_a_document_that_is_too_long_for_a_message_is_none(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(joining, "_FINDING", 0.1)
+    with pytest.raises(DocumentNotFound, match="no examination with this code is under way here"):
+        join(str(place), _planted(place, LIMIT + 1).text)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not bound the memory of a process")
+def test_a_document_that_is_far_too_long_is_not_read(place: Path) -> None:
+    with pytest.raises(StoreError, match="not enough memory for the document"):
+        join(str(place), _planted(place, 1 << 30).text)

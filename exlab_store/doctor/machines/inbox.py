@@ -6,6 +6,8 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from exlab_store.doctor.machines.memory import bound_memory
+from exlab_store.doctor.machines.messages import LIMIT
 from exlab_store.errors import DocumentNotFound, StoreError
 from exlab_store.model import version_of
 
@@ -31,6 +33,7 @@ class Inbox:
     def __init__(self) -> None:
         self._lock: StoreLock | None = None
         self._tried = False
+        self._bounded = False
 
     def await_change(self, store: Store, key: str, known: Version | None, seconds: float) -> bytes | None:
         """The document as soon as it is another one than is known.
@@ -42,8 +45,15 @@ class Inbox:
             seconds: How long to wait.
 
         Returns:
-            It; None if it does not change, and no bytes if it was known and is there no more.
+            It; None if it does not change or is too long for a message, and no bytes if it was known and is there no
+            more.
+
+        Raises:
+            StoreError: It cannot be read, or is larger than anything that this process may read.
         """
+        if not self._bounded:
+            self._bounded = True
+            bound_memory()
         end = time.monotonic() + seconds
         pause = _FIRST_POLL
         missed = 0
@@ -57,7 +67,7 @@ class Inbox:
             else:
                 missed = 0
                 self._take(store, key)
-                if data and version_of(data) != known:
+                if 0 < len(data) <= LIMIT and version_of(data) != known:
                     return data
             left = end - time.monotonic()
             if left <= 0:

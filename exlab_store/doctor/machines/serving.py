@@ -46,7 +46,7 @@ class MachineRequests(LockRequests):
         """Writes, if a document that is named is there; else False: its folder was removed, and would be made again."""
         if beside is not None:
             try:
-                self.store.read_snapshot(beside)
+                self.store.read_snapshot(beside)  # within the bound that the inbox has set: it has read it before
             except DocumentNotFound:
                 return False
         self.store.atomic_write(key, data)

@@ -58,6 +58,7 @@ class Registration(Clientele):
         if claims.lock_scope == "none":
             assert not claims.fenced, "there is no lock that could be lost"
             assert claims.conditional_write != "locked", "there is no lock that the core could take"
+            assert claims.fresh != "locked", "there is no lock under which a read could see the last write"
 
     def test_every_client_has_the_same_guarantees(
         self, harness: Harness, backend: Backend, open_backend: Callable[[], Backend]

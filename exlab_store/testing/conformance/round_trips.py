@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exlab_store.errors import DocumentNotFound
-from exlab_store.testing.conformance.clientele import KEY, Clientele, between_processes, start_processes
+from exlab_store.testing.conformance.clientele import KEY, Clientele
 from exlab_store.testing.conformance.running import together
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from exlab_store.guarantees import Guarantees
     from exlab_store.store import Store
     from exlab_store.testing.conformance.harness import Harness, Oracle
 
@@ -83,19 +82,6 @@ class RoundTrips(Clientele):
             store.atomic_write(KEY, str(number).encode())
             assert store.read_snapshot(KEY).data == str(number).encode()
 
-    def test_a_second_client_sees_a_write_at_once(self, store: Store, other: Store) -> None:
-        for number in range(20):
-            # Two writes in a row by each client, so that the other has read before and may have kept what it read.
-            writer, reader = (store, other) if number % 4 < 2 else (other, store)
-            writer.atomic_write(KEY, str(number).encode())
-            assert reader.read_snapshot(KEY).data == str(number).encode()
-
-    def test_a_second_client_sees_at_once_that_a_document_was_made(self, store: Store, other: Store) -> None:
-        with pytest.raises(DocumentNotFound):
-            other.read_snapshot(KEY)
-        store.atomic_write(KEY, b"1")
-        assert other.read_snapshot(KEY).data == b"1"
-
     def test_a_client_that_is_opened_later_finds_the_documents(
         self, store: Store, open_client: Callable[[], Store]
     ) -> None:
@@ -107,19 +93,6 @@ class RoundTrips(Clientele):
         writer.atomic_write(KEY, b"1")
         writer.close()
         assert store.read_snapshot(KEY).data == b"1"
-
-    def test_another_process_sees_a_write_at_once_and_is_seen(
-        self, harness: Harness, guarantees: Guarantees, store: Store
-    ) -> None:
-        if not between_processes(harness, guarantees):
-            return
-        with start_processes(harness, 1) as (process,):
-            for number in range(5):
-                store.atomic_write(KEY, f"here {number}".encode())
-                assert process.ask("read", key=KEY) == f"here {number}"
-                version = process.ask("write", key=KEY, text=f"there {number}")
-                assert store.read_snapshot(KEY).data == f"there {number}".encode()
-                assert store.read_snapshot(KEY).version == version
 
 
 class Versions(Clientele):

@@ -8,6 +8,7 @@ from exlab_store.testing.conformance.durability import Durability
 from exlab_store.testing.conformance.errors import Errors
 from exlab_store.testing.conformance.expectations import ExpectationRaces, Expectations
 from exlab_store.testing.conformance.fencing import Fencing
+from exlab_store.testing.conformance.freshness import Freshness
 from exlab_store.testing.conformance.keys import Folders, Keys
 from exlab_store.testing.conformance.leftovers import Leftovers
 from exlab_store.testing.conformance.listing import Deleting, Listing
@@ -26,6 +27,7 @@ class BackendConformance(
     Unclaimed,
     RoundTrips,
     Versions,
+    Freshness,
     Keys,
     Folders,
     Expectations,

@@ -9,7 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import msgspec
 from reference_files import FileBackend, FlockLock
@@ -388,6 +388,34 @@ class ReadsAnOldReplica(FileBackend):
             return self.before[key]
         self.before[key] = Snapshot(self.bytes_of(key))
         return self.before[key]
+
+
+@flaw("stale-read-of-a-process", caught_by="test_another_process_sees_a_write_at_once_and_is_seen")
+class CachesReadsOfAProcess(FileBackend):
+    """The clients of one process have one cache, which is told of their own writes and of nobody else's."""
+
+    cache: ClassVar[dict[str, Snapshot]] = {}
+
+    @hookimpl
+    def read_snapshot(self, key: str) -> Snapshot:
+        path = self.path(key)
+        if path not in self.cache:
+            self.cache[path] = Snapshot(self.bytes_of(key))
+        return self.cache[path]
+
+    @hookimpl
+    def atomic_write(self, key: str, data: bytes, expect: Expectation, lock: HeldLock | None) -> Version:
+        self.cache.pop(self.path(key), None)
+        version = super().atomic_write(key, data, expect, lock)
+        self.cache.pop(self.path(key), None)
+        return version
+
+
+@flaw("stale-read-under-the-lock", caught_by="test_a_second_client_sees_a_write_at_once")
+class CachesReadsUnderTheLock(CachesReads):
+    """It claims the last write for reads under the lock alone, and does not look there either."""
+
+    guarantees = msgspec.structs.replace(FileBackend.guarantees, fresh="locked")
 
 
 @flaw("version-from-mtime", caught_by="test_equal_bytes_have_equal_versions")
