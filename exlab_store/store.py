@@ -2,40 +2,37 @@
 
 from __future__ import annotations
 
-import os
-import time
-from typing import TYPE_CHECKING, NoReturn, cast, overload
+from typing import TYPE_CHECKING, NoReturn, cast
 
-from exlab_store.errors import DocumentNotFound, LockLost, NotSupported, StoreError
+from exlab_store.errors import NotSupported, StoreError
 from exlab_store.hooks.retrying import DEFAULT_RETRY, Retry, RetryingHooks
 from exlab_store.keys import check_key
-from exlab_store.location import url_of
-from exlab_store.locks.held import (
-    DEFAULT_LOCK_TIMEOUT,
-    StoreLock,
-    UnreleasedLock,
-    check_timeout,
-    new_owner,
-    this_process,
-)
+from exlab_store.locks.fencing import fence_of, lock_of, writer_under
+from exlab_store.locks.held import DEFAULT_LOCK_TIMEOUT, StoreLock, UnreleasedLock
 from exlab_store.locks.requests import LockRequest
-from exlab_store.locks.turns import ReservedTurn, forsake_turn, take_turn, task_call, this_thread, turn_id
-from exlab_store.model import ABSENT, ANY, ProcessBound
-from exlab_store.reading_many import DEFAULT_CONCURRENCY, check_concurrency, read_each
+from exlab_store.locks.turns import turn_id
+from exlab_store.model import ABSENT, ANY
+from exlab_store.readable_store import ReadableStore
 from exlab_store.store_path import StorePath, root_of
-from exlab_store.updating import Update, attempt_to_delete, attempt_to_write, taker, under_own_lock
+from exlab_store.updating import (
+    Update,
+    attempt_to_delete,
+    attempt_to_write,
+    needs_own_lock,
+    taker,
+    under_own_lock,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Iterator
+    from collections.abc import Callable, Hashable
     from types import TracebackType
     from typing import Self
 
     from exlab_store.aio.store import AsyncStore
-    from exlab_store.guarantees import Guarantees
     from exlab_store.hooks.backend_lock import BackendLock
     from exlab_store.hooks.calls import BackendHooks
     from exlab_store.location import Location
-    from exlab_store.model import Expectation, HeldLock, Leftover, Snapshot, Version
+    from exlab_store.model import Expectation, HeldLock, Leftover, Version
 
 __all__ = ["Store", "StoreLock", "StorePath"]
 
@@ -45,7 +42,7 @@ class _ClosedHooks:
         raise NotSupported("the store is closed", hint="Open it again.")
 
 
-class Store(ProcessBound):
+class Store(ReadableStore):
     """Documents under keys, kept by one backend. Safe to share between threads; a forked process opens its own.
 
     `open_store` makes one.
@@ -57,24 +54,8 @@ class Store(ProcessBound):
     """
 
     def __init__(self, hooks: BackendHooks, location: Location | None, retry: Retry | None = DEFAULT_RETRY) -> None:
-        self._hooks = hooks
-        self._calls = RetryingHooks(hooks, retry)
-        self._location = location
-        # Once and for all, as every lock needs it: what the URL of each document begins with.
-        self.address = url_of(location, "") if location is not None and location.shared else None
-        self._guarantees = hooks.guarantees
+        super().__init__(hooks, location, retry)
         self._aio: AsyncStore | None = None
-        this_process(os.getpid())  # imports now what could not be imported when no descriptor is left
-
-    @property
-    def guarantees(self) -> Guarantees:
-        """What the backend promises."""
-        return self._guarantees
-
-    @property
-    def location(self) -> Location | None:
-        """Where the store is; None for one that was opened with a backend object."""
-        return self._location
 
     @property
     def root(self) -> StorePath:
@@ -85,66 +66,11 @@ class Store(ProcessBound):
     def aio(self) -> AsyncStore:
         """The same verbs as coroutines."""
         if self._aio is None:
-            from exlab_store.aio.store import (
-                AsyncStore,
-            )  # anyio takes 20 ms to import, and sync programs do without
+            # anyio takes 20 ms to import, and sync programs do without
+            from exlab_store.aio.store import AsyncStore
 
             self._aio = AsyncStore(self)
         return self._aio
-
-    @overload
-    def read_snapshot(self, key: str) -> Snapshot: ...
-    @overload
-    def read_snapshot(self, key: str, *, unless: Version | None) -> Snapshot | None: ...
-    def read_snapshot(self, key: str, *, unless: Version | None = None) -> Snapshot | None:
-        """Reads a document as it is at one moment; never waits for a writer.
-
-        Args:
-            key: The document's key.
-            unless: The version that the caller has already; None for none. The document is read all the same, but
-                need not be decoded.
-
-        Returns:
-            The bytes and, computed when asked for, their version; None if the document is still at ``unless``.
-
-        Raises:
-            DocumentNotFound: There is none.
-            InvalidKey: The key is not portable, or names a folder.
-            AccessDenied: This user may not read it.
-            BackendUnavailable: The storage cannot be reached, after the retries.
-        """
-        try:
-            check_key(key)
-            snapshot = self._calls.read_snapshot(key)
-        except StoreError as error:
-            raise error.at(key, self._location) from error.__cause__
-        return None if unless is not None and snapshot.version == unless else snapshot
-
-    def read_many(
-        self,
-        keys: Iterable[str],
-        *,
-        concurrency: int = DEFAULT_CONCURRENCY,
-        onerror: Callable[[StoreError], object] | None = None,
-    ) -> Iterator[tuple[str, Snapshot | None]]:
-        """Reads many documents, several at a time where the storage is slow.
-
-        Args:
-            keys: The documents' keys. They are taken as they are needed; a repeated key is read again.
-            concurrency: How many are read at a time, at most.
-            onerror: Called with the error of a document that cannot be read, whose ``key`` says which, instead of
-                raising it. A missing document is no error.
-
-        Yields:
-            The key and the snapshot, or None for a missing document, as they come. Whoever stops early waits for
-            the reads that are under way, and leaves nothing behind.
-
-        Raises:
-            ValueError: ``concurrency`` is less than 1.
-            StoreError: As `read_snapshot` does, for the first document that cannot be read, without ``onerror``.
-        """
-        check_concurrency(concurrency)
-        return read_each(self.read_snapshot, keys, concurrency, onerror)
 
     def atomic_write(
         self, key: str, data: bytes, *, expect: Expectation = ANY, lock: HeldLock | None = None
@@ -179,11 +105,13 @@ class Store(ProcessBound):
             check_key(key)
             if expect is ANY and lock is None:
                 return self._calls.atomic_write(key, data, ANY, None)
-            if lock is None and self._needs_lock_for(expect):
+            if lock is None and needs_own_lock(expect, self._guarantees):
                 take, write = taker(self._calls), attempt_to_write(self._calls, key, data, expect)
                 timeout, purpose = DEFAULT_LOCK_TIMEOUT, "conditional write"
                 return under_own_lock(self._request, key, timeout, purpose, take, write, self._location)
-            return self._calls.atomic_write(key, data, expect, self._backend_lock(key, lock))
+            return self._calls.atomic_write(
+                key, data, expect, fence_of(lock, self, key, self._guarantees, self._location)
+            )
         except StoreError as error:
             raise error.at(key, self._location) from error.__cause__
 
@@ -268,7 +196,8 @@ class Store(ProcessBound):
         swaps = self._guarantees.conditional_write == "native"  # then the lock does not exclude who compares and swaps
         where = self._location
         if lock is not None:
-            write = self._writer_under(self._own(key, lock))
+            held = lock_of(lock, self, key, where)
+            write = writer_under(held, self._calls, fenced=self._guarantees.fenced)
             work = Update(key, change, timeout, self._read, write, swaps=swaps, own_lock=False, location=where)
             return work.run(lock, self._read(key))
         try:
@@ -278,29 +207,6 @@ class Store(ProcessBound):
             raise error.at(key, where) from error.__cause__
         work = Update(key, change, timeout, self._read, write, swaps=swaps, own_lock=True, location=where)
         return under_own_lock(self._request, key, timeout, purpose, take, work.run, where)
-
-    def list_keys(self, prefix: str = "") -> list[str]:
-        """Lists the documents below a folder, at any depth, in order.
-
-        What storage systems keep beside documents (`IGNORED`) is left out, unless the folder itself is such a one.
-
-        Args:
-            prefix: The folder's key, or empty text for the whole store. A folder that does not exist is empty.
-
-        Raises:
-            NotSupported: The backend does not claim ``lists``.
-            InvalidKey: The prefix is not a valid key.
-            AccessDenied: This user may not list it.
-            BackendUnavailable: The storage cannot be reached, after the retries.
-        """
-        try:
-            if prefix:
-                check_key(prefix)
-            if not self._guarantees.lists:
-                raise NotSupported("the backend does not list its keys")
-            return sorted(self._calls.list_keys(prefix))
-        except StoreError as error:
-            raise error.at(prefix or None, self._location) from error.__cause__
 
     def delete(self, key: str, *, expect: Expectation = ANY, lock: HeldLock | None = None) -> None:
         """Deletes a document; its lock file stays.
@@ -322,12 +228,12 @@ class Store(ProcessBound):
             check_key(key)
             if not self._guarantees.deletes:
                 raise NotSupported("the backend does not delete documents")
-            if lock is None and expect is not ANY and self._needs_lock_for(expect):
+            if lock is None and expect is not ANY and needs_own_lock(expect, self._guarantees):
                 take, delete = taker(self._calls), attempt_to_delete(self._calls, key, expect)
                 timeout, purpose = DEFAULT_LOCK_TIMEOUT, "conditional deletion"
                 under_own_lock(self._request, key, timeout, purpose, take, delete, self._location)
                 return
-            self._calls.delete(key, expect, self._backend_lock(key, lock))
+            self._calls.delete(key, expect, fence_of(lock, self, key, self._guarantees, self._location))
         except StoreError as error:
             raise error.at(key, self._location) from error.__cause__
 
@@ -358,27 +264,6 @@ class Store(ProcessBound):
         except StoreError as error:
             raise error.at(copy, self._location) from error.__cause__
         return True
-
-    def list_leftovers(self, prefix: str = "") -> list[Leftover]:
-        """Lists the lock files and temporary files below a folder, in order: for those who look after a store.
-
-        Args:
-            prefix: The folder's key, or empty text for the whole store.
-
-        Raises:
-            NotSupported: The backend cannot tell.
-            InvalidKey: The prefix is not a valid key.
-            AccessDenied: This user may not list it.
-            BackendUnavailable: The storage cannot be reached, after the retries.
-        """
-        try:
-            if prefix:
-                check_key(prefix)
-            if not self._hooks.shows_leftovers:
-                raise NotSupported("the backend does not show its lock files and temporary files")
-            return sorted(self._calls.list_leftovers(prefix), key=lambda leftover: leftover.name)
-        except StoreError as error:
-            raise error.at(prefix or None, self._location) from error.__cause__
 
     def remove_leftover(self, leftover: Leftover) -> None:
         """Removes a temporary file of a writer that is gone; never a lock file, never a document.
@@ -429,62 +314,7 @@ class Store(ProcessBound):
         cancelled: Callable[[], bool] | None = None,
         holder: Hashable = None,
     ) -> LockRequest:
-        """Waits for the turn of this thread, or of the task that it works for."""
-        if timeout is not DEFAULT_LOCK_TIMEOUT:
-            check_timeout(timeout)
         check_key(key)
         if self._guarantees.lock_scope == "none":
             raise NotSupported("the backend has no locks")
-        place = turn_id(self, self.address, key)
-        call = task_call.get()
-        if call is not None and not call.over:
-            if isinstance(call, ReservedTurn) and call.place == place and (turn := call.take()) is not None:
-                until = time.monotonic() + call.patience
-                return LockRequest(key, call.owner, turn, until, lambda: call.abandoned, call)
-            holder = holder or call.holder  # a change may take a lock that its task holds
-        owner = new_owner(purpose)
-        try:
-            deadline = time.monotonic() + timeout
-            turn = take_turn(place, this_thread() if holder is None else holder, owner, timeout, cancelled)
-            return LockRequest(key, owner, turn, deadline, cancelled)
-        except BaseException:
-            forsake_turn(place, owner)  # a signal handler may have raised it when the turn had come
-            raise
-
-    def _needs_lock_for(self, expect: Expectation) -> bool:
-        support = self._guarantees.conditional_write
-        if support == "none" and expect is not ANY:
-            raise NotSupported("the backend cannot write on a condition (expect)")
-        return support == "locked" and expect is not ANY
-
-    def _backend_lock(self, key: str, lock: HeldLock | None) -> HeldLock | None:
-        if lock is None:
-            return None
-        if not self._guarantees.fenced:
-            raise NotSupported(
-                "the backend cannot refuse a write whose lock was lost (fenced)",
-                hint="Write while the lock is held, without lock=, or use update, which does that.",
-            )
-        held = self._own(key, lock)
-        held.ensure_held()
-        return held.inner
-
-    def _own(self, key: str, lock: HeldLock) -> StoreLock:
-        if isinstance(lock, StoreLock) and lock.guards(self, key):
-            return lock
-        raise LockLost("the lock that was given is not this document's").at(key, self._location)
-
-    def _writer_under(self, held: StoreLock) -> Callable[[str, bytes, Expectation, HeldLock], Version]:
-        def write(key: str, data: bytes, expect: Expectation, _: HeldLock) -> Version:
-            if not self._guarantees.fenced:
-                held.ensure_held()
-                return self._calls.atomic_write(key, data, expect, None)
-            return self._calls.atomic_write(key, data, expect, held.inner)  # the backend looks, as late as possible
-
-        return write
-
-    def _read(self, key: str) -> Snapshot | None:
-        try:
-            return self.read_snapshot(key)
-        except DocumentNotFound:
-            return None
+        return LockRequest.in_turn(turn_id(self, self.address, key), key, timeout, purpose, cancelled, holder)

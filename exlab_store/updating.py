@@ -11,19 +11,20 @@ import random
 import time
 from typing import TYPE_CHECKING, TypeVar
 
-from exlab_store.errors import LockLost, PluginError, StoreError, VersionConflict, WriteOutcomeUnknown
+from exlab_store.errors import LockLost, NotSupported, PluginError, StoreError, VersionConflict, WriteOutcomeUnknown
 from exlab_store.expectations import ensure_expected
 from exlab_store.model import ABSENT, ANY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from exlab_store.guarantees import Guarantees
     from exlab_store.hooks.retrying import RetryingHooks
     from exlab_store.location import Location
     from exlab_store.locks.requests import LockRequest
     from exlab_store.model import Expectation, HeldLock, LockOwner, Snapshot, Version
 
-__all__ = ["Update", "attempt_to_delete", "attempt_to_write", "taker", "under_own_lock"]
+__all__ = ["Update", "attempt_to_delete", "attempt_to_write", "needs_own_lock", "taker", "under_own_lock"]
 
 T = TypeVar("T")
 
@@ -196,6 +197,22 @@ class Update:
         undo = getattr(self._change, "undo", None)
         if undo is not None:
             undo()
+
+
+def needs_own_lock(expect: Expectation, guarantees: Guarantees) -> bool:
+    """Whether a change on a condition needs a lock that the core takes, as the backend compares under a lock only.
+
+    Args:
+        expect: `ANY`, `ABSENT`, or the version that the document must have.
+        guarantees: Of the backend.
+
+    Raises:
+        NotSupported: The backend does not claim ``conditional_write``.
+    """
+    support = guarantees.conditional_write
+    if support == "none" and expect is not ANY:
+        raise NotSupported("the backend cannot write on a condition (expect)")
+    return support == "locked" and expect is not ANY
 
 
 def attempt_to_write(

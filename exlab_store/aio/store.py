@@ -77,9 +77,9 @@ class _WaitingTask(Waiter):
         return False
 
 
-async def _turn(place: Hashable, holder: TaskHolder, owner: LockOwner, timeout: float) -> Turn:
+async def _turn(document: Hashable, holder: TaskHolder, owner: LockOwner, timeout: float) -> Turn:
     """As `take_turn`, for a task."""
-    turn, waiter = ask_for_turn(place, holder, owner, _WaitingTask)
+    turn, waiter = ask_for_turn(document, holder, owner, _WaitingTask)
     if waiter is None:
         return turn
     try:
@@ -281,11 +281,11 @@ class AsyncStore:
         owner = new_owner(purpose)
         try:
             check_key(key)
-            place = turn_id(self._store, self._store.address, key)
-            turn = await _turn(place, holder, owner, timeout)
+            document = turn_id(self._store, self._store.address, key)
+            turn = await _turn(document, holder, owner, timeout)
         except StoreError as error:
             raise error.at(key, self._store.location) from error.__cause__
-        reserved = ReservedTurn(holder, place, owner, turn)
+        reserved = ReservedTurn(holder, document, owner, turn)
         try:
             pause = _FIRST_PAUSE
             while True:

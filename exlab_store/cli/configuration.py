@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from exlab_store.opening.configuration import Configuration, StoreEntry
+    from exlab_store.opening.configuration import Configuration
+    from exlab_store.opening.store_entry import StoreEntry
 
 __all__ = ["check_configuration", "show_configuration"]
 

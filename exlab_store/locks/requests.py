@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from exlab_store.errors import StoreError
-from exlab_store.locks.held import new_owner
+from exlab_store.locks.held import DEFAULT_LOCK_TIMEOUT, check_timeout, new_owner
+from exlab_store.locks.turns import ReservedTurn, forsake_turn, take_turn, task_call, this_thread
 from exlab_store.signal_handlers import came_from_signal_handler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
+    from typing import Self
 
-    from exlab_store.locks.turns import ReservedTurn, Turn
+    from exlab_store.locks.turns import Turn
     from exlab_store.model import LockOwner
 
 __all__ = ["LockRequest"]
@@ -67,6 +69,48 @@ class LockRequest(msgspec.Struct, eq=False):
     cancelled: Callable[[], bool] | None
     reserved: ReservedTurn | None = None
     _asked: bool = False
+
+    @classmethod
+    def in_turn(
+        cls,
+        document: Hashable,
+        key: str,
+        timeout: float,
+        purpose: str,
+        cancelled: Callable[[], bool] | None = None,
+        holder: Hashable = None,
+    ) -> Self:
+        """Waits for the turn of this thread, or of the task that it works for.
+
+        Args:
+            document: What stands for the document among the turns, see `turn_id`.
+            key: The document's key.
+            timeout: Seconds to wait, for the turn and for the lock.
+            purpose: What for, shown to others who wait.
+            cancelled: As the attribute.
+            holder: Who asks, where that is not the thread.
+
+        Raises:
+            ValueError: The timeout is negative or not finite.
+            LockTimeout: The turn did not come in time, or the wait was cancelled.
+            LockAlreadyHeld: The holder has the lock already.
+        """
+        if timeout is not DEFAULT_LOCK_TIMEOUT:
+            check_timeout(timeout)
+        call = task_call.get()
+        if call is not None and not call.over:
+            if isinstance(call, ReservedTurn) and call.document == document and (turn := call.take()) is not None:
+                until = time.monotonic() + call.patience
+                return cls(key, call.owner, turn, until, lambda: call.abandoned, call)
+            holder = holder or call.holder  # a change may take a lock that its task holds
+        owner = new_owner(purpose)
+        try:
+            deadline = time.monotonic() + timeout
+            turn = take_turn(document, this_thread() if holder is None else holder, owner, timeout, cancelled)
+            return cls(key, owner, turn, deadline, cancelled)
+        except BaseException:
+            forsake_turn(document, owner)  # a signal handler may have raised it when the turn had come
+            raise
 
     @property
     def remaining(self) -> float:

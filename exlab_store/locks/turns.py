@@ -108,7 +108,7 @@ class Turn(msgspec.Struct, eq=False):
     made in half the time (0.05 us), and no signal handler runs while it is.
     """
 
-    _place: Hashable
+    _document: Hashable
     _holder: Hashable
     _owner: LockOwner
     _waiters: list[Waiter] = []
@@ -120,7 +120,7 @@ class Turn(msgspec.Struct, eq=False):
             owner: Who ends the turn: then a second call does nothing, as the turn is another's by then.
         """
         with _mutex:
-            if _turns.get(self._place) is not self:
+            if _turns.get(self._document) is not self:
                 return  # a forked child gives back what only its parent holds
             if owner is not None and self._owner is not owner:
                 return
@@ -139,7 +139,7 @@ class Turn(msgspec.Struct, eq=False):
                 if woken or not waiter.has_turn:
                     return
                 waiter.has_turn = False
-            del _turns[self._place]
+            del _turns[self._document]
 
     def enqueue(self, waiter: Waiter) -> None:
         """Puts a waiter at the end of the queue; the mutex is held by the caller."""
@@ -209,12 +209,12 @@ in_forked_child(_forget_in_child)
 
 
 def ask_for_turn(
-    place: Hashable, holder: Hashable, owner: LockOwner, waiting: Callable[[Hashable, LockOwner], W]
+    document: Hashable, holder: Hashable, owner: LockOwner, waiting: Callable[[Hashable, LockOwner], W]
 ) -> tuple[Turn, W | None]:
     """Takes the turn if it is free, and otherwise a place in its queue.
 
     Args:
-        place: What the turn is for: the same for all who exclude each other.
+        document: What stands for the document that is to be locked, see `turn_id`.
         holder: Who asks: a thread, a task, or another value that stands for one flow of control.
         owner: Who asks, for those who wait in vain.
         waiting: Makes the waiter, from holder and owner, if one is needed.
@@ -226,17 +226,17 @@ def ask_for_turn(
         LockAlreadyHeld: It is this holder's turn already.
     """
     with _mutex:
-        own = Turn(place, holder, owner)
-        while (turn := _turns.setdefault(place, own)) is not own:
+        own = Turn(document, holder, owner)
+        while (turn := _turns.setdefault(document, own)) is not own:
             waiter = waiting(holder, owner)
             turn.enqueue(waiter)
-            if _turns.get(place) is turn:  # the garbage collector may have ended it in between
+            if _turns.get(document) is turn:  # the garbage collector may have ended it in between
                 return turn, waiter
         return own, None
 
 
 def take_turn(
-    place: Hashable,
+    document: Hashable,
     holder: Hashable,
     owner: LockOwner,
     timeout: float,
@@ -245,7 +245,7 @@ def take_turn(
     """Waits, in this thread, until it is the holder's turn.
 
     Args:
-        place: As for `ask_for_turn`.
+        document: As for `ask_for_turn`.
         holder: As for `ask_for_turn`.
         owner: Who asks, for those who wait in vain.
         timeout: Seconds to wait; 0 tries once.
@@ -258,10 +258,10 @@ def take_turn(
         LockAlreadyHeld: It is this holder's turn already.
         LockTimeout: The time is over, or the wait was cancelled.
     """
-    own = Turn(place, holder, owner)
-    if _turns.setdefault(place, own) is own:  # one step, for which the mutex is not needed
+    own = Turn(document, holder, owner)
+    if _turns.setdefault(document, own) is own:  # one step, for which the mutex is not needed
         return own
-    turn, waiter = ask_for_turn(place, holder, owner, _WaitingThread)
+    turn, waiter = ask_for_turn(document, holder, owner, _WaitingThread)
     if waiter is None:
         return turn
     try:
@@ -275,15 +275,15 @@ def take_turn(
     return turn
 
 
-def forsake_turn(place: Hashable, owner: LockOwner) -> None:
+def forsake_turn(document: Hashable, owner: LockOwner) -> None:
     """Ends what is left of a request for a turn that an exception has interrupted, wherever that was.
 
     Args:
-        place: As for `ask_for_turn`.
+        document: As for `ask_for_turn`.
         owner: Who asked.
     """
     with _mutex:
-        turn = _turns.get(place)
+        turn = _turns.get(document)
         if turn is not None:
             turn.end(owner)
             turn.withdraw_owner(owner)
@@ -326,16 +326,16 @@ class ReservedTurn(TaskCall):
 
     Args:
         holder: The task.
-        place: What the turn is for.
+        document: What stands for the document that is to be locked, see `turn_id`.
         owner: Who asks for the lock.
         turn: The turn.
     """
 
-    __slots__ = ("_turns", "abandoned", "owner", "patience", "place")
+    __slots__ = ("_turns", "abandoned", "document", "owner", "patience")
 
-    def __init__(self, holder: TaskHolder, place: Hashable, owner: LockOwner, turn: Turn) -> None:
+    def __init__(self, holder: TaskHolder, document: Hashable, owner: LockOwner, turn: Turn) -> None:
         super().__init__(holder)
-        self.place = place
+        self.document = document
         self.owner = owner
         self.patience = 0.0
         """Seconds that the thread may wait for somebody outside this process."""

@@ -16,18 +16,17 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, cast, get_args
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
 from exlab_store.errors import ConfigError, LocationError
-from exlab_store.guarantees import ConditionalWrite, Fresh, Guarantees, LockRelease, LockScope
-from exlab_store.ignored import flaw_of_pattern
-from exlab_store.location import Location, redacted
+from exlab_store.location import redacted
+from exlab_store.opening.refused_settings import refused_setting
 from exlab_store.opening.secrets import SecretSource
 from exlab_store.opening.small_files import UnreadableFile, read_small_file
-from exlab_store.secret import Secret, set_field, without_variables
+from exlab_store.opening.store_entry import StoreEntry
+from exlab_store.secret import without_variables
 from exlab_store.signal_handlers import came_from_signal_handler
 
 if TYPE_CHECKING:
@@ -38,7 +37,6 @@ __all__ = [
     "VARIABLE",
     "Candidate",
     "Configuration",
-    "StoreEntry",
     "candidates",
     "find_configuration",
     "fingerprint",
@@ -55,110 +53,12 @@ _LARGEST: Final = 1 << 20
 _log = logging.getLogger("exlab_store")
 
 
-class _EntryFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    # As they are written; a `StoreEntry` has a `Secret` in the place of a password in clear, and of a URL with one.
-    url: str
-    username: str | None = None
-    password: SecretSource | str | None = None
-    require: Guarantees = Guarantees()
-    observers: tuple[str, ...] = ()
-    ignore: tuple[str, ...] | None = None
-    options: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
-
-
-class StoreEntry(_EntryFields, frozen=True, forbid_unknown_fields=True):
-    """One store of a configuration. One with a password in clear is not pickled and not encoded.
-
-    Attributes:
-        url: A URL, or the absolute path of a local directory.
-        username: The account.
-        password: Where its password is kept; or, better not, the password itself.
-        require: What the store must promise; opening it fails otherwise.
-        observers: Names of installed observers, outermost first.
-        ignore: Names of files and folders that lists leave out, instead of `exlab_store.IGNORED`.
-        options: The backend's own options.
-    """
-
-    def __post_init__(self) -> None:
-        parsed = Location.parse(self.url)
-        if parsed.secret is not None:
-            set_field(_EntryFields, "url", self, Secret(self.url))
-        password = super().password
-        if isinstance(password, str):
-            set_field(_EntryFields, "password", self, Secret(password))
-        for name in ("username", "password"):
-            if getattr(self, name) in {"", Secret("")}:
-                raise ValueError(f"`{name}` is empty: leave it out, or say what it is")
-            if name in self.options:
-                raise ValueError(f"`{name}` belongs beside `options`, not into it")
-        for pattern in self.ignore or ():
-            flaw = flaw_of_pattern(pattern)
-            if flaw is not None:
-                raise ValueError(f"`ignore` has a wrong name: {flaw}")
-        if self.username is not None and parsed.username is not None:
-            raise ValueError("the user name stands in `url` and in `username`: give it once")
-        if self.password is not None and parsed.secret is not None:
-            raise ValueError("the password stands in `url` and in `password`: give it once, and not in `url`")
-
-    @property  # type: ignore[misc]  # in the place of the field, which stays the constructor's argument
-    def url(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The URL as it is written: hand it on in the same expression, as it may have a password."""
-        given = cast("str | Secret", super().url)
-        return given.reveal() if isinstance(given, Secret) else given
-
-    @property  # type: ignore[misc]  # likewise
-    def password(self) -> SecretSource | Secret | None:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Where the password is kept, or the password itself."""
-        return super().password  # type: ignore[return-value]
-
-    def __rich_repr__(self) -> list[tuple[str, Any]]:
-        # What a struct has by itself would show the options, any of which may be secret.
-        return [("url", str(Location.parse(self.url)))]
-
-    def __repr__(self) -> str:
-        return f"StoreEntry(url={str(Location.parse(self.url))!r})"
-
-    @property
-    def in_clear(self) -> bool:
-        """Whether the password stands in the configuration itself."""
-        return isinstance(self.password, Secret) or Location.parse(self.url).secret is not None
-
-    @property
-    def warning(self) -> str | None:
-        """What the keeper of the file should know, or None."""
-        if self.in_clear:
-            return "its password stands in the file in clear; keep it in a keyring, a file or the environment"
-        return self.password.warning if isinstance(self.password, SecretSource) else None
-
-    def location(self, folder: str = "", options: Mapping[str, object] = MappingProxyType({})) -> Location:
-        """Where the store is, with its account; the password is fetched now.
-
-        Args:
-            folder: A folder below the store, ``/``-separated.
-            options: A user name or a password among them is used instead of the configuration's.
-
-        Raises:
-            ConfigError: The password is not where the configuration says.
-        """
-        parsed = Location.parse(self.url)
-        username = parsed.username if self.username is None else self.username
-        if options.get("username") is not None:
-            username = None
-        password = self.password if self.password is not None else parsed.secret
-        if options.get("password") is not None:
-            password = None
-        if isinstance(password, SecretSource):
-            password = password.fetch(username)
-        path = f"{parsed.path.rstrip('/')}/{folder}" if folder else parsed.path
-        return msgspec.structs.replace(parsed, username=username, password=password, path=path, ignore=self.ignore)
-
-
 class Configuration(msgspec.Struct, frozen=True):
     """A configuration as it was read.
 
     Attributes:
         path: The file.
-        found: Why this file and no other: what the place is called where it was found.
+        found: Why this file and no other: the `Candidate.called` that led to it.
         stores: By name.
         given: By name, the settings that stand in the file, with dots: ``require.durable``. The others are defaults.
     """
@@ -175,7 +75,7 @@ class Configuration(msgspec.Struct, frozen=True):
 
         Args:
             path: The file.
-            found: What the place is called where it was found.
+            found: Who named the file, as in `Candidate.called`.
 
         Raises:
             ConfigError: It cannot be read or is wrong; the message names the file, the key, and what was expected.
@@ -263,7 +163,7 @@ def _nameable(name: str) -> bool:
 
 def _settings(table: object, prefix: str = "") -> Iterator[str]:
     for name, value in cast("dict[str, object]", table).items():
-        # Options and places of passwords are one setting each; a requirement is one for each guarantee.
+        # Options and sources of passwords are one setting each; a requirement is one for each guarantee.
         if name == "require" and not prefix:
             yield from _settings(value, "require.")
         elif name == "options" and not prefix:
@@ -278,7 +178,7 @@ def _entry(path: str, name: str, table: object) -> StoreEntry:
     except msgspec.ValidationError as error:
         if error.__cause__ is not None and came_from_signal_handler(error.__cause__):
             raise error.__cause__ from None  # msgspec takes a ValueError for the entry's own
-        refusal = _refused(path, f"stores.{name}", error)
+        refusal = refused_setting(path, f"stores.{name}", error)
     else:
         return _beside(path, entry)
     raise refusal  # out here: its context would keep what stands in the file
@@ -292,65 +192,13 @@ def _beside(path: str, entry: StoreEntry) -> StoreEntry:
     return entry
 
 
-# What was expected, where msgspec says only that something else was found.
-_FIELDS: Final = {
-    "": StoreEntry.__struct_fields__,
-    ".password": SecretSource.__struct_fields__,
-    ".require": Guarantees.__struct_fields__,
-}
-_CHOICES: Final = {
-    ".require.conditional_write": get_args(ConditionalWrite),
-    ".require.lock_scope": get_args(LockScope),
-    ".require.lock_release": get_args(LockRelease),
-    ".require.fresh": get_args(Fresh),
-}
-_TOML: Final = {
-    "`str | object | null`": "text, or a table with keyring, env or file",
-    "`str | null`": "text",
-    "`str`": "text",
-    "`object`": "a table",
-    "`array | null`": "a list",
-    "`array`": "a list",
-    "`bool`": "true or false",
-    "`int`": "a number",
-    "`float`": "a number",
-}
-
-
-def _refused(path: str, table: str, error: msgspec.ValidationError) -> ConfigError:
-    """The error with the file, the key and what was expected there."""
-    cause = error.__cause__
-    if isinstance(cause, LocationError):
-        field = f"{table}.url"
-        return ConfigError(f"{field} is wrong: {cause.message}", field=field, location=path, hint=cause.hint)
-    # "Expected `str`, got `int` - at `$.url`": the text names types and keys, and no value but one for a guarantee.
-    what, _, where = str(error).partition(" - at `$")
-    where = where.rstrip("`")
-    field = f"{table}{where}"
-    hint = None
-    if "unknown field" in what:
-        field = f"{field}.{what.split('`')[1]}"
-        message, hint = f"{field} is unknown", f"Expected: {', '.join(_FIELDS.get(where, ()))}."
-    elif "missing required field" in what:
-        field = f"{field}.{what.split('`')[1]}"
-        message, hint = f"{field} is missing", "Give a URL (scheme://host/path) or an absolute path."
-    elif where in _CHOICES:
-        message = f"{field} is wrong"
-        hint = f"Expected: {', '.join(map(repr, _CHOICES[where]))}."
-    else:
-        for written, meant in _TOML.items():
-            what = what.replace(written, meant)
-        message = f"{field} is wrong: {what[:1].lower()}{what[1:]}"
-    return ConfigError(message, field=field, location=path, hint=hint)
-
-
 class Candidate(msgspec.Struct, frozen=True):
     """A file that may hold the configuration.
 
     Attributes:
         called: What it is called in a sentence.
         path: The file.
-        must_exist: Whether it was asked for by name, so that others are not looked at.
+        must_exist: Whether it was asked for by name, so that no other is read.
     """
 
     called: str

@@ -29,7 +29,7 @@ MODULES = [
     "exlab_store.hookspecs",
 ]
 
-SHARED = {"KeyPath"}
+SHARED = {"KeyPath", "ReadableStore"}
 
 
 class _AsText:

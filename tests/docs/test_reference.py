@@ -75,7 +75,8 @@ def test_an_entry_shows_every_public_method(name: str) -> None:
     assert entry is not None
     documented = getattr(exlab_store, name)
     if inspect.isclass(documented) and entry[1]:
-        public = {member for member in vars(documented) if not member.startswith("_")}
+        bases = [base for base in documented.__bases__ if base.__name__ not in exlab_store.__all__]
+        public = {member for each in (*bases, documented) for member in vars(each) if not member.startswith("_")}
         assert {member.strip() for member in entry[1].split(",")} == public
 
 

@@ -15,8 +15,8 @@ from exlab_store_posix.mounts import FileSystem, MountedFileSystem
 from exlab_store import Guarantees, errors, open_store
 from exlab_store.cli.exit_codes import exit_code_of
 from exlab_store.guarantees import ConditionalWrite, Fresh, LockRelease, LockScope
-from exlab_store.opening.configuration import StoreEntry
 from exlab_store.opening.secrets import SecretSource
+from exlab_store.opening.store_entry import StoreEntry
 
 if TYPE_CHECKING:
     from samba_server import SambaServer

@@ -1,0 +1,157 @@
+"""The verbs of a store that read: one document, many, and the keys that there are."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, overload
+
+from exlab_store.errors import DocumentNotFound, NotSupported, StoreError
+from exlab_store.hooks.retrying import DEFAULT_RETRY, Retry, RetryingHooks
+from exlab_store.keys import check_key
+from exlab_store.location import url_of
+from exlab_store.locks.held import this_process
+from exlab_store.model import ProcessBound
+from exlab_store.reading_many import DEFAULT_CONCURRENCY, check_concurrency, read_each
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from exlab_store.guarantees import Guarantees
+    from exlab_store.hooks.calls import BackendHooks
+    from exlab_store.location import Location
+    from exlab_store.model import Leftover, Snapshot, Version
+
+__all__ = ["ReadableStore"]
+
+
+class ReadableStore(ProcessBound):
+    """The part of a `Store` that changes nothing.
+
+    Args:
+        hooks: The backend's hooks.
+        location: Where the store is; None for a backend that was given as an object.
+        retry: How operations are repeated, or None.
+    """
+
+    def __init__(self, hooks: BackendHooks, location: Location | None, retry: Retry | None = DEFAULT_RETRY) -> None:
+        self._hooks = hooks
+        self._calls = RetryingHooks(hooks, retry)
+        self._location = location
+        # Once and for all, as every lock needs it: what the URL of each document begins with.
+        self.address = url_of(location, "") if location is not None and location.shared else None
+        self._guarantees = hooks.guarantees
+        this_process(os.getpid())  # imports now what could not be imported when no descriptor is left
+
+    @property
+    def guarantees(self) -> Guarantees:
+        """What the backend promises."""
+        return self._guarantees
+
+    @property
+    def location(self) -> Location | None:
+        """Where the store is; None for one that was opened with a backend object."""
+        return self._location
+
+    @overload
+    def read_snapshot(self, key: str) -> Snapshot: ...
+    @overload
+    def read_snapshot(self, key: str, *, unless: Version | None) -> Snapshot | None: ...
+    def read_snapshot(self, key: str, *, unless: Version | None = None) -> Snapshot | None:
+        """Reads a document as it is at one moment; never waits for a writer.
+
+        Args:
+            key: The document's key.
+            unless: The version that the caller has already; None for none. The document is read all the same, but
+                need not be decoded.
+
+        Returns:
+            The bytes and, computed when asked for, their version; None if the document is still at ``unless``.
+
+        Raises:
+            DocumentNotFound: There is none.
+            InvalidKey: The key is not portable, or names a folder.
+            AccessDenied: This user may not read it.
+            BackendUnavailable: The storage cannot be reached, after the retries.
+        """
+        try:
+            check_key(key)
+            snapshot = self._calls.read_snapshot(key)
+        except StoreError as error:
+            raise error.at(key, self._location) from error.__cause__
+        return None if unless is not None and snapshot.version == unless else snapshot
+
+    def read_many(
+        self,
+        keys: Iterable[str],
+        *,
+        concurrency: int = DEFAULT_CONCURRENCY,
+        onerror: Callable[[StoreError], object] | None = None,
+    ) -> Iterator[tuple[str, Snapshot | None]]:
+        """Reads many documents, several at a time where the storage is slow.
+
+        Args:
+            keys: The documents' keys. They are taken as they are needed; a repeated key is read again.
+            concurrency: How many are read at a time, at most.
+            onerror: Called with the error of a document that cannot be read, whose ``key`` says which, instead of
+                raising it. A missing document is no error.
+
+        Yields:
+            The key and the snapshot, or None for a missing document, as they come. Whoever stops early waits for
+            the reads that are under way, and leaves nothing behind.
+
+        Raises:
+            ValueError: ``concurrency`` is less than 1.
+            StoreError: As `read_snapshot` does, for the first document that cannot be read, without ``onerror``.
+        """
+        check_concurrency(concurrency)
+        return read_each(self.read_snapshot, keys, concurrency, onerror)
+
+    def list_keys(self, prefix: str = "") -> list[str]:
+        """Lists the documents below a folder, at any depth, in order.
+
+        What storage systems keep beside documents (`IGNORED`) is left out, unless the folder itself is such a one.
+
+        Args:
+            prefix: The folder's key, or empty text for the whole store. A folder that does not exist is empty.
+
+        Raises:
+            NotSupported: The backend does not claim ``lists``.
+            InvalidKey: The prefix is not a valid key.
+            AccessDenied: This user may not list it.
+            BackendUnavailable: The storage cannot be reached, after the retries.
+        """
+        try:
+            if prefix:
+                check_key(prefix)
+            if not self._guarantees.lists:
+                raise NotSupported("the backend does not list its keys")
+            return sorted(self._calls.list_keys(prefix))
+        except StoreError as error:
+            raise error.at(prefix or None, self._location) from error.__cause__
+
+    def list_leftovers(self, prefix: str = "") -> list[Leftover]:
+        """Lists the lock files and temporary files below a folder, in order: for those who look after a store.
+
+        Args:
+            prefix: The folder's key, or empty text for the whole store.
+
+        Raises:
+            NotSupported: The backend cannot tell.
+            InvalidKey: The prefix is not a valid key.
+            AccessDenied: This user may not list it.
+            BackendUnavailable: The storage cannot be reached, after the retries.
+        """
+        try:
+            if prefix:
+                check_key(prefix)
+            if not self._hooks.shows_leftovers:
+                raise NotSupported("the backend does not show its lock files and temporary files")
+            return sorted(self._calls.list_leftovers(prefix), key=lambda leftover: leftover.name)
+        except StoreError as error:
+            raise error.at(prefix or None, self._location) from error.__cause__
+
+    def _read(self, key: str) -> Snapshot | None:
+        try:
+            return self.read_snapshot(key)
+        except DocumentNotFound:
+            return None
