@@ -37,6 +37,7 @@ from exlab_store.hooks.observing import Observation, Observer
 from exlab_store.hooks.retrying import Retry
 from exlab_store.hookspecs import hookimpl, hookspec
 from exlab_store.ignored import IGNORED
+from exlab_store.key_pattern import KeyPattern
 from exlab_store.keys import (
     check_key,
     is_key,
@@ -53,11 +54,13 @@ from exlab_store.model import (
     ABSENT,
     ANY,
     Expectation,
+    FolderItem,
     HeldLock,
     Leftover,
     LockOwner,
     ProcessBound,
     Snapshot,
+    Stat,
     Version,
     version_of,
 )
@@ -88,11 +91,13 @@ __all__ = [
     "DocumentLocation",
     "DocumentNotFound",
     "Expectation",
+    "FolderItem",
     "GuaranteeNotMet",
     "Guarantees",
     "HeldLock",
     "InstalledBackend",
     "InvalidKey",
+    "KeyPattern",
     "Leftover",
     "Location",
     "LocationError",
@@ -110,6 +115,7 @@ __all__ = [
     "Secret",
     "Shortfall",
     "Snapshot",
+    "Stat",
     "StorageFull",
     "Store",
     "StoreError",

@@ -30,6 +30,7 @@ from exlab_store.guarantees import Guarantees
 from exlab_store.hooks.calls import Backend
 from exlab_store.hookspecs import hookimpl
 from exlab_store.ignored import IGNORED
+from exlab_store.key_pattern import KeyPattern
 from exlab_store.keys import (
     check_key,
     is_key,
@@ -45,11 +46,13 @@ from exlab_store.model import (
     ABSENT,
     ANY,
     Expectation,
+    FolderItem,
     HeldLock,
     Leftover,
     LockOwner,
     ProcessBound,
     Snapshot,
+    Stat,
     Version,
     version_of,
 )
@@ -66,9 +69,11 @@ __all__ = [
     "DocumentExists",
     "DocumentNotFound",
     "Expectation",
+    "FolderItem",
     "Guarantees",
     "HeldLock",
     "InvalidKey",
+    "KeyPattern",
     "Leftover",
     "Location",
     "LocationError",
@@ -79,6 +84,7 @@ __all__ = [
     "ProcessBound",
     "Secret",
     "Snapshot",
+    "Stat",
     "StorageFull",
     "StoreError",
     "Version",

@@ -27,7 +27,8 @@ import pluggy
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from exlab_store.model import Expectation, HeldLock, Leftover, LockOwner, Snapshot, Version
+    from exlab_store.key_pattern import KeyPattern
+    from exlab_store.model import Expectation, FolderItem, HeldLock, Leftover, LockOwner, Snapshot, Stat, Version
 
 __all__ = [
     "OPTIONAL_HOOKS",
@@ -38,12 +39,15 @@ __all__ = [
     "hookimpl",
     "hookspec",
     "keep_copy",
+    "list_folder",
     "list_keys",
     "list_leftovers",
+    "list_matching",
     "lock",
     "lock_and_read",
     "read_snapshot",
     "remove_leftover",
+    "stat_document",
     "write_and_release",
 ]
 
@@ -57,6 +61,9 @@ OPTIONAL_HOOKS = (
     "remove_leftover",
     "lock_and_read",
     "write_and_release",
+    "stat_document",
+    "list_folder",
+    "list_matching",
 )
 
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -297,5 +304,69 @@ def write_and_release(key: str, data: bytes, expect: Expectation, lock: HeldLock
         BackendUnavailable: Nothing was written, and a repetition under the lock may succeed.
         WriteOutcomeUnknown: The write may have happened, or may not be durable.
         InvalidKey: The storage system cannot hold a document of this name.
+    """
+    raise NotImplementedError
+
+
+@hookspec(firstresult=True)
+def stat_document(key: str) -> Stat:
+    """Says what is known of a document without reading it. Stops at the first non-None result.
+
+    Optional: without it the core reads the document. It sees what ``read_snapshot`` would see at that moment.
+
+    Args:
+        key: A valid key.
+
+    Returns:
+        Size and time, and the version where it costs nothing; for a key that names a folder, a `Stat` of that kind.
+
+    Raises:
+        DocumentNotFound: There is neither a document nor a folder.
+        InvalidKey: The storage system has something else under this name, or cannot hold the name.
+        AccessDenied: This user may not look at it.
+        BackendUnavailable: A repetition may succeed.
+    """
+    raise NotImplementedError
+
+
+@hookspec(firstresult=True)
+def list_folder(key: str, stat: bool) -> Iterable[FolderItem]:
+    """Lists the documents and folders directly in a folder. Stops at the first non-None result.
+
+    Optional, for a backend with ``guarantees.lists``: without it the core takes them from all keys below the folder.
+
+    Args:
+        key: The folder's key, or empty text for the store itself. A folder that does not exist is empty.
+        stat: Whether sizes and times are wanted. They may be given all the same, where they cost nothing.
+
+    Returns:
+        The entries in the order of their names; what ``list_keys`` leaves out is not among them. An iterator may do a
+        part of the work at each step; a document that goes meanwhile is left out.
+
+    Raises:
+        AccessDenied: This user may not list the folder.
+        BackendUnavailable: A repetition may succeed.
+    """
+    raise NotImplementedError
+
+
+@hookspec(firstresult=True)
+def list_matching(prefix: str, pattern: KeyPattern) -> Iterable[FolderItem]:
+    """Lists the documents and folders below a folder that fit a pattern. Stops at the first non-None result.
+
+    Optional, for a backend with ``guarantees.lists``: for a storage system that can leave folders out in which nothing
+    fits, or be asked for some names alone. Without it the core chooses among all keys.
+
+    Args:
+        prefix: The folder's key, or empty text for the whole store. A folder that does not exist is empty.
+        pattern: Of keys as they are seen from that folder.
+
+    Returns:
+        The entries that fit, in any order and each once; what ``list_keys`` leaves out is not among them. A folder is
+        found where ``list_folder`` shows it.
+
+    Raises:
+        AccessDenied: This user may not list a folder.
+        BackendUnavailable: A repetition may succeed.
     """
     raise NotImplementedError

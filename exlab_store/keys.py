@@ -46,8 +46,11 @@ _RESERVED = re.compile(r".*(?:\.lock|\.tmp\..*)", re.IGNORECASE | re.DOTALL)
 # Most names of a folder are plain, and many are checked at a time: each alone takes 2.6 us, two thirds of a listing.
 _AT_A_TIME: Final = 1024
 _PLAIN: Final = bytes(set(range(0x20, 0x7F)) - set(b'<>:"|?*\\/')) + b"\n"
-_DOUBTFUL_END: Final = (".\n", " \n", ".lock\n", ".tmp.", ".tmp\n")
-_DOUBTFUL_BEGINNING: Final = re.compile(r"\n(?:\n|con|prn|aux|nul|com|lpt)")
+# Looked for one by one: a regular expression for all of them takes ten times as long.
+_DOUBTFUL: Final = (
+    *(".\n", " \n", ".lock\n", ".tmp.", ".tmp\n"),
+    *("\n\n", "\ncon", "\nprn", "\naux", "\nnul", "\ncom", "\nlpt"),
+)
 
 
 def _flaw_of_segment(segment: str) -> str | None:
@@ -163,11 +166,7 @@ def _are_plain(names: Sequence[str]) -> bool:
     if text.count("\n") != len(names) - 1 or not text.isascii() or text.encode().translate(None, _PLAIN):
         return False
     lines = f"\n{text.lower()}\n"
-    return (
-        max(map(len, names)) <= MAX_SEGMENT_BYTES
-        and not any(doubtful in lines for doubtful in _DOUBTFUL_END)
-        and not _DOUBTFUL_BEGINNING.search(lines)
-    )
+    return max(map(len, names)) <= MAX_SEGMENT_BYTES and not any(doubtful in lines for doubtful in _DOUBTFUL)
 
 
 def shortened(segment: str, suffix: str, limit: int = MAX_SEGMENT_BYTES) -> str:

@@ -28,11 +28,13 @@ __all__ = [
     "ABSENT",
     "ANY",
     "Expectation",
+    "FolderItem",
     "HeldLock",
     "Leftover",
     "LockOwner",
     "ProcessBound",
     "Snapshot",
+    "Stat",
     "Version",
     "version_of",
 ]
@@ -86,13 +88,19 @@ class Snapshot:
         data: The whole document.
         version: The storage system's own version (an ETag), or None for the SHA-256 of the bytes, which is
             computed when it is first asked for: a plain read never pays for it.
+        modified: When the document was last written, in seconds since 1970 by the storage's clock; None where that
+            does not come with the bytes.
     """
 
-    __slots__ = ("_data", "_version")
+    __slots__ = ("_data", "_version", "modified")
 
-    def __init__(self, data: bytes, version: Version | None = None) -> None:
+    modified: float | None
+    """When the document was last written, where that came with the bytes; `Store.stat` asks for it."""
+
+    def __init__(self, data: bytes, version: Version | None = None, modified: float | None = None) -> None:
         self._data = data
         self._version = version
+        self.modified = modified
 
     @property
     def data(self) -> bytes:
@@ -123,6 +131,44 @@ class Snapshot:
 
     def __repr__(self) -> str:
         return f"Snapshot({len(self._data)} bytes, version={self.version[:12]!r}...)"
+
+
+class Stat(msgspec.Struct, frozen=True):
+    """What is known of a document, or of a folder, without its bytes.
+
+    Attributes:
+        size: Bytes; 0 for a folder.
+        modified: When it was last written, in seconds since 1970 by the storage's clock; None if that is not known.
+        version: The document's version, where it costs nothing; None for one that has to be read.
+        kind: ``document`` or ``folder``.
+    """
+
+    size: int
+    modified: float | None = None
+    version: Version | None = None
+    kind: Literal["document", "folder"] = "document"
+
+
+class FolderItem(msgspec.Struct, frozen=True):
+    """A document or a folder, as a list of a folder shows it.
+
+    Attributes:
+        key: Its key.
+        kind: ``document`` or ``folder``.
+        size: Of a document, in bytes; None where it was not asked for.
+        modified: When it was last written, in seconds since 1970 by the storage's clock; None where it was not asked
+            for, or is not known.
+    """
+
+    key: str
+    kind: Literal["document", "folder"] = "document"
+    size: int | None = None
+    modified: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The last segment of the key."""
+        return self.key.rpartition("/")[2]
 
 
 def _shown(text: str) -> str:

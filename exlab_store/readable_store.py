@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, overload
 
 from exlab_store.errors import DocumentNotFound, NotSupported, StoreError
 from exlab_store.hooks.retrying import DEFAULT_RETRY, Retry, RetryingHooks
+from exlab_store.key_pattern import KeyPattern
 from exlab_store.keys import check_key
 from exlab_store.location import url_of
 from exlab_store.locks.held import this_process
+from exlab_store.looking import entries_of, matching, stat_of
 from exlab_store.model import ProcessBound
 from exlab_store.reading_many import DEFAULT_CONCURRENCY, check_concurrency, read_each
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from exlab_store.guarantees import Guarantees
     from exlab_store.hooks.calls import BackendHooks
     from exlab_store.location import Location
-    from exlab_store.model import Leftover, Snapshot, Version
+    from exlab_store.model import FolderItem, Leftover, Snapshot, Stat, Version
 
 __all__ = ["ReadableStore"]
 
@@ -106,26 +108,103 @@ class ReadableStore(ProcessBound):
         check_concurrency(concurrency)
         return read_each(self.read_snapshot, keys, concurrency, onerror)
 
-    def list_keys(self, prefix: str = "") -> list[str]:
+    def stat(self, key: str) -> Stat:
+        """Says how large a document is and when it was last written, without reading it where the backend can.
+
+        Args:
+            key: The document's key, or a folder's.
+
+        Returns:
+            Size, time and, where it costs nothing, the version; for a folder, a `Stat` of that kind.
+
+        Raises:
+            DocumentNotFound: There is neither a document nor a folder.
+            InvalidKey: The key is not portable, or names something else.
+            AccessDenied: This user may not look at it, or not read it where the backend reads.
+            BackendUnavailable: The storage cannot be reached, after the retries.
+        """
+        try:
+            return stat_of(self._calls, check_key(key), lists=self._guarantees.lists)
+        except StoreError as error:
+            raise error.at(key, self._location) from error.__cause__
+
+    def exists(self, key: str) -> bool:
+        """Whether there is a document, or a folder, as with `pathlib.Path.exists`.
+
+        Args:
+            key: Its key.
+
+        Raises:
+            StoreError: As `stat` does, but for what is not there.
+        """
+        try:
+            self.stat(key)
+        except DocumentNotFound:
+            return False
+        return True
+
+    def list_folder(self, key: str = "", *, stat: bool = False) -> Iterator[FolderItem]:
+        """Lists the documents and folders directly in a folder, in the order of their names.
+
+        What storage systems keep beside documents (`IGNORED`) is left out. Where the storage system has folders of its
+        own, empty ones are listed too.
+
+        Args:
+            key: The folder's key, or empty text for the store itself. A folder that does not exist is empty.
+            stat: With the documents' sizes and times.
+
+        Returns:
+            An iterator that does a part of the work at each step; what goes meanwhile may be left out.
+
+        Raises:
+            NotSupported: The backend does not claim ``lists``.
+            InvalidKey: The key is not portable.
+            AccessDenied: This user may not list it.
+            BackendUnavailable: The storage cannot be reached; repeated only before the first entry.
+        """
+        try:
+            return entries_of(self._calls, self._listable(key), stat=stat, location=self._location)
+        except StoreError as error:
+            raise error.at(key or None, self._location) from error.__cause__
+
+    def list_keys(self, prefix: str = "", *, pattern: str | None = None) -> list[str]:
         """Lists the documents below a folder, at any depth, in order.
 
         What storage systems keep beside documents (`IGNORED`) is left out, unless the folder itself is such a one.
 
         Args:
             prefix: The folder's key, or empty text for the whole store. A folder that does not exist is empty.
+            pattern: Which documents, as seen from the folder: ``*/runs/*.json``, ``**/creation.json``. The signs are
+                those of `pathlib.Path.glob`, and case counts. Folders in which nothing can fit are not walked.
 
         Raises:
             NotSupported: The backend does not claim ``lists``.
             InvalidKey: The prefix is not a valid key.
+            ValueError: The pattern is empty, or no key can fit it.
             AccessDenied: This user may not list it.
             BackendUnavailable: The storage cannot be reached, after the retries.
         """
+        if pattern is not None:
+            return [entry.key for entry in self.list_matching(prefix, pattern) if entry.kind == "document"]
         try:
-            if prefix:
-                check_key(prefix)
-            if not self._guarantees.lists:
-                raise NotSupported("the backend does not list its keys")
-            return sorted(self._calls.list_keys(prefix))
+            return sorted(self._calls.list_keys(self._listable(prefix)))
+        except StoreError as error:
+            raise error.at(prefix or None, self._location) from error.__cause__
+
+    def list_matching(self, prefix: str, pattern: str) -> list[FolderItem]:
+        """Lists the documents and the folders below a folder that fit a pattern, in the order of their keys.
+
+        Args:
+            prefix: As for `list_keys`.
+            pattern: As for `list_keys`.
+
+        Raises:
+            ValueError: The pattern is empty, or no key can fit it.
+            StoreError: As `list_keys` does.
+        """
+        wanted = KeyPattern(pattern)
+        try:
+            return matching(self._calls, self._listable(prefix), wanted)
         except StoreError as error:
             raise error.at(prefix or None, self._location) from error.__cause__
 
@@ -149,6 +228,13 @@ class ReadableStore(ProcessBound):
             return sorted(self._calls.list_leftovers(prefix), key=lambda leftover: leftover.name)
         except StoreError as error:
             raise error.at(prefix or None, self._location) from error.__cause__
+
+    def _listable(self, prefix: str) -> str:
+        if prefix:
+            check_key(prefix)
+        if not self._guarantees.lists:
+            raise NotSupported("the backend does not list its keys")
+        return prefix
 
     def _read(self, key: str) -> Snapshot | None:
         try:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, final, overload
 
-from exlab_store.errors import StoreError
+from exlab_store.errors import DocumentNotFound, StoreError
 from exlab_store.key_path import KeyPath
 from exlab_store.keys import check_key
 from exlab_store.location import url_of
 from exlab_store.locks.held import DEFAULT_LOCK_TIMEOUT
-from exlab_store.model import ANY
+from exlab_store.looking import no_folder
+from exlab_store.model import ANY, Stat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from exlab_store.aio.path import AsyncStorePath
     from exlab_store.locks.held import StoreLock
-    from exlab_store.model import Expectation, HeldLock, Snapshot, Version
+    from exlab_store.model import Expectation, FolderItem, HeldLock, Snapshot, Version
     from exlab_store.store import Store
 
 __all__ = ["StorePath", "root_of"]
@@ -86,13 +88,74 @@ class StorePath(KeyPath):
         """As `Store.update`."""
         return self._store.update(self._key, change, timeout=timeout, purpose=purpose, lock=lock)
 
-    def list_keys(self) -> list[str]:
+    def stat(self) -> Stat:
+        """As `Store.stat`; the store itself is a folder."""
+        return self._store.stat(self._key) if self._key else Stat(0, kind="folder")
+
+    def exists(self) -> bool:
+        """As `Store.exists`."""
+        return not self._key or self._store.exists(self._key)
+
+    def is_file(self) -> bool:
+        """Whether there is a document."""
+        return self._is("document")
+
+    def is_dir(self) -> bool:
+        """Whether there is a folder."""
+        return self._is("folder")
+
+    def iterdir(self) -> Iterator[StorePath]:
+        """The documents and folders directly in this folder, in the order of their names.
+
+        Raises:
+            DocumentNotFound: There is no such folder.
+            InvalidKey: It is a document.
+            StoreError: As `Store.list_folder` does.
+        """
+        entries = self._store.list_folder(self._key)
+        first = next(entries, None)
+        if first is None:
+            if self.stat().kind == "document":
+                raise no_folder(self._key).at(None, self._store.location)
+            return iter(())
+        return (StorePath(self._store, entry.key) for entry in chain([first], entries))
+
+    def glob(self, pattern: str) -> Iterator[StorePath]:
+        """The documents and folders below this folder that fit a pattern, in the order of their keys.
+
+        Args:
+            pattern: As for `Store.list_keys`.
+
+        Raises:
+            StoreError: As `Store.list_matching` does.
+        """
+        return (StorePath(self._store, entry.key) for entry in self._store.list_matching(self._key, pattern))
+
+    def rglob(self, pattern: str) -> Iterator[StorePath]:
+        """As `glob`, at any depth: ``**/`` stands before the pattern.
+
+        Args:
+            pattern: As for `Store.list_keys`.
+        """
+        return self.glob(f"**/{pattern}")
+
+    def list_folder(self, *, stat: bool = False) -> Iterator[FolderItem]:
+        """As `Store.list_folder`, for this folder."""
+        return self._store.list_folder(self._key, stat=stat)
+
+    def list_keys(self, *, pattern: str | None = None) -> list[str]:
         """As `Store.list_keys`, for this folder."""
-        return self._store.list_keys(self._key)
+        return self._store.list_keys(self._key, pattern=pattern)
 
     def delete(self, *, expect: Expectation = ANY, lock: HeldLock | None = None) -> None:
         """As `Store.delete`."""
         self._store.delete(self._key, expect=expect, lock=lock)
+
+    def _is(self, kind: str) -> bool:
+        try:
+            return self.stat().kind == kind
+        except DocumentNotFound:
+            return False
 
     def _at(self, key: str) -> StorePath:
         return StorePath(self._store, key)

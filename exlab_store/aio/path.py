@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, final, overload
 
+from exlab_store.errors import DocumentNotFound
 from exlab_store.key_path import KeyPath
 from exlab_store.locks.held import DEFAULT_LOCK_TIMEOUT
-from exlab_store.model import ANY
+from exlab_store.looking import no_folder
+from exlab_store.model import ANY, Stat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
     from contextlib import AbstractAsyncContextManager
 
     from exlab_store.aio.store import AsyncStore
     from exlab_store.locks.held import StoreLock
-    from exlab_store.model import Expectation, HeldLock, Snapshot, Version
+    from exlab_store.model import Expectation, FolderItem, HeldLock, Snapshot, Version
 
 __all__ = ["AsyncStorePath"]
 
@@ -68,13 +70,57 @@ class AsyncStorePath(KeyPath):
         """As `AsyncStore.lock`."""
         return self._store.lock(self._key, timeout=timeout, purpose=purpose)
 
-    async def list_keys(self) -> list[str]:
+    async def stat(self) -> Stat:
+        """As `StorePath.stat`."""
+        return await self._store.stat(self._key) if self._key else Stat(0, kind="folder")
+
+    async def exists(self) -> bool:
+        """As `Store.exists`."""
+        return not self._key or await self._store.exists(self._key)
+
+    async def is_file(self) -> bool:
+        """Whether there is a document."""
+        return await self._is("document")
+
+    async def is_dir(self) -> bool:
+        """Whether there is a folder."""
+        return await self._is("folder")
+
+    async def iterdir(self) -> AsyncGenerator[AsyncStorePath]:
+        """As `StorePath.iterdir`."""
+        empty = True
+        async for entry in self.list_folder():
+            empty = False
+            yield self._at(entry.key)
+        if empty and (await self.stat()).kind == "document":
+            raise no_folder(self._key).at(None, self._store.store.location)
+
+    async def glob(self, pattern: str) -> AsyncGenerator[AsyncStorePath]:
+        """As `StorePath.glob`."""
+        for entry in await self._store.list_matching(self._key, pattern):
+            yield self._at(entry.key)
+
+    def rglob(self, pattern: str) -> AsyncGenerator[AsyncStorePath]:
+        """As `StorePath.rglob`."""
+        return self.glob(f"**/{pattern}")
+
+    def list_folder(self, *, stat: bool = False) -> AsyncGenerator[FolderItem]:
+        """As `Store.list_folder`, for this folder."""
+        return self._store.list_folder(self._key, stat=stat)
+
+    async def list_keys(self, *, pattern: str | None = None) -> list[str]:
         """As `Store.list_keys`, for this folder."""
-        return await self._store.list_keys(self._key)
+        return await self._store.list_keys(self._key, pattern=pattern)
 
     async def delete(self, *, expect: Expectation = ANY, lock: HeldLock | None = None) -> None:
         """As `Store.delete`."""
         await self._store.delete(self._key, expect=expect, lock=lock)
+
+    async def _is(self, kind: str) -> bool:
+        try:
+            return (await self.stat()).kind == kind
+        except DocumentNotFound:
+            return False
 
     def _at(self, key: str) -> AsyncStorePath:
         return self._store / key

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar, overload
 import anyio
 
 from exlab_store.aio.calls import Bell, admitted, on_worker, running_task, to_the_end
+from exlab_store.aio.iterating import each
 from exlab_store.aio.path import AsyncStorePath
 from exlab_store.aio.reading_many import read_each
 from exlab_store.errors import BackendUnavailable, LockTimeout, StoreError
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from exlab_store.locks.turns import Turn
-    from exlab_store.model import Expectation, HeldLock, Leftover, LockOwner, Snapshot, Version
+    from exlab_store.model import Expectation, FolderItem, HeldLock, Leftover, LockOwner, Snapshot, Stat, Version
     from exlab_store.store import Store
 
 __all__ = ["AsyncStore"]
@@ -200,9 +201,25 @@ class AsyncStore:
             lambda held: to_the_end(self._workers, held.release, log),
         )
 
-    async def list_keys(self, prefix: str = "") -> list[str]:
+    async def stat(self, key: str) -> Stat:
+        """As `Store.stat`."""
+        return await self._called(key, lambda: self._store.stat(key))
+
+    async def exists(self, key: str) -> bool:
+        """As `Store.exists`."""
+        return await self._called(key, lambda: self._store.exists(key))
+
+    def list_folder(self, key: str = "", *, stat: bool = False) -> AsyncGenerator[FolderItem]:
+        """As `Store.list_folder`, as an asynchronous generator."""
+        return each(partial(self._called, key or None), lambda: self._store.list_folder(key, stat=stat))
+
+    async def list_keys(self, prefix: str = "", *, pattern: str | None = None) -> list[str]:
         """As `Store.list_keys`."""
-        return await self._called(prefix or None, lambda: self._store.list_keys(prefix))
+        return await self._called(prefix or None, lambda: self._store.list_keys(prefix, pattern=pattern))
+
+    async def list_matching(self, prefix: str, pattern: str) -> list[FolderItem]:
+        """As `Store.list_matching`."""
+        return await self._called(prefix or None, lambda: self._store.list_matching(prefix, pattern))
 
     async def delete(self, key: str, *, expect: Expectation = ANY, lock: HeldLock | None = None) -> None:
         """As `Store.delete`."""

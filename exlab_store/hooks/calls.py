@@ -7,6 +7,7 @@ hook registers silently, and a None result falls through to nothing. All four ar
 from __future__ import annotations
 
 import inspect
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import pluggy
@@ -17,18 +18,20 @@ from exlab_store.guarantees import Guarantees
 from exlab_store.hooks.backend_lock import BackendLock
 from exlab_store.hooks.plugin_faults import escaped, shown
 from exlab_store.hookspecs import OPTIONAL_HOOKS, PROJECT, REQUIRED_HOOKS
-from exlab_store.model import Snapshot
+from exlab_store.model import FolderItem, Snapshot, Stat
 from exlab_store.signal_handlers import came_from_signal_handler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+    from exlab_store.key_pattern import KeyPattern
     from exlab_store.model import Expectation, HeldLock, Leftover, LockOwner, Version
     from exlab_store.secret import Secret
 
 __all__ = ["Backend", "BackendHooks"]
 
 _CLAIMS = {"list_keys": "lists", "delete": "deletes"}
+_AT_A_TIME = 256  # entries of a folder
 _COMBINED = {"lock_and_read": ("lock", "read_snapshot"), "write_and_release": ("atomic_write",)}
 """The hooks that do what several others do, with those others."""
 
@@ -108,6 +111,12 @@ class BackendHooks:
         self._remove_leftover = _call(hook.remove_leftover)
         self._lock_and_read = _call(hook.lock_and_read)
         self._write_and_release = _call(hook.write_and_release)
+        self._stat_document = _call(hook.stat_document)
+        self._list_folder = _call(hook.list_folder)
+        self._list_matching = _call(hook.list_matching)
+        self.stats = _implemented(hook.stat_document)
+        self.lists_folders = self.guarantees.lists and _implemented(hook.list_folder)
+        self.matches = self.guarantees.lists and _implemented(hook.list_matching)
         self.keeps_copies = _implemented(hook.keep_copy)
         self.shows_leftovers = _implemented(hook.list_leftovers) and _implemented(hook.remove_leftover)
         self.combines = all(_implemented(getattr(hook, name)) and _all_see(hook, name) for name in _COMBINED)
@@ -224,6 +233,47 @@ class BackendHooks:
         if found is None:
             self.wrong_result("list_keys", "an iterable of keys", keys)
         return found
+
+    def stat_document(self, key: str) -> Stat:
+        """Calls the hook of this name; see `exlab_store.hookspecs`."""
+        try:
+            found = self._stat_document(key=key)
+        except Exception as error:
+            self.escaped("stat_document", error)
+        if type(found) is not Stat:
+            self.wrong_result("stat_document", "a Stat", found)
+        return found
+
+    def list_folder(self, key: str, stat: bool) -> Iterator[list[FolderItem]]:
+        """Calls the hook of this name, and takes a few entries at a time from its result, the first one alone."""
+        count = 1
+        try:
+            entries = iter(self._list_folder(key=key, stat=stat))
+        except Exception as error:
+            self.escaped("list_folder", error)
+        while True:
+            try:
+                batch = list(islice(entries, count))
+            except Exception as error:
+                self.escaped("list_folder", error)
+            self._ensure_entries("list_folder", batch)
+            if not batch:
+                return
+            yield batch
+            count = min(2 * count, _AT_A_TIME)
+
+    def list_matching(self, prefix: str, pattern: KeyPattern) -> list[FolderItem]:
+        """Calls the hook of this name; see `exlab_store.hookspecs`."""
+        try:
+            found = list(self._list_matching(prefix=prefix, pattern=pattern))
+        except Exception as error:
+            self.escaped("list_matching", error)
+        self._ensure_entries("list_matching", found)
+        return found
+
+    def _ensure_entries(self, hook_name: str, entries: list[Any]) -> None:
+        for kind in set(map(type, entries)) - {FolderItem}:
+            self.wrong_result(hook_name, "entries of the type FolderItem", next(e for e in entries if type(e) is kind))
 
     def delete(self, key: str, expect: Expectation, lock: HeldLock | None) -> None:
         """Calls the hook of this name; see `exlab_store.hookspecs`."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from contextlib import AbstractContextManager
 
+    from exlab_store.key_pattern import KeyPattern
     from exlab_store.location import Location
     from exlab_store.model import Expectation, HeldLock, LockOwner
 
@@ -34,7 +35,7 @@ class Observation(msgspec.Struct, kw_only=True):
         location: The store's location without secrets; empty text where it has none.
         attempt: 1 for the first attempt, and so on.
         duration: Seconds.
-        size: Bytes read or written, or keys listed; None where there is nothing to count.
+        size: Bytes read, written or found, or keys listed; None where there is nothing to count.
         outcome: ``done``, or the ``code`` of the `StoreError`, or the type of another exception.
         error: The error, or None.
     """
@@ -134,6 +135,23 @@ class Observer(ABC):
     def remove_leftover(self, name: str) -> Generator[None, Any, Any]:
         """Watches the removal of a temporary file."""
         return (yield from self._watched("remove_leftover", name, None))
+
+    @hookimpl(wrapper=True)
+    def stat_document(self, key: str) -> Generator[None, Any, Any]:
+        """Watches a look at a document; the size is the document's."""
+        return (yield from self._watched("stat_document", key, lambda stat: stat.size))
+
+    @hookimpl(wrapper=True)
+    def list_folder(self, key: str, stat: bool) -> Generator[None, Any, Any]:
+        """Watches a listing of a folder; the entries are counted, so an iterator becomes a list."""
+        del stat
+        return (yield from self._watched("list_folder", key, len, list))
+
+    @hookimpl(wrapper=True)
+    def list_matching(self, prefix: str, pattern: KeyPattern) -> Generator[None, Any, Any]:
+        """Watches a search; the entries are counted, so an iterator becomes a list."""
+        del pattern
+        return (yield from self._watched("list_matching", prefix, len, list))
 
     def _watched(
         self,

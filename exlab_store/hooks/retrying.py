@@ -8,6 +8,7 @@ cannot repeat a call, so this stands between `Store` and the hooks.
 from __future__ import annotations
 
 import time
+from itertools import chain
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
@@ -17,11 +18,12 @@ from exlab_store.hooks.attempts import current_attempt
 from exlab_store.signal_handlers import came_from_signal_handler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from exlab_store.hooks.backend_lock import BackendLock
     from exlab_store.hooks.calls import BackendHooks
-    from exlab_store.model import Expectation, HeldLock, Leftover, LockOwner, Snapshot, Version
+    from exlab_store.key_pattern import KeyPattern
+    from exlab_store.model import Expectation, FolderItem, HeldLock, Leftover, LockOwner, Snapshot, Stat, Version
 
 __all__ = ["DEFAULT_RETRY", "Retry", "RetryingHooks"]
 
@@ -72,6 +74,9 @@ class RetryingHooks:
     def __init__(self, hooks: BackendHooks, retry: Retry | None) -> None:
         self._hooks = hooks
         self.combines = hooks.combines
+        self.stats = hooks.stats
+        self.lists_folders = hooks.lists_folders
+        self.matches = hooks.matches
         self._fenced = hooks.guarantees.fenced
         self._retry = None if retry is None or retry.attempts == 1 else retry
 
@@ -167,6 +172,33 @@ class RetryingHooks:
             return self._hooks.list_keys(prefix)
         except BackendUnavailable as error:
             return self._again(error, lambda: self._hooks.list_keys(prefix))
+
+    def stat_document(self, key: str) -> Stat:
+        """Looks; always safe to repeat."""
+        try:
+            return self._hooks.stat_document(key)
+        except BackendUnavailable as error:
+            return self._again(error, lambda: self._hooks.stat_document(key))
+
+    def list_folder(self, key: str, stat: bool) -> Iterator[list[FolderItem]]:
+        """Lists a folder, some entries at a time; repeated up to the first, as the caller has those that came."""
+
+        def begun() -> tuple[list[FolderItem], Iterator[list[FolderItem]]]:
+            batches = self._hooks.list_folder(key, stat)
+            return next(batches, []), batches
+
+        try:
+            first, others = begun()
+        except BackendUnavailable as error:
+            first, others = self._again(error, begun)
+        return chain([first], others)
+
+    def list_matching(self, prefix: str, pattern: KeyPattern) -> list[FolderItem]:
+        """Lists; always safe to repeat."""
+        try:
+            return self._hooks.list_matching(prefix, pattern)
+        except BackendUnavailable as error:
+            return self._again(error, lambda: self._hooks.list_matching(prefix, pattern))
 
     def delete(self, key: str, expect: Expectation, lock: HeldLock | None) -> None:
         """Deletes; repeated only when the backend says that nothing was deleted."""

@@ -22,6 +22,7 @@ from exlab_store.backend import (
     NotSupported,
     ProcessBound,
     Snapshot,
+    Stat,
     Version,
     ensure_expected,
     hookimpl,
@@ -40,6 +41,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.documents: dict[str, bytes] = {}
+        self.written: dict[str, float] = {}
         self.locks: dict[str, LockOwner] = {}
         self.changed = threading.Condition()
 
@@ -134,7 +136,16 @@ class MemoryBackend:
         if data is None:
             self._refuse_folder(self._folder + key)
             raise DocumentNotFound("there is no such document")
-        return Snapshot(data)
+        return Snapshot(data, modified=self._memory.written.get(self._folder + key))
+
+    @hookimpl
+    def stat_document(self, key: str) -> Stat:
+        """Looks at the document."""
+        try:
+            snapshot = self.read_snapshot(key)
+        except InvalidKey:
+            return Stat(0, kind="folder")
+        return Stat(len(snapshot), snapshot.modified, snapshot.version)
 
     @hookimpl
     def atomic_write(self, key: str, data: bytes, expect: Expectation, lock: HeldLock | None) -> Version:
@@ -146,6 +157,7 @@ class MemoryBackend:
                 self._refuse_below_document(place)
             self._check(key, expect, lock)
             self._memory.documents[place] = data
+            self._memory.written[place] = time.time()
         return version_of(data)
 
     @hookimpl
@@ -157,6 +169,7 @@ class MemoryBackend:
                 raise DocumentNotFound("there is no such document")
             self._check(key, expect, lock)
             del self._memory.documents[self._folder + key]
+            self._memory.written.pop(self._folder + key, None)
 
     @hookimpl
     def list_keys(self, prefix: str) -> list[str]:

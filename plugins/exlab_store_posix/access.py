@@ -13,13 +13,13 @@ import stat
 import sys
 from typing import TYPE_CHECKING, Final
 
-from exlab_store import NotSupported, came_from_signal_handler, suppress_unless_signalled
+from exlab_store import LocationError, NotSupported, came_from_signal_handler, suppress_unless_signalled
 from exlab_store_posix import acl
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["PRIVATE", "give_mode", "hand_over", "keep_access", "replaced_by"]
+__all__ = ["PRIVATE", "checked_mode", "give_mode", "hand_over", "keep_access", "replaced_by"]
 
 PRIVATE: Final = 0o600
 """What a new file is born with until it has its own rights."""
@@ -88,6 +88,28 @@ def keep_access(descriptor: int, document: str | int, old: os.stat_result) -> No
             _keep_attribute(descriptor, document, name)
     if mode >= 0 and mode != stat.S_IMODE(new.st_mode):
         os.fchmod(descriptor, mode)
+
+
+def checked_mode(mode: object) -> int | None:
+    """The permission bits that an option gives to each document; None where it is not given.
+
+    Args:
+        mode: The option.
+
+    Raises:
+        NotSupported: This system has no permission bits.
+        LocationError: They are none, or do not let the owner read and write.
+    """
+    if mode is None:
+        return None
+    if os.name == "nt":
+        raise NotSupported("this system has no permission bits, and mode was given", hint="Leave mode out.")
+    if type(mode) is not int or mode & ~0o777 or mode & PRIVATE != PRIVATE:
+        raise LocationError(
+            "`mode` must be permission bits that let the owner read and write",
+            hint="Write it as an octal number: 0o600 for the owner alone, 0o640 for a group that reads.",
+        )
+    return mode
 
 
 def give_mode(descriptor: int, old: os.stat_result | None, mode: int) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from itertools import filterfalse
 from typing import TYPE_CHECKING
 
 from exlab_store import (
@@ -13,41 +12,43 @@ from exlab_store import (
     BackendUnavailable,
     DocumentNotFound,
     Expectation,
+    FolderItem,
     HeldLock,
+    KeyPattern,
     Leftover,
     Location,
     LocationError,
     LockOwner,
-    NotSupported,
     Snapshot,
+    Stat,
     StoreError,
     Version,
     WriteOutcomeUnknown,
     came_from_signal_handler,
     hookimpl,
-    keys_in,
     lock_key,
     suppress_unless_signalled,
     temporary_name,
     version_of,
 )
 from exlab_store.backend import ensure_expected
-from exlab_store_posix.access import PRIVATE, give_mode, keep_access, replaced_by
+from exlab_store_posix.access import PRIVATE, checked_mode, give_mode, keep_access, replaced_by
 from exlab_store_posix.claims import claims_of
 from exlab_store_posix.copying import copy_file
 from exlab_store_posix.descriptors import discard
 from exlab_store_posix.directories import Directories
 from exlab_store_posix.encoding import base_of, checked
 from exlab_store_posix.faults import did_not_happen, translated
-from exlab_store_posix.freshness import READ, look_again, read_fresh
+from exlab_store_posix.freshness import READ, look_again, read_fresh, stat_fresh
 from exlab_store_posix.leftovers import TreeSearch, remove_temporary
+from exlab_store_posix.listing import Lister
 from exlab_store_posix.locking import is_locked_here, take_lock
 from exlab_store_posix.mounts import FileSystem, mount_of
-from exlab_store_posix.reading import AT_ONCE, ensure_file, not_a_document, read_at, read_file
+from exlab_store_posix.reading import AT_ONCE, ensure_file, not_a_document, read_at, read_file, stat_of
 from exlab_store_posix.replacing import CREATE, make_durable, rename_over, write_out
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 __all__ = ["PosixBackend", "open_backend"]
 
@@ -74,7 +75,7 @@ def open_backend(location: Location, options: Mapping[str, object]) -> PosixBack
             f"a local directory has no option {', '.join(map(repr, unknown))}",
             hint="Options such as user and password are for network protocols.",
         )
-    documents_mode = _checked_mode(options.get("mode"))
+    documents_mode = checked_mode(options.get("mode"))
     if location.host not in {"", "localhost"} or location.username is not None or location.port is not None:
         raise LocationError("a file: URL names no server", hint="Write file:///path; for a share use its own scheme.")
     root = location.path[1:] if os.name == "nt" else location.path
@@ -97,19 +98,6 @@ def open_backend(location: Location, options: Mapping[str, object]) -> PosixBack
         if not stat.S_ISDIR(mode):
             raise LocationError("the location is not a directory", hint="Give the directory that holds the documents.")
     return PosixBackend(root, create=location.create, ignores=location.ignores, mode=documents_mode)
-
-
-def _checked_mode(mode: object) -> int | None:
-    if mode is None:
-        return None
-    if os.name == "nt":
-        raise NotSupported("this system has no permission bits, and mode was given", hint="Leave mode out.")
-    if type(mode) is not int or mode & ~0o777 or mode & PRIVATE != PRIVATE:
-        raise LocationError(
-            "`mode` must be permission bits that let the owner read and write",
-            hint="Write it as an octal number: 0o600 for the owner alone, 0o640 for a group that reads.",
-        )
-    return mode
 
 
 def _nothing(_: str) -> bool:
@@ -144,6 +132,7 @@ class PosixBackend:
         self._kind = mount.kind
         self._kinds = {os.stat(existing).st_dev: mount.kind}
         self.guarantees = claims_of(mount)
+        self._lister = Lister(self._base, self._ignores, self._ensure_root)
         self._directories = Directories(root.rstrip("/"), create=create, durable=self.guarantees.durable)
 
     def close(self) -> None:
@@ -264,12 +253,42 @@ class PosixBackend:
             raise translated(error, "lock the document") from error
 
     @hookimpl
-    def list_keys(self, prefix: str) -> list[str]:
-        """Walks the directories; links to directories are not followed, as they may form a circle."""
+    def stat_document(self, key: str) -> Stat:
+        """Asks the system; of a mounted share the server is asked, through an open file."""
+        path = self._base + key
         try:
-            return self._walked(prefix)
-        except StoreError:
-            raise
+            if not self._kind.is_remote:
+                return stat_of(os.stat(path))
+            return stat_of(stat_fresh(path, self._kind, locked=is_locked_here(self._base + lock_key(key))))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if came_from_signal_handler(error):
+                raise
+            self._ensure_root()
+            raise DocumentNotFound("there is no such document", errno=error.errno) from error
+        except OSError as error:
+            raise translated(error, "look at the document") from error
+
+    @hookimpl
+    def list_keys(self, prefix: str) -> list[str]:
+        """Walks the directories."""
+        try:
+            return self._lister.keys(prefix)
+        except OSError as error:
+            raise self._unlisted(error) from error
+
+    @hookimpl
+    def list_folder(self, key: str, stat: bool) -> Iterator[FolderItem]:
+        """Reads one directory."""
+        try:
+            yield from self._lister.entries(key, with_stat=stat)
+        except OSError as error:
+            raise self._unlisted(error) from error
+
+    @hookimpl
+    def list_matching(self, prefix: str, pattern: KeyPattern) -> list[FolderItem]:
+        """Walks the directories in which something may fit."""
+        try:
+            return list(self._lister.matching(prefix, pattern))
         except OSError as error:
             raise self._unlisted(error) from error
 
@@ -382,29 +401,10 @@ class PosixBackend:
             found = None
         ensure_expected(expect, found)
 
-    def _walked(self, prefix: str) -> list[str]:
-        keys: list[str] = []
-        waiting = [prefix]
-        while waiting:
-            folder = waiting.pop()
-            files: list[str] = []
-            folders: list[str] = []
-            try:
-                with os.scandir(self._base + folder) as entries:
-                    for entry in entries:
-                        if entry.is_file():
-                            files.append(entry.name)
-                        elif entry.is_dir(follow_symlinks=False):
-                            folders.append(entry.name)
-            except (FileNotFoundError, NotADirectoryError):
-                self._ensure_root()
-                continue
-            keys += keys_in(folder, [*filterfalse(self._ignores, files)])
-            waiting += keys_in(folder, [*filterfalse(self._ignores, folders)])
-        return keys
-
     def _unlisted(self, error: OSError) -> StoreError:
         """The error that names the folder: one among thousands is hard to find."""
+        if isinstance(error, StoreError):
+            return error
         found = translated(error, "list the folder")
         path = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ""
         if path.startswith(self._base):

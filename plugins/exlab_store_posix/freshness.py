@@ -19,7 +19,7 @@ import os
 import struct
 import sys
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from exlab_store import BackendUnavailable, came_from_signal_handler, is_temporary_name
 from exlab_store_posix.descriptors import close_all, discard_all, open_into
@@ -29,7 +29,9 @@ from exlab_store_posix.reading import read_file
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["OPEN_DIRECT", "READ", "look_again", "read_fresh"]
+__all__ = ["OPEN_DIRECT", "READ", "look_again", "read_fresh", "stat_fresh"]
+
+T = TypeVar("T")
 
 READ: Final = (
     os.O_RDONLY
@@ -77,19 +79,39 @@ def read_fresh(path: str, kind: FileSystem, *, locked: bool) -> bytes:
         BackendUnavailable: A program on this machine has an old version open, and so the new one cannot be.
         StoreError: It is no file, or does not fit into memory.
     """
+    return _fresh(path, kind, read_file, locked=locked)
+
+
+def stat_fresh(path: str, kind: FileSystem, *, locked: bool) -> os.stat_result:
+    """Asks for a document of a mounted share as the server has it; what a closed file was like is cached for seconds.
+
+    Args:
+        path: The document, or a folder.
+        kind: The file system that it is on.
+        locked: This process holds the document's lock.
+
+    Raises:
+        FileNotFoundError: The server has none.
+        OSError: From a system call.
+        BackendUnavailable: As for `read_fresh`.
+    """
+    return _fresh(path, kind, os.fstat, locked=locked)
+
+
+def _fresh(path: str, kind: FileSystem, take: Callable[[int], T], *, locked: bool) -> T:
     opening = _OPENING.get(kind, _open_by_name)
     until = time.monotonic() + _PATIENCE
     opened: list[int] = []
     while True:
         try:
             opening(path, opened, locked)
-            data = read_file(opened[0])
+            taken = take(opened[0])
             close_all(opened)
         except OSError as error:
             if error.errno not in _REPLACED or came_from_signal_handler(error) or time.monotonic() >= until:
                 raise
         else:
-            return data
+            return taken
         finally:
             discard_all(opened)
         time.sleep(_PAUSE)

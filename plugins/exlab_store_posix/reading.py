@@ -7,10 +7,10 @@ import stat
 import sys
 from typing import Final
 
-from exlab_store import InvalidKey
+from exlab_store import InvalidKey, Stat
 from exlab_store_posix.memory import ensure_fits
 
-__all__ = ["AT_ONCE", "ensure_file", "not_a_document", "read_at", "read_file"]
+__all__ = ["AT_ONCE", "ensure_file", "not_a_document", "read_at", "read_file", "stat_of"]
 
 AT_ONCE: Final = 1 << 16
 """Bytes that hold the usual document."""
@@ -70,6 +70,22 @@ def ensure_file(descriptor: int) -> int:
     if not stat.S_ISREG(status.st_mode):
         raise not_a_document(status.st_mode)
     return status.st_size
+
+
+def stat_of(status: os.stat_result) -> Stat:
+    """What the core is told of a file or a folder.
+
+    Args:
+        status: Of what stands at a document's name.
+
+    Raises:
+        InvalidKey: It is neither.
+    """
+    if stat.S_ISDIR(status.st_mode):
+        return Stat(0, status.st_mtime, kind="folder")
+    if not stat.S_ISREG(status.st_mode):
+        raise not_a_document(status.st_mode)
+    return Stat(status.st_size, status.st_mtime)
 
 
 def not_a_document(mode: int) -> InvalidKey:

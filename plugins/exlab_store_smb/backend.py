@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING
 from exlab_store import (
     DocumentNotFound,
     Expectation,
+    FolderItem,
     HeldLock,
     InvalidKey,
+    KeyPattern,
     Leftover,
     Location,
     LocationError,
     LockOwner,
     NotSupported,
     Snapshot,
+    Stat,
     Version,
     hookimpl,
     keys_in,
@@ -33,6 +36,7 @@ from exlab_store_smb.steps.folders import ShareFolders
 from exlab_store_smb.steps.leftovers import ShareSearch, is_temporary
 from exlab_store_smb.steps.listing import ListingBudget
 from exlab_store_smb.steps.lock_requests import Locks
+from exlab_store_smb.steps.looking import Looker, entries_of
 from exlab_store_smb.steps.reading import Reader
 from exlab_store_smb.steps.replacing import Replacer
 from exlab_store_smb.steps.room import Room
@@ -42,7 +46,7 @@ from exlab_store_smb.wire.deadline import Deadline
 from exlab_store_smb.wire.statuses import MISSING, translated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from exlab_store_smb.session.document_path import DocumentPath
     from exlab_store_smb.session.link import Link
@@ -135,6 +139,7 @@ class SmbBackend:
         self._reader = Reader(self._share)
         self._replacer = Replacer(folders, room, opened.claims)
         self._deleter = Deleter(self._share, folders, opened.claims)
+        self._looker = Looker(self._share, ignores)
         self._changes = Changes(self._share, self._reader, folders)
         self._locks = Locks(self._share, self._reader, folders, opened.claims)
 
@@ -215,6 +220,22 @@ class SmbBackend:
             return found
 
         return share.repeated(keys)
+
+    @hookimpl
+    def stat_document(self, key: str) -> Stat:
+        """One compound of CREATE and CLOSE."""
+        return self._share.repeated(lambda link, deadline: self._looker.stat(link, key, deadline))
+
+    @hookimpl
+    def list_folder(self, key: str, stat: bool) -> Iterator[FolderItem]:  # noqa: ARG002  # sizes and times come along
+        """Asks for the names of the folder, several answers at a time."""
+        found = self._share.repeated(lambda link, deadline: self._looker.entries(link, key, deadline))
+        return entries_of(key, found)
+
+    @hookimpl
+    def list_matching(self, prefix: str, pattern: KeyPattern) -> list[FolderItem]:
+        """Walks the folders in which something may fit; the server sends the names that may."""
+        return self._share.repeated(lambda link, deadline: self._looker.matching(link, prefix, pattern, deadline))
 
     @hookimpl
     def list_leftovers(self, prefix: str) -> list[Leftover]:

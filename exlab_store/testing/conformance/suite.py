@@ -13,6 +13,7 @@ from exlab_store.testing.conformance.keys import Folders, Keys
 from exlab_store.testing.conformance.leftovers import Leftovers
 from exlab_store.testing.conformance.listing import Deleting, Listing
 from exlab_store.testing.conformance.locks import Exclusion, ProcessLocks, Waiting
+from exlab_store.testing.conformance.looking import Looking
 from exlab_store.testing.conformance.registration import Registration, Unclaimed
 from exlab_store.testing.conformance.round_trips import RoundTrips, Versions
 from exlab_store.testing.conformance.secrets import Secrets
@@ -33,6 +34,7 @@ class BackendConformance(
     Expectations,
     ExpectationRaces,
     Listing,
+    Looking,
     Deleting,
     Exclusion,
     Waiting,

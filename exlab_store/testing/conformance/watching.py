@@ -15,11 +15,12 @@ from exlab_store.hooks.calls import BackendHooks
 from exlab_store.testing.conformance.running import Hangs, Started
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Self
 
     from exlab_store.hooks.calls import Backend
-    from exlab_store.model import Expectation, HeldLock, Leftover, LockOwner, Snapshot, Version
+    from exlab_store.key_pattern import KeyPattern
+    from exlab_store.model import Expectation, FolderItem, HeldLock, Leftover, LockOwner, Snapshot, Stat, Version
 
 __all__ = ["Watch", "WatchedHooks", "WatchedLock"]
 
@@ -181,6 +182,26 @@ class WatchedHooks(BackendHooks):
         """Times the hook."""
         with self._watch.call(f"list_keys of {prefix!r}"):
             return super().list_keys(prefix)
+
+    def stat_document(self, key: str) -> Stat:
+        """Times the hook."""
+        with self._watch.call(f"stat_document of {key!r}"):
+            return super().stat_document(key)
+
+    def list_folder(self, key: str, stat: bool) -> Iterator[list[FolderItem]]:
+        """Times the hook, and each step of its result."""
+        batches = super().list_folder(key, stat)
+        while True:
+            with self._watch.call(f"list_folder of {key!r}"):
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch
+
+    def list_matching(self, prefix: str, pattern: KeyPattern) -> list[FolderItem]:
+        """Times the hook."""
+        with self._watch.call(f"list_matching of {prefix!r}"):
+            return super().list_matching(prefix, pattern)
 
     def delete(self, key: str, expect: Expectation, lock: HeldLock | None) -> None:
         """Times the hook."""

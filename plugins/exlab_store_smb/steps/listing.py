@@ -120,17 +120,19 @@ class OpenFolder:
         link: The connection.
         path: The folder's name on the share.
         listing: What it may take.
+        names: Which names the server is to send, with ``*`` for any part.
 
     Raises:
         LinkLost: It could not be asked.
     """
 
-    def __init__(self, link: Link, path: str, listing: ListingBudget) -> None:
+    def __init__(self, link: Link, path: str, listing: ListingBudget, names: str = "*") -> None:
         self._link = link
+        self._names = names
         self._path = path
         self._listing = listing
         self._length = min(_AT_A_TIME, link.limits.listed)
-        query = messages.query_directory(self._length)
+        query = messages.query_directory(self._length, names=self._names)
         self._requests = link.start([messages.open_to_list(path), query, query], listing.deadline)
 
     def entries(self) -> Iterator[FolderEntry]:
@@ -139,7 +141,7 @@ class OpenFolder:
         opened, first, second = [link.wait(request, patience) for request in self._requests]
         backoff = Backoff(patience)
         while not opened.ok and backoff.asks_again(opened.status):
-            query = messages.query_directory(self._length)
+            query = messages.query_directory(self._length, names=self._names)
             opened, first, second = link.run([messages.open_to_list(self._path), query, query], patience)
         if not opened.ok:
             raise SMBOSError(opened.status, self._path)
@@ -155,7 +157,7 @@ class OpenFolder:
             under_way += [first, second] if second.ok else [first]
             while True:
                 while len(under_way) < _IN_FLIGHT:
-                    query = messages.query_directory(self._length, file_id)
+                    query = messages.query_directory(self._length, file_id, self._names)
                     under_way += link.start([query], self._listing.deadline)
                 answered = link.wait(under_way.popleft(), self._listing.deadline.half())
                 if answered.status in NO_MORE_ENTRIES:

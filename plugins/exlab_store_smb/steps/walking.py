@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from exlab_store_smb.session.link import Link
     from exlab_store_smb.steps.listing import FolderEntry, ListingBudget
 
-__all__ = ["walk"]
+__all__ = ["NoFurther", "Route", "walk"]
 
 _log = logging.getLogger("exlab_store_smb")
 
@@ -26,8 +26,42 @@ _log = logging.getLogger("exlab_store_smb")
 _AT_A_TIME: Final = 16
 
 
+class Route:
+    """The folders that a walk enters: all."""
+
+    def names(self, folder: str) -> str:  # noqa: ARG002
+        """Which names are asked for in a folder, with ``*`` for any part.
+
+        Args:
+            folder: Its key.
+        """
+        return "*"
+
+    def entered(self, folder: str, names: list[str]) -> list[str]:  # noqa: ARG002
+        """Which folders are entered.
+
+        Args:
+            folder: The key of the folder that they are in.
+            names: Theirs.
+        """
+        return names
+
+
+class NoFurther(Route):
+    """The way to one folder alone."""
+
+    def entered(self, folder: str, names: list[str]) -> list[str]:  # noqa: ARG002
+        """None of them."""
+        return []
+
+
 def walk(
-    link: Link, root: str, folder: str, listing: ListingBudget, ignores: Callable[[str], bool]
+    link: Link,
+    root: str,
+    folder: str,
+    listing: ListingBudget,
+    ignores: Callable[[str], bool],
+    route: Route | None = None,
 ) -> Iterator[tuple[str, list[FolderEntry]]]:
     """Lists a folder and those below it, at any depth. Links are not followed, as they may form a circle.
 
@@ -37,6 +71,7 @@ def walk(
         folder: The folder's key, or empty text for the root.
         listing: What all of it may take.
         ignores: Tells which names are left out; such folders are not entered.
+        route: Which folders are entered, and what is asked for in each; all, and everything, without it.
 
     Returns:
         The keys of folders, with the entries of each; a folder that is removed meanwhile is left out.
@@ -47,12 +82,13 @@ def walk(
         BackendUnavailable: It takes too long, or does not come to an end; or the server fails.
         LinkLost: The connection has ended.
     """
+    route = route or Route()
     waiting, under_way = deque([folder]), deque[tuple[str, OpenFolder]]()
     try:
         while waiting or under_way:
             while waiting and len(under_way) < _AT_A_TIME:
                 name = waiting.popleft()
-                under_way.append((name, OpenFolder(link, link.path(root, name), listing)))
+                under_way.append((name, OpenFolder(link, link.path(root, name), listing, route.names(name))))
             name, opened = under_way.popleft()
             try:
                 entries = [entry for entry in opened.entries() if not ignores(entry.name)]
@@ -68,7 +104,8 @@ def walk(
                     raise FileNotFoundError(name) from error
                 continue
             listing.take(len(name) * len(entries))
-            waiting += keys_in(name, [entry.name for entry in entries if entry.kind == "directory"])
+            inner = route.entered(name, [entry.name for entry in entries if entry.kind == "directory"])
+            waiting += keys_in(name, inner)
             yield name, entries
     finally:
         for _, opened in under_way:

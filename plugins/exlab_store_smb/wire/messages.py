@@ -58,6 +58,7 @@ __all__ = [
     "size_of",
     "unlock_byte_0",
     "write",
+    "written_at",
     "written_count",
 ]
 
@@ -283,14 +284,15 @@ def _lock(flags: int, file_id: bytes) -> SmbRequest:
     return SmbRequest(Commands.SMB2_LOCK, struct.pack("<HH4x", 48, 1), file_id, struct.pack("<QQI4x", 0, 1, flags))
 
 
-def query_directory(length: int, file_id: bytes = RELATED) -> SmbRequest:
+def query_directory(length: int, file_id: bytes = RELATED, names: str = "*") -> SmbRequest:
     """QUERY_DIRECTORY FileFullDirectoryInformation [MS-FSCC 2.4.17]: the next names, as many as fit.
 
     Args:
         length: How many bytes the answer's data may have.
         file_id: The directory.
+        names: Which names, with ``*`` for any part; the server ignores case.
     """
-    pattern = "*".encode("utf-16-le")
+    pattern = names.encode("utf-16-le")
     return SmbRequest(
         Commands.SMB2_QUERY_DIRECTORY,  # [MS-SMB2 2.2.33]
         struct.pack("<HB5x", 33, FileInformationClass.FILE_FULL_DIRECTORY_INFORMATION),
@@ -340,6 +342,11 @@ def created_at(created: Reply) -> int:
 def changed_at(created: Reply) -> int:
     """The later of LastWriteTime and ChangeTime in the answer to a CREATE [MS-SMB2 2.2.14], in units of 100 ns."""
     return int(max(_fixed("<24xQQ", created)))
+
+
+def written_at(created: Reply) -> int:
+    """The LastWriteTime in the answer to a CREATE [MS-SMB2 2.2.14], in units of 100 ns since 1601."""
+    return int(_fixed("<24xQ", created)[0])
 
 
 def is_directory(created: Reply) -> bool:

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 import broken_backends
 import further_broken_backends
+import looking_backends
 from reference_files import FileBackend, FlockLock
 
 if TYPE_CHECKING:
     from exlab_store import Location
 
-BACKENDS = broken_backends.BACKENDS | further_broken_backends.BACKENDS
-CAUGHT_BY = broken_backends.CAUGHT_BY | further_broken_backends.CAUGHT_BY
+BACKENDS = broken_backends.BACKENDS | further_broken_backends.BACKENDS | looking_backends.BACKENDS
+CAUGHT_BY = broken_backends.CAUGHT_BY | further_broken_backends.CAUGHT_BY | looking_backends.CAUGHT_BY
 
 
 def open_backend(location: Location, options: Mapping[str, object]) -> FileBackend:

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from exlab_store import (
     ABSENT,
@@ -15,15 +15,18 @@ from exlab_store import (
     DocumentExists,
     DocumentNotFound,
     Expectation,
+    FolderItem,
     Guarantees,
     HeldLock,
     InvalidKey,
+    KeyPattern,
     Leftover,
     LockLost,
     LockOwner,
     LockTimeout,
     ProcessBound,
     Snapshot,
+    Stat,
     Version,
     VersionConflict,
     hookimpl,
@@ -33,6 +36,9 @@ from exlab_store import (
     temporary_writer,
     version_of,
 )
+
+if TYPE_CHECKING:
+    from exlab_store.key_pattern import Position
 
 
 class FlockLock(ProcessBound):
@@ -155,6 +161,43 @@ class FileBackend:
     def list_leftovers(self, prefix: str) -> list[Leftover]:
         found = [name for name in self.names(prefix) if not is_key(name)]
         return [self.leftover(name) for name in found]
+
+    @hookimpl
+    def stat_document(self, key: str) -> Stat:
+        try:
+            status = os.stat(self.path(key))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise DocumentNotFound("there is no such document") from error
+        if os.path.isdir(self.path(key)):
+            return Stat(0, status.st_mtime, kind="folder")
+        return Stat(status.st_size, status.st_mtime)
+
+    @hookimpl
+    def list_folder(self, key: str, stat: bool) -> list[FolderItem]:
+        path = self.path(key) if key else self.root
+        names = os.listdir(path) if os.path.isdir(path) else []
+        keys = sorted(name for name in (f"{key}/{name}" if key else name for name in names) if is_key(name))
+        return [self.entry(each, stat) for each in keys]
+
+    def entry(self, key: str, stat: bool) -> FolderItem:
+        if os.path.isdir(self.path(key)):
+            return FolderItem(key, "folder")
+        found = self.stat_document(key)
+        return FolderItem(key, "document", found.size, found.modified) if stat else FolderItem(key)
+
+    @hookimpl
+    def list_matching(self, prefix: str, pattern: KeyPattern) -> list[FolderItem]:
+        return self.fitting(prefix, pattern.start, pattern)
+
+    def fitting(self, folder: str, position: Position, pattern: KeyPattern) -> list[FolderItem]:
+        entries = self.list_folder(folder, False)
+        wanted = set(pattern.select(position, [entry.name for entry in entries]))
+        found = [entry for entry in entries if entry.name in wanted]
+        for entry in entries:
+            below = pattern.below(position, entry.name)
+            if entry.kind == "folder" and below:
+                found += self.fitting(entry.key, below, pattern)
+        return found
 
     def leftover(self, name: str) -> Leftover:
         size = os.stat(self.path(name)).st_size
