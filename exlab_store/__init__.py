@@ -10,7 +10,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exlab_store.document_errors import DocumentInvalid, SchemaMajorMismatchError
+from exlab_store.document_errors import (
+    DocumentInvalid,
+    MigrationFailed,
+    SchemaMajorMismatchError,
+    SchemaVersionMissing,
+)
 from exlab_store.errors import (
     AccessDenied,
     BackendUnavailable,
@@ -105,6 +110,7 @@ __all__ = [
     "LockLost",
     "LockOwner",
     "LockTimeout",
+    "MigrationFailed",
     "NotSupported",
     "Observation",
     "Observer",
@@ -112,6 +118,7 @@ __all__ = [
     "ProcessBound",
     "Retry",
     "SchemaMajorMismatchError",
+    "SchemaVersionMissing",
     "Secret",
     "Shortfall",
     "Snapshot",

@@ -11,7 +11,7 @@ from exlab_store.errors import StoreError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["DocumentInvalid", "SchemaMajorMismatchError"]
+__all__ = ["DocumentInvalid", "MigrationFailed", "SchemaMajorMismatchError", "SchemaVersionMissing"]
 
 
 class DocumentInvalid(StoreError, msgspec.ValidationError):
@@ -77,3 +77,55 @@ class SchemaMajorMismatchError(StoreError):
     def details(self) -> Mapping[str, object]:
         """The expected major version and the stored text."""
         return {"expected_major": self.expected_major, "found": self.found}
+
+
+class SchemaVersionMissing(DocumentInvalid, SchemaMajorMismatchError):
+    """The document is a JSON object that has no ``schema_version`` [§11.9].
+
+    Whoever tells documents of another version from invalid ones may take it for either.
+
+    Args:
+        message: What went wrong.
+        expected_major: The major version that this program knows.
+        key: The document's key.
+        location: The store's location, without secrets.
+        hint: What to do next.
+    """
+
+    code = "schema_version_missing"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        expected_major: int,
+        key: str | None = None,
+        location: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        # Neither base's own: each would call the other's with arguments that it does not take.
+        StoreError.__init__(self, message, key=key, location=location, hint=hint)
+        self.newer_minor = None
+        self.expected_major = expected_major
+        self.found = ""
+
+    @property
+    def details(self) -> Mapping[str, object]:
+        """The expected major version, and empty text."""
+        return {"expected_major": self.expected_major, "found": self.found}
+
+
+class MigrationFailed(DocumentInvalid):
+    """A migration of this program raised, so that an older document cannot be read; it is left as it is.
+
+    What the migration raised is the cause (``__cause__``).
+
+    Args:
+        message: What went wrong.
+        key: The document's key.
+        location: The store's location, without secrets.
+        hint: What to do next.
+    """
+
+    code = "migration_failed"
+    default_hint = "Repair the migration of this program; the document was left as it is."

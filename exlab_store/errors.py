@@ -20,6 +20,8 @@ The type says what the caller can do, the message says what went wrong, where, a
       BackendUnavailable(ConnectionError)   temporary: worth a retry
       WriteOutcomeUnknown                it may or may not have happened; ``.intended`` is the version
       DocumentInvalid(msgspec.ValidationError)
+        SchemaVersionMissing             also a SchemaMajorMismatchError
+        MigrationFailed                  a migration of this program raised
       SchemaMajorMismatchError           another major version; ``.expected_major``, ``.found``
       ConfigError                        a catalogue or a setting that cannot be used
 

@@ -6,7 +6,12 @@ file, so that call sites which pass a ``pathlib.Path`` keep working.
 
 from __future__ import annotations
 
-from exlab_store.document_errors import DocumentInvalid, SchemaMajorMismatchError
+from exlab_store.document_errors import (
+    DocumentInvalid,
+    MigrationFailed,
+    SchemaMajorMismatchError,
+    SchemaVersionMissing,
+)
 from exlab_store.documents.catalogue import (
     OFFLINE_CATALOGUE_VERSION,
     LIMSProject,
@@ -26,8 +31,11 @@ from exlab_store.documents.equipment import (
     RunsJson,
     TestRunsJson,
 )
+from exlab_store.documents.formats import VersionedDocument
+from exlab_store.documents.kinds import DocumentKind
+from exlab_store.documents.migrations import Migration
 from exlab_store.documents.times import now, timestamp
-from exlab_store.documents.versioned import DocumentKind, VersionedDocument, require_schema_major
+from exlab_store.documents.versions import require_schema_major
 from exlab_store.errors import ConfigError
 
 __all__ = [
@@ -41,9 +49,12 @@ __all__ = [
     "EquipmentCacheWriter",
     "EquipmentJson",
     "LIMSProject",
+    "Migration",
+    "MigrationFailed",
     "OfflineCatalogue",
     "RunsJson",
     "SchemaMajorMismatchError",
+    "SchemaVersionMissing",
     "TestRunsJson",
     "VersionedDocument",
     "aread_catalogue",

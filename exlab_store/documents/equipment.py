@@ -8,8 +8,9 @@ import msgspec
 
 from exlab_store.document_errors import DocumentInvalid
 from exlab_store.documents.corrupt import Repair
+from exlab_store.documents.formats import VersionedDocument, is_json_object
+from exlab_store.documents.kinds import DocumentKind
 from exlab_store.documents.times import Timestamp, UnsetOrTimestamp, now, timestamp
-from exlab_store.documents.versioned import DocumentKind, VersionedDocument, is_json_object
 from exlab_store.errors import StoreError
 from exlab_store.hidden_location import hides_location
 

@@ -22,8 +22,10 @@ from exlab_store import (
     LockLost,
     LockOwner,
     LockTimeout,
+    MigrationFailed,
     PluginError,
     SchemaMajorMismatchError,
+    SchemaVersionMissing,
     StorageFull,
     StoreError,
     Version,
@@ -49,6 +51,8 @@ EXAMPLES: list[StoreError] = [
     WriteOutcomeUnknown("m", intended=Version("v")),
     DocumentInvalid("m"),
     SchemaMajorMismatchError(1, "2.0"),
+    SchemaVersionMissing("m", expected_major=1, key="k", hint="h"),
+    MigrationFailed("m", key="k"),
 ]
 
 ALL = [value for name in exlab_store.__all__ if isinstance(value := getattr(exlab_store, name), type)]
@@ -70,6 +74,8 @@ ERRORS = [value for value in ALL if issubclass(value, StoreError)]
         (DocumentInvalid, msgspec.DecodeError),
         (exlab_store.UnknownScheme, LocationError),
         (DocumentExists, VersionConflict),
+        (SchemaVersionMissing, DocumentInvalid),
+        (SchemaVersionMissing, SchemaMajorMismatchError),
     ],
 )
 def test_an_error_is_also_what_callers_of_today_catch(error: type, standard: type) -> None:

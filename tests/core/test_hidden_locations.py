@@ -54,6 +54,8 @@ _ENTRIES: dict[str, Callable[[str], object]] = {
     "read_catalogue": lambda url: read_catalogue(url, expected_endpoint="https://lims"),
     "write_catalogue": lambda url: write_catalogue(url, _payload(_CATALOGUE)),
     "DocumentKind.read": _KIND.read,
+    "DocumentKind.create": lambda url: _KIND.create(url, _payload(_EQUIPMENT)),
+    "DocumentKind.write": lambda url: _KIND.write(url, _payload(_EQUIPMENT), timeout=0),
     "DocumentKind.update": lambda url: _KIND.update(url, _change, timeout=0),
     "measure": lambda url: measure(url, seconds=0.01, progress=_refuse),
     "misuse": lambda url: read_catalogue(url),  # type: ignore[call-arg]
@@ -64,6 +66,8 @@ _COROUTINES: dict[str, Callable[[str], typing.Coroutine[Any, Any, object]]] = {
     "aread_catalogue": lambda url: aread_catalogue(url, expected_endpoint="https://lims"),
     "awrite_catalogue": lambda url: awrite_catalogue(url, _payload(_CATALOGUE)),
     "DocumentKind.aread": _KIND.aread,
+    "DocumentKind.acreate": lambda url: _KIND.acreate(url, _payload(_EQUIPMENT)),
+    "DocumentKind.awrite": lambda url: _KIND.awrite(url, _payload(_EQUIPMENT), timeout=0),
     "DocumentKind.aupdate": lambda url: _KIND.aupdate(url, _change, timeout=0),
     "write_equipment": lambda url: EquipmentCacheWriter(lock_timeout=0).write_equipment(url, _payload(_EQUIPMENT)),
     "read_equipment": lambda url: EquipmentCacheWriter(lock_timeout=0).read_equipment(url),

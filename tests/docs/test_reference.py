@@ -102,6 +102,7 @@ _ERRORS = {
     if isinstance(found, type) and issubclass(found, StoreError)
 }
 _ARGUMENTS = {"GuaranteeNotMet": ([],), "SchemaMajorMismatchError": (1, "2.0")}
+_OPTIONS = {"WriteOutcomeUnknown": {"intended": None}, "SchemaVersionMissing": {"expected_major": 1}}
 
 
 @pytest.mark.parametrize("first_cell", ["Error", "Type"])
@@ -114,8 +115,7 @@ def test_the_tables_of_failures_have_every_error_once(first_cell: str) -> None:
 def test_a_failure_has_the_exit_code_that_the_table_says(row: list[str]) -> None:
     name = row[0].strip("`")
     arguments = _ARGUMENTS.get(name, ("what went wrong",))
-    options = {"intended": None} if name == "WriteOutcomeUnknown" else {}
-    assert int(row[1]) == exit_code_of(_ERRORS[name](*arguments, **options))
+    assert int(row[1]) == exit_code_of(_ERRORS[name](*arguments, **_OPTIONS.get(name, {})))
 
 
 @pytest.mark.parametrize("row", _rows("how-to/handle-failures.md", "Type"), ids=lambda row: row[0].strip("`"))

@@ -45,6 +45,10 @@ def _every_error() -> dict[str, type[errors.StoreError]]:
 
 
 _ARGUMENTS: dict[str, tuple[Any, ...]] = {"guarantee_not_met": ([],), "schema_major_mismatch": (1, "2.0")}
+_KEYWORDS: dict[str, dict[str, Any]] = {
+    "write_outcome_unknown": {"intended": None},
+    "schema_version_missing": {"expected_major": 1},
+}
 
 
 def test_each_code_has_one_section() -> None:
@@ -57,8 +61,7 @@ def test_each_code_has_one_section() -> None:
 
 @pytest.mark.parametrize("code", _every_error())
 def test_a_section_begins_with_the_exit_code(code: str) -> None:
-    options = {"intended": None} if code == "write_outcome_unknown" else {}
-    error = _every_error()[code](*_ARGUMENTS.get(code, ("what went wrong",)), **options)
+    error = _every_error()[code](*_ARGUMENTS.get(code, ("what went wrong",)), **_KEYWORDS.get(code, {}))
     assert f"### `{code}`\n\nExit code {int(exit_code_of(error))}" in WRONG
 
 

@@ -1,0 +1,177 @@
+"""A kind of document as bytes: a struct, a version, and how they are stored [§11.9].
+
+Readers accept any minor version of their major one and refuse other majors. Writers keep every field that they do
+not know, at every depth, and never lower a minor version.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+
+import msgspec
+
+from exlab_store.document_errors import DocumentInvalid, MigrationFailed, SchemaVersionMissing
+from exlab_store.documents.merging import merged, raw_fields
+from exlab_store.documents.migrations import Migrations
+from exlab_store.documents.stored_bytes import UNDECODABLE, ensure_mergeable, ensure_shallow, invalid, unmarked
+from exlab_store.documents.versions import parsed_version, require_schema_major
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import dataclass_transform
+
+    from exlab_store.documents.migrations import Migration
+
+    # Type checkers call a class with such a metaclass neither frozen nor mutable [PEP 681], so that both inherit it.
+    @dataclass_transform(field_specifiers=(msgspec.field,))
+    class _Meta(msgspec.StructMeta):
+        pass
+else:
+    _Meta = type(msgspec.Struct)
+
+__all__ = ["CheckedDocument", "D", "DocumentFormat", "VersionedDocument", "is_json_object"]
+
+
+class VersionedDocument(msgspec.Struct, metaclass=_Meta, kw_only=True):
+    """What every kind of document begins with; subclass it and give ``schema_version`` a default.
+
+    A subclass may be frozen (``frozen=True``) or not.
+
+    Attributes:
+        schema_version: ``MAJOR.MINOR``.
+    """
+
+    schema_version: str
+
+
+class _Header(msgspec.Struct):
+    schema_version: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+D = TypeVar("D", bound=VersionedDocument)
+
+_decode_header = msgspec.json.Decoder(_Header).decode
+_decode_text = msgspec.json.Decoder(str).decode
+
+
+class CheckedDocument(NamedTuple, Generic[D]):
+    """A stored document that was checked.
+
+    Attributes:
+        document: The document.
+        json: What it was decoded from: JSON of this program's minor version or a newer one.
+        version: Its ``schema_version``. Not the document's, which may be changed in place.
+    """
+
+    document: D
+    json: bytes
+    version: str
+
+
+class DocumentFormat(Generic[D]):
+    """How the documents of one kind are stored.
+
+    Args:
+        document: The struct.
+        version: ``MAJOR.MINOR``: the version that this program writes.
+        migrations: From older minors; see `Migrations`.
+
+    Raises:
+        ValueError: The version is no version, or a migration does not start below it.
+    """
+
+    def __init__(self, document: type[D], version: str, migrations: Mapping[str, Migration]) -> None:
+        parsed = parsed_version(version)
+        if parsed is None:
+            raise ValueError(f"the version of a kind is MAJOR.MINOR, not {version!r}")
+        self._document = document
+        self._version = version
+        self._parsed = parsed
+        self._migrations = Migrations(parsed, migrations) if migrations else None
+        self._decoder: msgspec.json.Decoder[D] = msgspec.json.Decoder(document)
+
+    def checked(self, data: bytes) -> CheckedDocument[D]:
+        """The one check of stored bytes, for readers and for writers.
+
+        Args:
+            data: As stored.
+
+        Raises:
+            SchemaMajorMismatchError: It has another major version; nothing but that was looked at.
+            SchemaVersionMissing: It has no ``schema_version``.
+            MigrationFailed: A migration raised.
+            DocumentInvalid: It is not a document of this kind.
+        """
+        return self._checked(unmarked(data))
+
+    def _checked(self, data: bytes) -> CheckedDocument[D]:
+        ensure_shallow(data)
+        version = self._version_of(data)
+        require_schema_major(version, expected_major=self._parsed.major)
+        try:
+            if self._migrations is not None:
+                data = self._migrations.migrated(data, version)
+            document = self._decoder.decode(data)
+            ensure_mergeable(data)
+        except MigrationFailed:
+            raise
+        except UNDECODABLE as error:
+            found = invalid(error, data)
+            if isinstance(error, msgspec.ValidationError) and self._is_newer(version):
+                # A newer minor may have added a value to the allowed ones [§11.9.1].
+                found.newer_minor = version
+                found.hint = (
+                    f"A newer program wrote it: its schema_version is {version}, and this program knows "
+                    f"{self._version}. Update this program; the document was left as it is."
+                )
+            raise found from error
+        return CheckedDocument(document, data, document.schema_version)
+
+    def encoded(self, value: D, stored: CheckedDocument[D] | None) -> bytes:
+        """The bytes to store for a document; see `DocumentKind.encode`.
+
+        Args:
+            value: The document.
+            stored: What is stored, whose unknown fields are kept; None for none.
+        """
+        if not isinstance(value, self._document):
+            raise TypeError(f"the document must be of type {self._document.__name__}, not {type(value).__name__}")
+        require_schema_major(value.schema_version, expected_major=self._parsed.major)
+        newer = stored is not None and self._is_newer(stored.version)
+        later = stored.version if stored is not None and newer else self._version
+        try:
+            data = msgspec.json.encode(msgspec.structs.replace(value, schema_version=later))
+        except (TypeError, ValueError, msgspec.MsgspecError, RecursionError) as error:
+            raise DocumentInvalid(f"the document cannot be written: {error}") from error
+        # A struct does not check what it is made of; nobody could read what does not decode.
+        self._checked(data)
+        if stored is None:
+            return data
+        return msgspec.json.encode(merged(raw_fields(data), raw_fields(stored.json), self._document))
+
+    def _is_newer(self, version: str) -> bool:
+        parsed = parsed_version(version)
+        return parsed is not None and parsed.major == self._parsed.major and parsed.minor > self._parsed.minor
+
+    def _version_of(self, data: bytes) -> str:
+        """The text of ``schema_version``, or, where it is none, its JSON."""
+        try:
+            raw = _decode_header(data).schema_version
+            if raw is not msgspec.UNSET:
+                text = bytes(raw)
+                return _decode_text(text) if text.startswith(b'"') else text.decode()
+        except UNDECODABLE as error:
+            raise invalid(error, data) from error
+        missing = invalid(msgspec.ValidationError("Object missing required field `schema_version`"), data)
+        raise SchemaVersionMissing(missing.message, expected_major=self._parsed.major, hint=missing.hint)
+
+
+def is_json_object(data: bytes) -> bool:
+    """Whether the bytes are a JSON object, whatever is in it."""
+    data = unmarked(data)
+    try:
+        ensure_shallow(data)
+        raw_fields(data)
+    except UNDECODABLE:
+        return False
+    return True
