@@ -181,5 +181,5 @@ def root_of(store: Store) -> StorePath:
         store: The store.
     """
     path = StorePath.__new__(StorePath)
-    path._store, path._key = store, ""  # noqa: SLF001  # past the check, which an empty key does not pass
+    path._store, path._key = store, ""  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # past the check
     return path

@@ -14,13 +14,12 @@ from typing import Any
 
 import pytest
 
-import exlab_store
 from exlab_store.cli import main
 from exlab_store.documents import OfflineCatalogue, now, projects_from_lims, write_catalogue
 
 COMMAND = [sys.executable, "-m", "exlab_store.cli"]
 FAULTY = Path(__file__).parent / "faulty"
-ANSWER = Path(exlab_store.__file__).parent / "cli" / "lims_projects.json"
+ANSWER = Path(__file__).parents[1] / "documents" / "lims_projects.json"
 ENDPOINT = "https://lims.lab.example/api/v1"
 
 

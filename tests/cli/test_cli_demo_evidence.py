@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from exlab_store.cli.demo import marked
-from exlab_store.cli.demo.answer import ENDPOINT, sample_projects
 from exlab_store.cli.demo.marked import INSTRUMENTS, TornDocument
 from exlab_store.cli.demo.messages import Report
+from exlab_store.cli.demo.projects import ENDPOINT, sample_projects
 from exlab_store.cli.demo.timings import Sample, Stopwatch, quantile
 from exlab_store.cli.demo.verdict import Ended, Stored, Verdict, judged
 from exlab_store.documents import DocumentKind, EquipmentJson

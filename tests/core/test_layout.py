@@ -25,6 +25,11 @@ def test_the_visible_top_level_is_exactly_the_six_entries() -> None:
     assert visible == {"pyproject.toml", "exlab_store", "plugins", "tests", "docs", "README.md"}
 
 
+def test_the_packages_hold_code_and_no_data() -> None:
+    shipped = [path for path in _tracked() if path.startswith(("exlab_store/", "plugins/"))]
+    assert [path for path in shipped if not path.endswith((".py", "/py.typed"))] == []
+
+
 def test_no_module_has_a_name_that_says_nothing() -> None:
     empty = re.compile(r"(^|/)(utils?|helpers?|common|base|manager|misc)(\.py|/)")
     assert [path for path in _tracked() if empty.search(path)] == []

@@ -2,8 +2,8 @@
 
 The parts, from the values to the whole: `marked` makes documents in which any mixture shows, `timings` measures,
 `messages` is what the processes tell each other, `worker` is one process, `crew` all of them, `verdict` counts what
-was torn and lost, `stage` is the place, `documents` the names there, `answer` the LIMS's answer,
-`printing` what people see, and `command` puts them together.
+was torn and lost, `stage` makes the demo's folder, `documents` names the documents in it, `projects` the rows of its
+catalogue, `printing` what people see, and `command` puts them together.
 """
 
 from __future__ import annotations

@@ -9,12 +9,12 @@ import msgspec
 
 from exlab_store import ConfigError, DocumentNotFound, StoreError, StorePath
 from exlab_store.cli.demo import marked
-from exlab_store.cli.demo.answer import ENDPOINT, sample_projects
 from exlab_store.cli.demo.crew import Crew
 from exlab_store.cli.demo.documents import Documents
 from exlab_store.cli.demo.marked import TornDocument
 from exlab_store.cli.demo.messages import Job
 from exlab_store.cli.demo.printing import printed
+from exlab_store.cli.demo.projects import ENDPOINT, sample_projects
 from exlab_store.cli.demo.stage import Stage, remains, set_up
 from exlab_store.cli.demo.verdict import Demonstration, Stored, Verdict, judged
 from exlab_store.cli.ending import ended_in_order

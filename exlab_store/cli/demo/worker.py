@@ -18,10 +18,10 @@ import msgspec
 
 from exlab_store import ConfigError, DocumentNotFound, StoreError, open_store
 from exlab_store.cli.demo import marked
-from exlab_store.cli.demo.answer import ENDPOINT, sample_projects
 from exlab_store.cli.demo.documents import Documents
 from exlab_store.cli.demo.marked import TornDocument
 from exlab_store.cli.demo.messages import GO, READY, Job, Report, job_of
+from exlab_store.cli.demo.projects import ENDPOINT, sample_projects
 from exlab_store.cli.demo.timings import Stopwatch
 from exlab_store.documents import EquipmentCacheWriter, EquipmentJson, now, read_catalogue, write_catalogue
 
