@@ -300,6 +300,18 @@ class Outcome:
             self.wrong.append(f"said {self.error!r}, and the document is {(found or b'missing')[:7]!r} {when}")
 
 
+def works_again(store: Store, key: str) -> bool:
+    """Whether a store works at once; False where its short time-out was over, as on a busy machine."""
+    try:
+        store.list_keys()  # finds out that a connection is gone over which nobody waited for an answer
+        store.atomic_write(key, NEW)
+        return store.read_snapshot(key).data == NEW
+    except BackendUnavailable as late:
+        if not late.exhausted:
+            raise
+        return False
+
+
 def outcome_of(lab: Client, other: Store, case: Case, plan: Callable[[], None]) -> Outcome:
     """Runs an operation at which the network fails, and compares what it says with what is there."""
     age(case.path)
@@ -326,9 +338,7 @@ def outcome_of(lab: Client, other: Store, case: Case, plan: Callable[[], None]) 
         outcome.wrong.append(f"said {error!r} after {seconds:.1f} s")
     lab.wire.heal()
     try:
-        lab.store.list_keys()  # finds out that a connection is gone over which nobody waited for an answer
-        lab.store.atomic_write(f"{case.key}.probe", NEW)
-        assert lab.store.read_snapshot(f"{case.key}.probe").data == NEW
+        eventually(lambda: works_again(lab.store, f"{case.key}.probe"))
     except StoreError as broken:
         outcome.wrong.append(f"said {error!r}, and then the store does not work again: {broken!r}")
     case.afterwards()
@@ -671,7 +681,8 @@ class Tally:
         return Tally(self.said + more.said)
 
 
-KNOWN = {"done", "WriteOutcomeUnknown", "LockTimeout", "BackendUnavailable"}  # a lock that is lost is taken again
+# A lock that is lost is taken again, until the update's time is over.
+KNOWN = {"done", "WriteOutcomeUnknown", "LockTimeout", "LockLost", "BackendUnavailable"}
 
 
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 7))])

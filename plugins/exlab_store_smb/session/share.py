@@ -66,9 +66,10 @@ class Share:
             try:
                 opened = self._ask_for_root(link, deadline if link.made > began else deadline.half())
             except LinkLost:
-                if link.made > began or deadline.over:
+                if deadline.over:
                     raise
-                # That of other stores, which may have ended long ago without a word.
+                # That of other stores, which may have ended long ago without a word; or this process stood still for
+                # so long that its own connection was ended as idle.
                 link = self.links.current(deadline)
                 opened = self._ask_for_root(link, deadline)
         except LinkLost as lost:
