@@ -14,7 +14,7 @@ from exlab_store import came_from_signal_handler
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["FileSystem", "MountedFileSystem", "file_system_of", "mount_of"]
+__all__ = ["FileSystem", "MountedFileSystem", "mount_of"]
 
 
 class FileSystem(enum.Enum):
@@ -76,18 +76,6 @@ class MountedFileSystem(NamedTuple):
 
 
 _NOTHING_KNOWN: Final = MountedFileSystem(FileSystem.UNKNOWN)
-
-
-def file_system_of(directory: str) -> FileSystem:
-    """The kind of file system that holds a directory.
-
-    Args:
-        directory: An absolute path that exists.
-
-    Returns:
-        The kind; `FileSystem.UNKNOWN` on systems other than Linux.
-    """
-    return mount_of(directory).kind
 
 
 def mount_of(directory: str) -> MountedFileSystem:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from exlab_store_posix.claims import claims_of
-from exlab_store_posix.mounts import FileSystem, MountedFileSystem, _mount_above, file_system_of
+from exlab_store_posix.mounts import FileSystem, MountedFileSystem, _mount_above, mount_of
 
 from exlab_store import Guarantees, Store, open_store
 
@@ -50,7 +50,7 @@ def test_the_options_of_a_mount_are_those_of_the_mount_and_of_its_file_system() 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not say what a mount is")
 def test_a_directory_in_memory_is_volatile() -> None:
-    assert file_system_of("/dev/shm") is FileSystem.VOLATILE
+    assert mount_of("/dev/shm").kind is FileSystem.VOLATILE
 
 
 @pytest.mark.parametrize(
