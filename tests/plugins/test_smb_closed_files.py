@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from exlab_store_smb.steps import locking
+from exlab_store_smb.steps import held_lock
 from server_administrator import close_open_file, may_administrate
 from shared_samba import empty, running_server
 
@@ -51,13 +51,13 @@ def store(samba: SambaServer, wire: WireProxy) -> Iterator[Store]:
 @pytest.fixture
 def asks_always(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the last answer about a lock's file were always old."""
-    monkeypatch.setattr(locking, "_FRESH", ALWAYS)
+    monkeypatch.setattr(held_lock, "_FRESH", ALWAYS)
 
 
 @pytest.fixture
 def asks_never(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if it were never old, on a machine as busy as it likes."""
-    monkeypatch.setattr(locking, "_FRESH", NEVER)
+    monkeypatch.setattr(held_lock, "_FRESH", NEVER)
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_a_write_that_was_on_its_way_says_that_its_outcome_is_unknown(store: Sto
 def test_the_next_write_after_that_is_refused(store: Store, closed: HeldLock, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(WriteOutcomeUnknown):
         store.atomic_write(KEY, NEW, lock=closed)
-    monkeypatch.setattr(locking, "_FRESH", ALWAYS)
+    monkeypatch.setattr(held_lock, "_FRESH", ALWAYS)
     with pytest.raises(LockLost):
         store.atomic_write(KEY, OLD, lock=closed)
 
@@ -131,6 +131,6 @@ def test_a_lock_that_was_held_for_long_costs_one_question(
 ) -> None:
     with store.lock(KEY) as held, wire.counting() as count:
         held.ensure_held()
-        monkeypatch.setattr(locking, "_FRESH", NEVER)
+        monkeypatch.setattr(held_lock, "_FRESH", NEVER)
         store.atomic_write(KEY, NEW, lock=held)
     assert count.round_trips == 2, count.log

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from exlab_store_smb.steps import locking
+from exlab_store_smb.steps import held_lock
 from exlab_store_smb.wire.sealing import Sealing
 from wire_proxy import parse
 
@@ -29,7 +29,7 @@ SMALL = b"x" * 2048
 @pytest.fixture(autouse=True)
 def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that is busy for 0.1 s between two calls makes a lock old, and an old one is asked about."""
-    monkeypatch.setattr(locking, "_FRESH", 3600.0)
+    monkeypatch.setattr(held_lock, "_FRESH", 3600.0)
 
 
 @pytest.fixture
