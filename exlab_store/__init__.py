@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from exlab_store.changes import Change
 from exlab_store.document_errors import (
     DocumentInvalid,
     MigrationFailed,
@@ -80,16 +81,21 @@ from exlab_store.store_path import StorePath
 if TYPE_CHECKING:
     from exlab_store.aio.path import AsyncStorePath
     from exlab_store.aio.store import AsyncStore
+    from exlab_store.aio.watching import AsyncChangeStream
+    from exlab_store.watching.stream import ChangeStream
 
 __all__ = [
     "ABSENT",
     "ANY",
     "IGNORED",
     "AccessDenied",
+    "AsyncChangeStream",
     "AsyncStore",
     "AsyncStorePath",
     "Backend",
     "BackendUnavailable",
+    "Change",
+    "ChangeStream",
     "ConfigError",
     "DocumentExists",
     "DocumentInvalid",
@@ -154,8 +160,12 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     # anyio takes 20 ms to import, and synchronous programs do without.
-    if name in {"AsyncStore", "AsyncStorePath"}:
+    if name in {"AsyncChangeStream", "AsyncStore", "AsyncStorePath"}:
         from exlab_store import aio
 
         return getattr(aio, name)
+    if name == "ChangeStream":  # most programs watch nothing
+        from exlab_store.watching import stream
+
+        return stream.ChangeStream
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,6 +9,7 @@ What the hooks promise is in `exlab_store.hookspecs`.
 
 from __future__ import annotations
 
+from exlab_store.changes import ChangeSource
 from exlab_store.errors import (
     AccessDenied,
     BackendUnavailable,
@@ -66,6 +67,7 @@ __all__ = [
     "AccessDenied",
     "Backend",
     "BackendUnavailable",
+    "ChangeSource",
     "DocumentExists",
     "DocumentNotFound",
     "Expectation",

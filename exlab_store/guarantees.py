@@ -6,12 +6,13 @@ from typing import Literal, get_args
 
 import msgspec
 
-__all__ = ["ConditionalWrite", "Fresh", "Guarantees", "LockRelease", "LockScope", "Shortfall"]
+__all__ = ["ConditionalWrite", "Fresh", "Guarantees", "LockRelease", "LockScope", "Shortfall", "Watch"]
 
 ConditionalWrite = Literal["none", "locked", "native"]
 LockScope = Literal["none", "process", "host", "site"]
 LockRelease = Literal["explicit", "lease", "crash"]
 Fresh = Literal["none", "locked", "always"]
+Watch = Literal["none", "polled", "pushed"]
 
 # From the weakest to the strongest.
 _ORDER: dict[str, tuple[object, ...]] = {
@@ -19,6 +20,7 @@ _ORDER: dict[str, tuple[object, ...]] = {
     "lock_scope": get_args(LockScope),
     "lock_release": get_args(LockRelease),
     "fresh": get_args(Fresh),
+    "watch": get_args(Watch),
 }
 
 
@@ -58,6 +60,8 @@ class Guarantees(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         deletes: The store can delete documents.
         fresh: Which reads see the last acknowledged write of any client: ``none`` for certain, as something caches
             documents in between, those under the document's lock (``locked``), or all (``always``).
+        watch: How changes are told: ``none`` not at all, ``polled`` because the core lists and reads again and again,
+            ``pushed`` by the storage system, as they happen. What lists its keys is ``polled`` at least.
     """
 
     atomic_replace: bool = False
@@ -69,6 +73,7 @@ class Guarantees(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     lists: bool = False
     deletes: bool = False
     fresh: Fresh = "none"
+    watch: Watch = "none"
 
     @classmethod
     def at_least(
@@ -83,6 +88,7 @@ class Guarantees(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         lists: bool = False,
         deletes: bool = False,
         fresh: Fresh = "none",
+        watch: Watch = "none",
     ) -> Guarantees:
         """A requirement for `open_store`: what is not named is not required.
 
@@ -96,6 +102,7 @@ class Guarantees(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             lists: True to require it.
             deletes: True to require it.
             fresh: The weakest acceptable value.
+            watch: The weakest acceptable value.
 
         Raises:
             ValueError: A value is not one of those that the attribute lists.
@@ -110,6 +117,7 @@ class Guarantees(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             lists=lists,
             deletes=deletes,
             fresh=fresh,
+            watch=watch,
         )
         flaw = required.flaw()
         if flaw is not None:

@@ -27,6 +27,7 @@ import pluggy
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from exlab_store.changes import ChangeSource
     from exlab_store.key_pattern import KeyPattern
     from exlab_store.model import Expectation, FolderItem, HeldLock, Leftover, LockOwner, Snapshot, Stat, Version
 
@@ -48,6 +49,7 @@ __all__ = [
     "read_snapshot",
     "remove_leftover",
     "stat_document",
+    "watch_changes",
     "write_and_release",
 ]
 
@@ -64,6 +66,7 @@ OPTIONAL_HOOKS = (
     "stat_document",
     "list_folder",
     "list_matching",
+    "watch_changes",
 )
 
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -367,6 +370,29 @@ def list_matching(prefix: str, pattern: KeyPattern) -> Iterable[FolderItem]:
 
     Raises:
         AccessDenied: This user may not list a folder.
+        BackendUnavailable: A repetition may succeed.
+    """
+    raise NotImplementedError
+
+
+@hookspec(firstresult=True)
+def watch_changes(prefix: str) -> ChangeSource:
+    """Begins to tell where documents below a folder may have changed. Stops at the first non-None result.
+
+    Optional: a backend that has it claims ``guarantees.watch="pushed"``, and lists its keys. Without it, the core lists
+    and reads again and again (``polled``). The core calls it again after a lost connection, and looks at everything
+    each time, so that nothing need be remembered in between.
+
+    Args:
+        prefix: The folder's key, which need not exist; or empty text for the whole store. More may be told.
+
+    Returns:
+        A `ChangeSource`, which tells of every change that happens after this has returned.
+
+    Raises:
+        NotSupported: It cannot be told at present, as where the system allows no more watches: the core looks by
+            itself.
+        AccessDenied: This user may not watch a folder.
         BackendUnavailable: A repetition may succeed.
     """
     raise NotImplementedError

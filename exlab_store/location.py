@@ -68,6 +68,7 @@ class _Fields(msgspec.Struct, frozen=True):
     password: str | Secret | None = None
     create: bool = False
     ignore: tuple[str, ...] | None = None
+    watch_interval: float | None = None
 
 
 class Location(_Fields, frozen=True):
@@ -84,6 +85,8 @@ class Location(_Fields, frozen=True):
             whose places cannot be missing ignore it.
         ignore: Names of files and folders that are no documents, such as a NAS's recycle bin; None for
             `exlab_store.IGNORED`.
+        watch_interval: Seconds from one look of a watch to the next, where the storage does not tell of changes; None
+            for 1.
     """
 
     def __post_init__(self) -> None:

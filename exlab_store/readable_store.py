@@ -16,12 +16,13 @@ from exlab_store.model import ProcessBound
 from exlab_store.reading_many import DEFAULT_CONCURRENCY, check_concurrency, read_each
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from exlab_store.guarantees import Guarantees
     from exlab_store.hooks.calls import BackendHooks
     from exlab_store.location import Location
     from exlab_store.model import FolderItem, Leftover, Snapshot, Stat, Version
+    from exlab_store.watching.stream import ChangeStream
 
 __all__ = ["ReadableStore"]
 
@@ -207,6 +208,68 @@ class ReadableStore(ProcessBound):
             return matching(self._calls, self._listable(prefix), wanted)
         except StoreError as error:
             raise error.at(prefix or None, self._location) from error.__cause__
+
+    def watch(
+        self,
+        prefix: str = "",
+        *,
+        pattern: str | None = None,
+        since: Mapping[str, Version | None] | None = None,
+        timeout: float | None = None,
+        cancelled: Callable[[], bool] | None = None,
+        interval: float | None = None,
+        onerror: Callable[[StoreError], object] | None = None,
+    ) -> ChangeStream:
+        """Tells of changes below a folder: of each document at least the last state, and none that did not happen.
+
+        Several changes of a document in a short time may be told as one. A connection that is lost is made again; then
+        everything is looked at, and what differs is told.
+
+        Args:
+            prefix: The folder's key, or empty text for the whole store. It need not exist.
+            pattern: Which documents, as for `list_keys`. The others are not read.
+            since: The version of each document that the caller knows: whatever differs is told first. ``{}`` tells of
+                each document that is there, as ``written``. None for what there is now: each document is read once
+                before this returns, and only later changes are told.
+            timeout: Seconds after which the iteration ends; 0 tells what differs now; None for no end.
+            cancelled: Asked about every 50 ms while waiting, from the thread that iterates; True ends the iteration.
+            interval: Seconds from one look to the next while documents change, where the storage does not tell; None
+                for the ``watch_interval`` of the site's configuration, or 1. While nothing changes, it grows to ten
+                times as long.
+            onerror: Called with each `BackendUnavailable`, instead of raising it: the watch goes on trying.
+
+        Returns:
+            An iterator of `Change`, which waits for the next one, and a context manager that ends it.
+
+        Raises:
+            NotSupported: The backend does not claim ``watch``.
+            ValueError: As `list_keys` does, and for an ``interval`` that is not positive.
+            InvalidKey: The prefix is not a valid key.
+            AccessDenied: This user may not list the folder.
+            BackendUnavailable: The storage cannot be reached, after the retries. The iterator raises it too; whoever
+                asks it for the next change again goes on, and misses nothing.
+        """
+        from exlab_store.watching.beginning import WatchedStore, begin_watch  # most programs watch nothing
+
+        watched = WatchedStore(
+            self._guarantees, self._location, self._calls, self.read_snapshot, self.list_keys, self._is_closed
+        )
+        try:
+            return begin_watch(
+                watched,
+                prefix,
+                pattern=pattern,
+                since=since,
+                timeout=timeout,
+                cancelled=cancelled,
+                interval=interval,
+                onerror=onerror,
+            )
+        except StoreError as error:
+            raise error.at(prefix or None, self._location) from error.__cause__
+
+    def _is_closed(self) -> bool:
+        return not isinstance(self._calls, RetryingHooks)  # pyright: ignore[reportUnnecessaryIsInstance]
 
     def list_leftovers(self, prefix: str = "") -> list[Leftover]:
         """Lists the lock files and temporary files below a folder, in order: for those who look after a store.

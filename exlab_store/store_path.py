@@ -14,12 +14,13 @@ from exlab_store.looking import no_folder
 from exlab_store.model import ANY, Stat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from exlab_store.aio.path import AsyncStorePath
     from exlab_store.locks.held import StoreLock
     from exlab_store.model import Expectation, FolderItem, HeldLock, Snapshot, Version
     from exlab_store.store import Store
+    from exlab_store.watching.stream import ChangeStream
 
 __all__ = ["StorePath", "root_of"]
 
@@ -146,6 +147,27 @@ class StorePath(KeyPath):
     def list_keys(self, *, pattern: str | None = None) -> list[str]:
         """As `Store.list_keys`, for this folder."""
         return self._store.list_keys(self._key, pattern=pattern)
+
+    def watch(
+        self,
+        *,
+        pattern: str | None = None,
+        since: Mapping[str, Version | None] | None = None,
+        timeout: float | None = None,
+        cancelled: Callable[[], bool] | None = None,
+        interval: float | None = None,
+        onerror: Callable[[StoreError], object] | None = None,
+    ) -> ChangeStream:
+        """As `Store.watch`, for this folder."""
+        return self._store.watch(
+            self._key,
+            pattern=pattern,
+            since=since,
+            timeout=timeout,
+            cancelled=cancelled,
+            interval=interval,
+            onerror=onerror,
+        )
 
     def delete(self, *, expect: Expectation = ANY, lock: HeldLock | None = None) -> None:
         """As `Store.delete`."""

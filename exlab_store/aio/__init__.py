@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from exlab_store.aio.path import AsyncStorePath
 from exlab_store.aio.store import AsyncStore
+from exlab_store.aio.watching import AsyncChangeStream
 
-__all__ = ["AsyncStore", "AsyncStorePath"]
+__all__ = ["AsyncChangeStream", "AsyncStore", "AsyncStorePath"]

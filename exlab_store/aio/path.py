@@ -11,10 +11,12 @@ from exlab_store.looking import no_folder
 from exlab_store.model import ANY, Stat
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from exlab_store.aio.store import AsyncStore
+    from exlab_store.aio.watching import AsyncChangeStream
+    from exlab_store.errors import StoreError
     from exlab_store.locks.held import StoreLock
     from exlab_store.model import Expectation, FolderItem, HeldLock, Snapshot, Version
 
@@ -111,6 +113,25 @@ class AsyncStorePath(KeyPath):
     async def list_keys(self, *, pattern: str | None = None) -> list[str]:
         """As `Store.list_keys`, for this folder."""
         return await self._store.list_keys(self._key, pattern=pattern)
+
+    def watch(
+        self,
+        *,
+        pattern: str | None = None,
+        since: Mapping[str, Version | None] | None = None,
+        timeout: float | None = None,
+        interval: float | None = None,
+        onerror: Callable[[StoreError], object] | None = None,
+    ) -> AsyncChangeStream:
+        """As `AsyncStore.watch`, for this folder."""
+        return self._store.watch(
+            self._key,
+            pattern=pattern,
+            since=since,
+            timeout=timeout,
+            interval=interval,
+            onerror=onerror,
+        )
 
     async def delete(self, *, expect: Expectation = ANY, lock: HeldLock | None = None) -> None:
         """As `Store.delete`."""

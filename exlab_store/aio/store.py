@@ -21,6 +21,7 @@ from exlab_store.aio.calls import Bell, admitted, on_worker, running_task, to_th
 from exlab_store.aio.iterating import each
 from exlab_store.aio.path import AsyncStorePath
 from exlab_store.aio.reading_many import read_each
+from exlab_store.aio.watching import AsyncChangeStream
 from exlab_store.errors import BackendUnavailable, LockTimeout, StoreError
 from exlab_store.keys import check_key
 from exlab_store.location import url_of
@@ -40,7 +41,7 @@ from exlab_store.reading_many import DEFAULT_CONCURRENCY, check_concurrency
 from exlab_store.threads import workers_for
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Iterable, Mapping
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
@@ -220,6 +221,28 @@ class AsyncStore:
     async def list_matching(self, prefix: str, pattern: str) -> list[FolderItem]:
         """As `Store.list_matching`."""
         return await self._called(prefix or None, lambda: self._store.list_matching(prefix, pattern))
+
+    def watch(
+        self,
+        prefix: str = "",
+        *,
+        pattern: str | None = None,
+        since: Mapping[str, Version | None] | None = None,
+        timeout: float | None = None,
+        interval: float | None = None,
+        onerror: Callable[[StoreError], object] | None = None,
+    ) -> AsyncChangeStream:
+        """As `Store.watch`, as an asynchronous iterator; ``onerror`` is called on the watch's own thread."""
+        begin = partial(
+            self._store.watch,
+            prefix,
+            pattern=pattern,
+            since=since,
+            timeout=timeout,
+            interval=interval,
+            onerror=onerror,
+        )
+        return AsyncChangeStream(begin)
 
     async def delete(self, key: str, *, expect: Expectation = ANY, lock: HeldLock | None = None) -> None:
         """As `Store.delete`."""

@@ -145,6 +145,8 @@ def _settings(configuration: Configuration, name: str) -> Iterator[_Setting]:
     yield _Setting("observers", list(entry.observers), source("observers"))
     if entry.ignore is not None:  # the usual names fill a page
         yield _Setting("ignore", list(entry.ignore), "file")
+    if entry.watch_interval is not None:
+        yield _Setting("watch_interval", entry.watch_interval, "file")
     for option, value in entry.options.items():
         yield _Setting(f"options.{option}", _without_text(value), "file")
 

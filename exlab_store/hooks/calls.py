@@ -10,12 +10,14 @@ import inspect
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
+import msgspec
 import pluggy
 
 from exlab_store import hookspecs
 from exlab_store.errors import PluginError, StoreError
 from exlab_store.guarantees import Guarantees
 from exlab_store.hooks.backend_lock import BackendLock
+from exlab_store.hooks.backend_source import BackendSource
 from exlab_store.hooks.plugin_faults import escaped, shown
 from exlab_store.hookspecs import OPTIONAL_HOOKS, PROJECT, REQUIRED_HOOKS
 from exlab_store.model import FolderItem, Snapshot, Stat
@@ -85,7 +87,7 @@ class BackendHooks:
         self._secrets = tuple(secrets)
         self._url_of = url_of
         self._name = _name(backend)
-        self.guarantees = _checked_guarantees(backend, self._name)
+        self.guarantees = _effective(_checked_guarantees(backend, self._name))
         if not callable(getattr(backend, "close", None)):
             raise PluginError(f"the backend {self._name} has no close()")
         self._close = backend.close
@@ -117,6 +119,7 @@ class BackendHooks:
         self.stats = _implemented(hook.stat_document)
         self.lists_folders = self.guarantees.lists and _implemented(hook.list_folder)
         self.matches = self.guarantees.lists and _implemented(hook.list_matching)
+        self._watch_changes = _call(hook.watch_changes)
         self.keeps_copies = _implemented(hook.keep_copy)
         self.shows_leftovers = _implemented(hook.list_leftovers) and _implemented(hook.remove_leftover)
         self.combines = all(_implemented(getattr(hook, name)) and _all_see(hook, name) for name in _COMBINED)
@@ -134,6 +137,10 @@ class BackendHooks:
                 )
             if not implementations:
                 claim = _CLAIMS.get(hook_name)
+                if hook_name == "watch_changes" and self.guarantees.watch == "pushed":
+                    raise PluginError(
+                        f"the backend {self._name} claims watch='pushed' and does not implement {hook_name}"
+                    )
                 if hook_name in REQUIRED_HOOKS:
                     raise PluginError(f"the backend {self._name} does not implement the hook {hook_name}")
                 if claim is not None and getattr(self.guarantees, claim):
@@ -307,6 +314,16 @@ class BackendHooks:
         except Exception as error:
             self.escaped("remove_leftover", error)
 
+    def watch_changes(self, prefix: str) -> BackendSource:
+        """Calls the hook of this name; see `exlab_store.hookspecs`."""
+        try:
+            source = self._watch_changes(prefix=prefix)
+        except Exception as error:
+            self.escaped("watch_changes", error)
+        if source is None:
+            self.wrong_result("watch_changes", "a ChangeSource", source)
+        return BackendSource(self, source)
+
     def escaped(self, hook_name: str, error: Exception) -> NoReturn:
         """Raises what a hook, or a call of its result, has let escape: always as a `StoreError`.
 
@@ -401,6 +418,15 @@ def _checked_guarantees(backend: object, name: str) -> Guarantees:
     flaw = guarantees.flaw()
     if flaw is not None:
         raise PluginError(f"the guarantees of the backend {name} are wrong: {flaw}")
+    if guarantees.watch != "none" and not guarantees.lists:
+        raise PluginError(f"the backend {name} claims watch={guarantees.watch!r} and does not list its keys")
+    return guarantees
+
+
+def _effective(guarantees: Guarantees) -> Guarantees:
+    """What the store promises: the core looks by itself for the changes of whatever lists its keys."""
+    if guarantees.lists and guarantees.watch == "none":
+        return msgspec.structs.replace(guarantees, watch="polled")
     return guarantees
 
 

@@ -153,6 +153,11 @@ class Observer(ABC):
         del pattern
         return (yield from self._watched("list_matching", prefix, len, list))
 
+    @hookimpl(wrapper=True)
+    def watch_changes(self, prefix: str) -> Generator[None, Any, Any]:
+        """Watches the beginning of a watch, and not what it tells."""
+        return (yield from self._watched("watch_changes", prefix, None))
+
     def _watched(
         self,
         operation: str,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from exlab_store.hooks.backend_lock import BackendLock
+    from exlab_store.hooks.backend_source import BackendSource
     from exlab_store.hooks.calls import BackendHooks
     from exlab_store.key_pattern import KeyPattern
     from exlab_store.model import Expectation, FolderItem, HeldLock, Leftover, LockOwner, Snapshot, Stat, Version
@@ -224,6 +225,13 @@ class RetryingHooks:
     def remove_leftover(self, name: str) -> None:
         """Removes; not repeated, as a file that is gone already would then be an error."""
         self._hooks.remove_leftover(name)
+
+    def watch_changes(self, prefix: str) -> BackendSource:
+        """Begins to watch; always safe to repeat."""
+        try:
+            return self._hooks.watch_changes(prefix)
+        except BackendUnavailable as error:
+            return self._again(error, lambda: self._hooks.watch_changes(prefix))
 
     def _again(self, first: BackendUnavailable, call: Callable[[], T], within: float | None = None) -> T:
         retry = self._retry

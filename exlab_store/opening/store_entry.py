@@ -27,6 +27,7 @@ class _EntryFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     require: Guarantees = Guarantees()
     observers: tuple[str, ...] = ()
     ignore: tuple[str, ...] | None = None
+    watch_interval: float | None = None
     options: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
 
 
@@ -40,6 +41,7 @@ class StoreEntry(_EntryFields, frozen=True, forbid_unknown_fields=True):
         require: What the store must promise; opening it fails otherwise.
         observers: Names of installed observers, outermost first.
         ignore: Names of files and folders that lists leave out, instead of `exlab_store.IGNORED`.
+        watch_interval: Seconds from one look of a watch to the next, where the storage does not tell of changes.
         options: The backend's own options.
     """
 
@@ -59,6 +61,8 @@ class StoreEntry(_EntryFields, frozen=True, forbid_unknown_fields=True):
             flaw = flaw_of_pattern(pattern)
             if flaw is not None:
                 raise ValueError(f"`ignore` has a wrong name: {flaw}")
+        if self.watch_interval is not None and not 0 < self.watch_interval < float("inf"):
+            raise ValueError(f"`watch_interval` must be positive and finite, not {self.watch_interval!r}")
         if self.username is not None and parsed.username is not None:
             raise ValueError("the user name stands in `url` and in `username`: give it once")
         if self.password is not None and parsed.secret is not None:
@@ -114,4 +118,11 @@ class StoreEntry(_EntryFields, frozen=True, forbid_unknown_fields=True):
         if isinstance(password, SecretSource):
             password = password.fetch(username)
         path = f"{parsed.path.rstrip('/')}/{folder}" if folder else parsed.path
-        return msgspec.structs.replace(parsed, username=username, password=password, path=path, ignore=self.ignore)
+        return msgspec.structs.replace(
+            parsed,
+            username=username,
+            password=password,
+            path=path,
+            ignore=self.ignore,
+            watch_interval=self.watch_interval,
+        )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from exlab_store.backend import (
     ANY,
@@ -30,7 +32,7 @@ from exlab_store.backend import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Self
 
 __all__ = ["Memory", "MemoryBackend", "open_backend"]
@@ -44,6 +46,13 @@ class Memory:
         self.written: dict[str, float] = {}
         self.locks: dict[str, LockOwner] = {}
         self.changed = threading.Condition()
+        self.sources: WeakSet[MemoryChangeSource] = WeakSet()
+
+    def note(self, place: str) -> None:
+        """Tells whoever watches that a document has changed; the condition is held."""
+        for source in self.sources:
+            source.places.add(place)
+        self.changed.notify_all()
 
 
 _named: dict[str, Memory] = {}
@@ -100,6 +109,41 @@ class MemoryLock(ProcessBound):
         self.release()
 
 
+class MemoryChangeSource(ProcessBound):
+    """The places that have changed since it was last asked.
+
+    Args:
+        memory: Where the documents are.
+        keys_of: From places to the keys that are told.
+    """
+
+    complete = True
+
+    def __init__(self, memory: Memory, keys_of: Callable[[Iterable[str]], list[str]]) -> None:
+        self._memory = memory
+        self._keys_of = keys_of
+        self.places: set[str] = set()
+        with memory.changed:
+            memory.sources.add(self)
+
+    def wait(self, timeout: float, cancelled: Callable[[], bool]) -> list[str]:
+        """Waits for the condition."""
+        deadline = time.monotonic() + timeout
+        with self._memory.changed:
+            while True:
+                places, self.places = self.places, set()
+                keys = self._keys_of(places)
+                remaining = deadline - time.monotonic()
+                if keys or remaining <= 0 or cancelled():
+                    return keys
+                self._memory.changed.wait(min(remaining, 0.05))
+
+    def close(self) -> None:
+        """Is told of nothing more."""
+        with self._memory.changed:
+            self._memory.sources.discard(self)
+
+
 class MemoryBackend:
     """The hooks.
 
@@ -119,6 +163,7 @@ class MemoryBackend:
         lists=True,
         deletes=True,
         fresh="always",
+        watch="pushed",
     )
 
     def __init__(self, memory: Memory, folder: str = "", ignores: Callable[[str], bool] = lambda _: False) -> None:
@@ -158,6 +203,7 @@ class MemoryBackend:
             self._check(key, expect, lock)
             self._memory.documents[place] = data
             self._memory.written[place] = time.time()
+            self._memory.note(place)
         return version_of(data)
 
     @hookimpl
@@ -170,16 +216,17 @@ class MemoryBackend:
             self._check(key, expect, lock)
             del self._memory.documents[self._folder + key]
             self._memory.written.pop(self._folder + key, None)
+            self._memory.note(self._folder + key)
 
     @hookimpl
     def list_keys(self, prefix: str) -> list[str]:
         """Lists what starts with the folder."""
-        start = f"{self._folder}{prefix}/" if prefix else self._folder
-        return [
-            place[len(self._folder) :]
-            for place in list(self._memory.documents)
-            if place.startswith(start) and not any(map(self._ignores, place[len(start) :].split("/")))
-        ]
+        return self._keys_below(prefix, list(self._memory.documents))
+
+    @hookimpl
+    def watch_changes(self, prefix: str) -> MemoryChangeSource:
+        """Is told by whoever changes a document."""
+        return MemoryChangeSource(self._memory, partial(self._keys_below, prefix))
 
     @hookimpl
     def list_leftovers(self, prefix: str) -> list[Leftover]:  # noqa: ARG002  # pluggy passes by name
@@ -210,6 +257,14 @@ class MemoryBackend:
             held.release()  # a signal handler's exception may come when the lock is taken
             raise
         return held
+
+    def _keys_below(self, prefix: str, places: Iterable[str]) -> list[str]:
+        start = f"{self._folder}{prefix}/" if prefix else self._folder
+        return [
+            place[len(self._folder) :]
+            for place in places
+            if place.startswith(start) and not any(map(self._ignores, place[len(start) :].split("/")))
+        ]
 
     # A name is a document's or a folder's: a file system has no room for both.
 

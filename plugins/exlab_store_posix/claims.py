@@ -41,6 +41,7 @@ def claims_of(mount: MountedFileSystem) -> Guarantees:
         else "locked"
         if kind is FileSystem.SMB_MOUNT and reaches_the_site
         else "none",
+        watch="polled",
     )
 
 

@@ -79,6 +79,7 @@ def test_each_value_is_shown_with_where_it_comes_from(site: Path, tmp_path: Path
         "require.lists": (False, "default"),
         "require.deletes": (False, "default"),
         "require.fresh": ("none", "default"),
+        "require.watch": ("none", "default"),
         "observers": (["log"], "file"),
     }
 

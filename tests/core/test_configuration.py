@@ -155,7 +155,7 @@ _URL = "url = 'memory://x'\n"
         (
             _URL + "pasword = 's3cret'",
             "pasword",
-            "Expected: url, username, password, require, observers, ignore, options.",
+            "Expected: url, username, password, require, observers, ignore, watch_interval, options.",
         ),
         (_URL + "password = 3", "password", "expected text, or a table with keyring, env or file, got a number"),
         (_URL + "password = {}", "password", "exactly one of `keyring`, `env` and `file`"),

@@ -14,7 +14,7 @@ from exlab_store_posix.mounts import FileSystem, MountedFileSystem
 
 from exlab_store import Guarantees, errors, open_store
 from exlab_store.cli.exit_codes import exit_code_of
-from exlab_store.guarantees import ConditionalWrite, Fresh, LockRelease, LockScope
+from exlab_store.guarantees import ConditionalWrite, Fresh, LockRelease, LockScope, Watch
 from exlab_store.opening.secrets import SecretSource
 from exlab_store.opening.store_entry import StoreEntry
 
@@ -76,6 +76,7 @@ def test_every_requirement_is_described_with_its_values() -> None:
         "lock_scope": LockScope,
         "lock_release": LockRelease,
         "fresh": Fresh,
+        "watch": Watch,
     }
     expected = {
         name: [", ".join(f'`"{value}"`' for value in get_args(choices[name]))]

@@ -23,7 +23,9 @@ class MemoryHarness(Harness):
     def raw_write(self, key: str, data: bytes) -> None:
         if not is_key(key):
             raise NotImplementedError  # a memory holds what its clients wrote, and those write under keys
-        self._memory.documents[key] = data
+        with self._memory.changed:
+            self._memory.documents[key] = data
+            self._memory.note(key)
 
     def raw_list(self) -> list[str]:
         return [*self._memory.documents, *(f"{place}.lock" for place in self._memory.locks)]

@@ -74,6 +74,7 @@ class LockedMemory(MemoryBackend):
         conditional_write="locked",
         fenced=False,
         lists=False,
+        watch="none",
         deletes=False,
         lock_release="explicit",
     )

@@ -123,6 +123,7 @@ def test_a_server_with_good_settings_gives_every_guarantee(server: SambaServer, 
             lists=True,
             deletes=True,
             fresh="always",
+            watch="polled",
         )
 
 

@@ -69,6 +69,13 @@ class Harness(ABC):
         """The names of everything that is stored, locks and temporary files too."""
         raise NotImplementedError
 
+    def cut(self) -> None:
+        """Cuts every connection to the storage, as a network does that fails for a moment; they can be made again.
+
+        Without it the kit does not try what a watch makes of that.
+        """
+        raise NotImplementedError
+
     def break_lock(self, key: str) -> None:
         """Takes the lock of a document away from its holder, as an operator or the end of a lease would.
 

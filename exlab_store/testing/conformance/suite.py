@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from exlab_store.testing.conformance.changes import Watching
 from exlab_store.testing.conformance.combined import Combined
 from exlab_store.testing.conformance.concurrency import Histories, Torn
 from exlab_store.testing.conformance.durability import Durability
@@ -36,6 +37,7 @@ class BackendConformance(
     Listing,
     Looking,
     Deleting,
+    Watching,
     Exclusion,
     Waiting,
     ProcessLocks,

@@ -11,6 +11,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, TypeVar
 
 from exlab_store.hooks.backend_lock import BackendLock
+from exlab_store.hooks.backend_source import BackendSource
 from exlab_store.hooks.calls import BackendHooks
 from exlab_store.testing.conformance.running import Hangs, Started
 
@@ -132,6 +133,22 @@ class WatchedLock(BackendLock):
             self.release_or_raise()
 
 
+class WatchedSource(BackendSource):
+    """A backend's source of changes whose calls are timed."""
+
+    watch: Watch
+
+    def wait(self, timeout: float, cancelled: Callable[[], bool]) -> list[str]:
+        """Times the wait."""
+        with self.watch.call(f"wait of a source of changes (timeout={timeout:g})", timeout):
+            return super().wait(timeout, cancelled)
+
+    def close(self) -> None:
+        """Times the close."""
+        with self.watch.call("close of a source of changes"):
+            super().close()
+
+
 class WatchedHooks(BackendHooks):
     """The hooks of a backend, whose calls are timed.
 
@@ -222,3 +239,10 @@ class WatchedHooks(BackendHooks):
         """Times the hook."""
         with self._watch.call(f"remove_leftover of {name!r}"):
             super().remove_leftover(name)
+
+    def watch_changes(self, prefix: str) -> WatchedSource:
+        """Times the hook, and the calls of its result."""
+        with self._watch.call(f"watch_changes of {prefix!r}"):
+            source = WatchedSource(self, super().watch_changes(prefix).inner)
+        source.watch = self._watch
+        return source

@@ -585,7 +585,7 @@ class DeletesOnNoCondition(FileBackend):
 class ListsInSilence(FileBackend):
     """It is not claimed and works, so that callers come to rely on it."""
 
-    guarantees = msgspec.structs.replace(FileBackend.guarantees, lists=False)
+    guarantees = msgspec.structs.replace(FileBackend.guarantees, lists=False, watch="none")
 
 
 @flaw("unclaimed-deletion-does-nothing", caught_by="test_a_deletion_that_is_not_claimed_is_not_supported")

@@ -13,13 +13,18 @@ from typing import TYPE_CHECKING
 import broken_backends
 import further_broken_backends
 import looking_backends
+import watching_backends
 from reference_files import FileBackend, FlockLock
 
 if TYPE_CHECKING:
     from exlab_store import Location
 
-BACKENDS = broken_backends.BACKENDS | further_broken_backends.BACKENDS | looking_backends.BACKENDS
-CAUGHT_BY = broken_backends.CAUGHT_BY | further_broken_backends.CAUGHT_BY | looking_backends.CAUGHT_BY
+_MODULES = (broken_backends, further_broken_backends, looking_backends, watching_backends)
+BACKENDS: dict[str, type[FileBackend]] = {}
+CAUGHT_BY: dict[str, str] = {}
+for _module in _MODULES:
+    BACKENDS |= _module.BACKENDS
+    CAUGHT_BY |= _module.CAUGHT_BY
 
 
 def open_backend(location: Location, options: Mapping[str, object]) -> FileBackend:

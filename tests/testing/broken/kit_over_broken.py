@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 from every_broken_backend import BACKENDS
+from reference_files import CUTS
+from watching_backends import FLAWS_OF_WATCHES
 
 from exlab_store import Backend, lock_key
 from exlab_store.testing import BackendConformance, Harness
@@ -19,6 +21,8 @@ class FlawedHarness(Harness):
 
     def __init__(self, name: str, root: Path) -> None:
         self.name = name
+        if name in FLAWS_OF_WATCHES:  # most are found out by waiting in vain
+            self.patience = 2.0
         self.root = self.local_root = root
         self.location = f"flawed://somebody:correct%20horse@{name}{root}"
 
@@ -39,6 +43,10 @@ class FlawedHarness(Harness):
         return [
             os.path.relpath(f"{folder}/{name}", self.root) for folder, _, names in os.walk(self.root) for name in names
         ]
+
+    def cut(self) -> None:
+        with open(self.root / CUTS, "ab") as file:
+            file.write(b".")
 
     def break_lock(self, key: str) -> None:
         (self.root / lock_key(key)).unlink()

@@ -6,12 +6,13 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Self
 
 from exlab_store import (
     ABSENT,
     ANY,
+    BackendUnavailable,
     DocumentExists,
     DocumentNotFound,
     Expectation,
@@ -65,6 +66,56 @@ class FlockLock(ProcessBound):
         self.release()
 
 
+class LookingSource:
+    """Looks at the files again and again, as a server does for a client that waits."""
+
+    complete = True
+
+    def __init__(self, backend: FileBackend) -> None:
+        self.backend = backend
+        self.seen = self.look()
+        self.cuts = self.count_cuts()
+
+    def look(self) -> dict[str, tuple[int, int]]:
+        found: dict[str, tuple[int, int]] = {}
+        for name in self.backend.names(""):
+            with suppress(FileNotFoundError):
+                status = os.stat(self.backend.path(name))
+                found[name] = status.st_ino, status.st_mtime_ns
+        return found
+
+    def count_cuts(self) -> int:
+        with suppress(FileNotFoundError):
+            return os.stat(self.backend.path(CUTS)).st_size
+        return 0
+
+    def wait(self, timeout: float, cancelled: Callable[[], bool]) -> list[str]:
+        deadline = time.monotonic() + timeout
+        while True:
+            if self.count_cuts() != self.cuts:
+                self.cuts = self.count_cuts()
+                self.after_cut()
+            seen, before = self.look(), self.seen
+            self.seen = seen
+            names = self.told([name for name in {**before, **seen} if before.get(name) != seen.get(name)])
+            if names or time.monotonic() >= deadline or cancelled():
+                return names
+            time.sleep(0.002)
+
+    def told(self, names: list[str]) -> list[str]:
+        return [name for name in names if is_key(name)]
+
+    def after_cut(self) -> None:
+        raise BackendUnavailable("the connection was cut")
+
+    def close(self) -> None:
+        pass
+
+
+CUTS = ".cuts.lock"
+"""A file that grows by a byte with each cut of what stands for the network."""
+
+
 class FileBackend:
     guarantees = Guarantees(
         atomic_replace=True,
@@ -76,6 +127,7 @@ class FileBackend:
         lists=True,
         deletes=True,
         fresh="always",
+        watch="pushed",
     )
 
     def __init__(self, root: str, password: str | None = None) -> None:
@@ -120,6 +172,10 @@ class FileBackend:
     @hookimpl
     def list_keys(self, prefix: str) -> list[str]:
         return [name for name in self.names(prefix) if is_key(name)]
+
+    @hookimpl
+    def watch_changes(self, prefix: str) -> LookingSource:
+        return LookingSource(self)
 
     @hookimpl
     def lock(self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]) -> HeldLock:
