@@ -61,12 +61,12 @@ class Registration(Clientele):
             assert claims.fresh != "locked", "there is no lock under which a read could see the last write"
 
     def test_every_client_has_the_same_guarantees(
-        self, harness: Harness, backend: Backend, open_backend: Callable[[], Backend]
+        self, harness: Harness, backend: Backend, guarantees: Guarantees, open_backend: Callable[[], Backend]
     ) -> None:
         assert open_backend().guarantees == backend.guarantees
         if harness.location is not None:
             with open_store(harness.location, **harness.options) as store:
-                assert store.guarantees == backend.guarantees
+                assert store.guarantees == guarantees
 
     @pytest.mark.parametrize("name", REQUIRED_HOOKS)
     def test_every_required_hook_is_there(self, backend: Backend, name: str) -> None:
