@@ -255,7 +255,7 @@ class BackendHooks:
         """Calls the hook of this name, and takes a few entries at a time from its result, the first one alone."""
         count = 1
         try:
-            entries = iter(self._list_folder(key=key, stat=stat))
+            entries: Iterator[FolderItem] = iter(self._list_folder(key=key, stat=stat))
         except Exception as error:
             self.escaped("list_folder", error)
         while True:

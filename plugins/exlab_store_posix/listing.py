@@ -127,7 +127,8 @@ class Lister:
         if not all(map(str.isascii, names)):  # a file system may find another spelling of it
             files, folders = self._names(folder)
             return [name for name in names if name in files], [name for name in names if name in folders]
-        files, folders = [], []
+        files: list[str] = []
+        folders: list[str] = []
         for name in names:
             path = f"{self._base}{folder}/{name}" if folder else self._base + name
             mode = _mode_of(path)
