@@ -39,7 +39,7 @@ from exlab_store_posix.descriptors import discard
 from exlab_store_posix.directories import Directories
 from exlab_store_posix.encoding import base_of, checked
 from exlab_store_posix.faults import did_not_happen, translated
-from exlab_store_posix.freshness import READ, look_again, read_fresh, stat_fresh
+from exlab_store_posix.freshness import READ, ensure_stands, read_fresh, stat_fresh
 from exlab_store_posix.leftovers import TreeSearch, remove_temporary
 from exlab_store_posix.listing import Lister
 from exlab_store_posix.locking import is_locked_here, take_lock
@@ -301,7 +301,7 @@ class PosixBackend:
         deleted = False
         try:
             if self._kind.is_remote:
-                look_again(target, self._kind)
+                ensure_stands(target, self._kind)
             mode = os.lstat(target).st_mode
             if stat.S_ISDIR(mode):
                 raise not_a_document(mode)
@@ -332,7 +332,7 @@ class PosixBackend:
     def keep_copy(self, key: str, copy: str, data: bytes) -> bool:
         """Copies a file; of a link, none."""
         try:
-            return copy_file(self._base + key, self._base + copy, data, self._directories, self._mode)
+            return copy_file(self._base + key, self._base + copy, data, self._directories, self._kind, self._mode)
         except StoreError:
             raise
         except OSError as error:

@@ -17,10 +17,11 @@ from exlab_store import (
 )
 from exlab_store_posix.access import PRIVATE, give_mode, keep_access
 from exlab_store_posix.descriptors import close_all, close_first, discard_all, open_into
-from exlab_store_posix.replacing import CREATE, make_durable, write_out
+from exlab_store_posix.replacing import CREATE, make_durable, rename_over, write_out
 
 if TYPE_CHECKING:
     from exlab_store_posix.directories import Directories
+    from exlab_store_posix.mounts import FileSystem
 
 __all__ = ["copy_file"]
 
@@ -33,7 +34,9 @@ _READ = (
 )
 
 
-def copy_file(document: str, copy: str, data: bytes, directories: Directories, mode: int | None = None) -> bool:
+def copy_file(
+    document: str, copy: str, data: bytes, directories: Directories, kind: FileSystem, mode: int | None = None
+) -> bool:
     """Copies a document.
 
     The bytes and the permissions are those of one open file. With two looks at a name, somebody could have put another
@@ -44,6 +47,7 @@ def copy_file(document: str, copy: str, data: bytes, directories: Directories, m
         copy: The path of the copy; what stands there is replaced.
         data: What the document must hold.
         directories: The store's.
+        kind: The file system of the copy.
         mode: Of private documents: the most that the copy may have.
 
     Returns:
@@ -69,7 +73,7 @@ def copy_file(document: str, copy: str, data: bytes, directories: Directories, m
         status = os.fstat(source)
         if not stat.S_ISREG(status.st_mode) or status.st_size != len(data) or _content(source, len(data)) != data:
             raise VersionConflict(expected=version_of(data))
-        _write(copy, source, status, data, directories, mode)
+        _write(copy, source, status, data, directories, kind, mode)
         close_all(opened)
     finally:
         discard_all(opened)
@@ -77,7 +81,13 @@ def copy_file(document: str, copy: str, data: bytes, directories: Directories, m
 
 
 def _write(
-    copy: str, source: int, status: os.stat_result, data: bytes, directories: Directories, mode: int | None
+    copy: str,
+    source: int,
+    status: os.stat_result,
+    data: bytes,
+    directories: Directories,
+    kind: FileSystem,
+    mode: int | None,
 ) -> None:
     folder, _, name = copy.rpartition("/")
     temporary = f"{folder}/{temporary_name(name)}"
@@ -95,7 +105,7 @@ def _write(
             opened.append(parent)
         make_durable(file)
         close_first(opened)
-        os.replace(temporary, copy)
+        rename_over(temporary, copy, kind, version_of(data))
         renamed = True
         directories.settle(parent)
         close_all(opened)

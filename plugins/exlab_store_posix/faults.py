@@ -41,6 +41,18 @@ _NAME = {
     errno.ENXIO: "The key names a pipe or a socket; choose another for the document.",
 }
 
+# Measured with Linux 6.1; `BackendUnavailable` all the same: nothing has happened, and trying again may succeed.
+_AWAY = {
+    errno.ENOLCK: "The lock service of an NFS 3 server, or rpc.statd on this machine, does not answer: start it, or "
+    "mount with NFS 4.",
+    # STATUS_NETWORK_NAME_DELETED. The client says it once, and EAGAIN from then on: it does not connect again.
+    getattr(errno, "EREMCHG", errno.EIO): "The server has taken the share away: unmount it and mount it again.",
+    errno.EAGAIN: "The server is being reached again. If this goes on, unmount the share and mount it again.",
+    errno.EIO: "A disk has failed, or the server of a soft mount has not answered.",
+    errno.ETIMEDOUT: "The server has not answered: look at it and at the network.",
+    getattr(errno, "EHOSTDOWN", errno.ETIMEDOUT): "The server has not answered: look at it and at the network.",
+}
+
 # The system call makes no sense to this file system, today and tomorrow.
 _NOT_SUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENODEV}
 
@@ -87,6 +99,5 @@ def translated(error: OSError, action: str) -> StoreError:
         return NotSupported(
             message, hint="The file system or the kernel does not offer this: keep the store elsewhere."
         )
-    return BackendUnavailable(
-        message, errno=number, hint="Look at the file system and its server; trying again may succeed."
-    )
+    hint = _AWAY.get(number or 0, "Look at the file system and its server; trying again may succeed.")
+    return BackendUnavailable(message, errno=number, hint=hint)

@@ -29,7 +29,7 @@ from exlab_store_posix.reading import read_file
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["OPEN_DIRECT", "READ", "look_again", "read_fresh", "stat_fresh"]
+__all__ = ["OPEN_DIRECT", "READ", "ensure_stands", "look_again", "read_fresh", "stat_fresh"]
 
 T = TypeVar("T")
 
@@ -132,6 +132,29 @@ def look_again(path: str, kind: FileSystem) -> None:
     except OSError as error:
         if came_from_signal_handler(error):
             raise
+
+
+def ensure_stands(path: str, kind: FileSystem) -> None:
+    """Has this machine's kernel ask the server for a file, where it may believe in one that is gone.
+
+    Args:
+        path: The file.
+        kind: The file system that it is on.
+
+    Raises:
+        FileNotFoundError: A server of an SMB mount has none: the client believes for a second that it has.
+    """
+    if kind is not FileSystem.SMB_MOUNT:
+        look_again(path, kind)
+        return
+    try:
+        stands = any(_find_in_folder(path) for _ in range(_LOOKS))
+    except OSError as error:
+        if came_from_signal_handler(error):
+            raise
+        return  # whoever asks for the file itself says what is wrong
+    if not stands:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
 
 
 def _enter(folder: str) -> None:

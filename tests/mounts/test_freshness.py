@@ -56,6 +56,41 @@ def test_two_thousand_reads_see_what_another_client_has_written(site: Site) -> N
     assert [_stale_reads(site, 2000, locked=locked) for locked in (True, False)] == [0, 0]
 
 
+def _lost_writes(site: Site, writes: int) -> list[int]:
+    with open_store(site.a) as a, open_store(site.b) as b:
+        lost = []
+        for number in range(writes):
+            text = b"%d " % number * (1, 1, 60, 1, 1, 3000)[number % 6]
+            (a, b)[number % 2].atomic_write("d.json", text)
+            if (site.server / "d.json").read_bytes() != text:
+                lost.append(number)
+    return lost
+
+
+@shared
+def test_two_clients_that_write_in_turn_replace_the_document_each_time(site: Site) -> None:
+    """A server gives the number of a file that is gone to the next one: a client may take them for one file."""
+    assert _lost_writes(site, 40) == []
+    assert os.listdir(site.server) == ["d.json"]
+
+
+@shared
+@pytest.mark.slow
+def test_a_thousand_writes_of_two_clients_in_turn_replace_the_document_each_time(site: Site) -> None:
+    assert _lost_writes(site, 1000) == []
+
+
+@shared
+def test_a_document_that_another_client_has_deleted_is_missing_for_whoever_deletes_it(site: Site) -> None:
+    with open_store(site.a) as a, open_store(site.b) as b:
+        for number in range(4):
+            a.atomic_write(f"gone-{number}.json", b"1")
+            b.read_snapshot(f"gone-{number}.json")
+            a.delete(f"gone-{number}.json")
+            with pytest.raises(DocumentNotFound):
+                b.delete(f"gone-{number}.json")
+
+
 def _poll(path: Path, until: Path) -> None:
     while not until.exists():
         path.read_bytes()

@@ -13,6 +13,7 @@ from mounts.machines import EXPORT, PASSWORD, USER, A
 pytestmark = pytest.mark.one_interpreter
 
 _PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "mount-a-nas.md"
+_KEY = "Messgerät µ.json"  # beyond ASCII: its name is the same on the server
 # What systemd and mount(8) take for themselves.
 _OF_USER_SPACE = ("_netdev", "nofail", "x-systemd.")
 
@@ -24,7 +25,7 @@ def _options(name: str) -> str:
 
 def _works(point: Path) -> None:
     with open_store(point) as store:
-        assert store.update("d.json", lambda current: b"1") == store.read_snapshot("d.json").version
+        assert store.update(_KEY, lambda current: b"1") == store.read_snapshot(_KEY).version
 
 
 @pytest.mark.parametrize("name", ["fstab-nfs", "fstab-cifs"])
@@ -40,4 +41,4 @@ def test_a_store_works_on_a_mount_with_the_options_that_are_shown(name: str, tmp
     subprocess.run(A.command("mount", "-t", kind, "-o", options, source, point), check=True, timeout=60)
     with A.pool() as pool:
         pool.submit(_works, point / name).result()
-    assert (EXPORT / name / "d.json").read_bytes() == b"1"
+    assert (EXPORT / name / _KEY).read_bytes() == b"1"

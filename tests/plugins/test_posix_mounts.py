@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from exlab_store_posix import replacing
 from exlab_store_posix.claims import claims_of
+from exlab_store_posix.faults import did_not_happen
 from exlab_store_posix.mounts import FileSystem, MountedFileSystem, _mount_above, mount_of
 
-from exlab_store import Guarantees, Store, open_store
+from exlab_store import BackendUnavailable, Guarantees, Store, open_store, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,6 +94,26 @@ def test_a_mount_promises_no_more_than_it_keeps(
         deletes=True,
         fresh=fresh,  # type: ignore[arg-type]
     )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have other numbers")
+@pytest.mark.parametrize(
+    ("number", "proves"),
+    [("EIO", False), ("ESTALE", False), ("ETIMEDOUT", False), ("EHOSTDOWN", False), ("EAGAIN", False)]
+    + [("EREMCHG", False), ("ENOLCK", False), ("ENOENT", False), ("EACCES", True), ("ENOSPC", True), ("EROFS", True)],
+)
+def test_what_a_server_says_of_a_rename_proves_that_it_did_not_happen_or_nothing(number: str, proves: bool) -> None:
+    assert did_not_happen(OSError(getattr(errno, number), ""), remote=True) is proves
+
+
+def test_a_rename_that_the_kernel_would_leave_out_as_one_file_has_both_names_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replacing, "_PATIENCE", 0.05)
+    (tmp_path / "new").write_bytes(b"1")
+    os.link(tmp_path / "new", tmp_path / "d")
+    with pytest.raises(BackendUnavailable, match="takes the new document and the old one for one file"):
+        replacing.rename_over(str(tmp_path / "new"), str(tmp_path / "d"), FileSystem.SMB_MOUNT, version_of(b"1"))
 
 
 @pytest.fixture

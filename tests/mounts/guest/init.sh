@@ -105,6 +105,9 @@ read only = no
 path = /mnt/export
 read only = no
 veto oplock files = /*.lock/
+[closed]
+path = /mnt/export
+read only = no
 CONF
 printf 'pw\npw\n' | pdbedit -s /run/smb/smb.conf -a -t -u root >/dev/null || fail "no account"
 smbd -D -l /run/smb -s /run/smb/smb.conf || fail "no smbd"
