@@ -186,7 +186,8 @@ class RetryingHooks:
 
         def begun() -> tuple[list[FolderItem], Iterator[list[FolderItem]]]:
             batches = self._hooks.list_folder(key, stat)
-            return next(batches, []), batches
+            nothing: list[FolderItem] = []
+            return next(batches, nothing), batches
 
         try:
             first, others = begun()
