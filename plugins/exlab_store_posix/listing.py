@@ -125,8 +125,8 @@ class Lister:
     def _named(self, folder: str, names: Sequence[str]) -> tuple[list[str], list[str]]:
         """As `_names`, of these names alone: a folder of 20,000 pictures need not be listed for one document."""
         if not all(map(str.isascii, names)):  # a file system may find another spelling of it
-            files, folders = self._names(folder)
-            return [name for name in names if name in files], [name for name in names if name in folders]
+            listed, below = self._names(folder)
+            return [name for name in names if name in listed], [name for name in names if name in below]
         files: list[str] = []
         folders: list[str] = []
         for name in names:
