@@ -37,6 +37,7 @@ from exlab_store.errors import (
     VersionConflict,
     WriteOutcomeUnknown,
 )
+from exlab_store.folder_errors import FolderNotEmpty
 from exlab_store.guarantees import Guarantees, Shortfall
 from exlab_store.hooks.calls import Backend
 from exlab_store.hooks.observing import Observation, Observer
@@ -103,6 +104,7 @@ __all__ = [
     "DocumentNotFound",
     "Expectation",
     "FolderItem",
+    "FolderNotEmpty",
     "GuaranteeNotMet",
     "Guarantees",
     "HeldLock",

@@ -26,6 +26,7 @@ from exlab_store.errors import (
     WriteOutcomeUnknown,
 )
 from exlab_store.expectations import ensure_expected
+from exlab_store.folder_errors import FolderNotEmpty
 from exlab_store.forked_child import in_forked_child
 from exlab_store.guarantees import Guarantees
 from exlab_store.hooks.calls import Backend
@@ -72,6 +73,7 @@ __all__ = [
     "DocumentNotFound",
     "Expectation",
     "FolderItem",
+    "FolderNotEmpty",
     "Guarantees",
     "HeldLock",
     "InvalidKey",

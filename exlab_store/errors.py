@@ -12,6 +12,7 @@ The type says what the caller can do, the message says what went wrong, where, a
       DocumentNotFound(FileNotFoundError)
       VersionConflict                    somebody else wrote first; the document is untouched
         DocumentExists(FileExistsError)
+      FolderNotEmpty(OSError)            what is in the folder is not deleted with it; ``.left``
       LockTimeout(TimeoutError)          somebody else holds the lock; ``.holder`` may say who
       LockAlreadyHeld(RuntimeError)      the caller itself holds it: waiting would never end
       LockLost                           the lock is gone; nothing was written
@@ -25,7 +26,7 @@ The type says what the caller can do, the message says what went wrong, where, a
       SchemaMajorMismatchError           another major version; ``.expected_major``, ``.found``
       ConfigError                        a catalogue or a setting that cannot be used
 
-The errors about what a document holds stand in ``exlab_store.document_errors``.
+The errors about what a document holds stand in ``exlab_store.document_errors``, `FolderNotEmpty` in ``folder_errors``.
 Every error but `WriteOutcomeUnknown` means that the operation did not happen.
 Those that are also an `OSError` keep ``errno`` where the system gave one.
 """

@@ -47,6 +47,7 @@ __all__ = [
     "lock",
     "lock_and_read",
     "read_snapshot",
+    "remove_folder",
     "remove_leftover",
     "stat_document",
     "watch_changes",
@@ -67,6 +68,7 @@ OPTIONAL_HOOKS = (
     "list_folder",
     "list_matching",
     "watch_changes",
+    "remove_folder",
 )
 
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -394,5 +396,29 @@ def watch_changes(prefix: str) -> ChangeSource:
             itself.
         AccessDenied: This user may not watch a folder.
         BackendUnavailable: A repetition may succeed.
+    """
+    raise NotImplementedError
+
+
+@hookspec(firstresult=True)
+def remove_folder(key: str) -> None:
+    """Removes a folder in which there is no document and no folder. Its result is None.
+
+    Optional: without it, `Store.delete_folder` raises `NotSupported`. The lock files and temporary files in the folder
+    go with it. A lock file goes only while the backend keeps everybody else from taking its lock, and who has waited
+    for it finds out that the file is gone: otherwise two would hold the lock. Stops at the first non-None result.
+
+    Args:
+        key: A valid key.
+
+    Raises:
+        DocumentNotFound: There is no such folder; in a storage system without folders, nothing is below the key.
+        FolderNotEmpty: There is a document, a folder or something that is not the store's; the folder is still there.
+        LockTimeout: A lock of a document directly in it is held, or one anywhere below where locks are no files.
+        InvalidKey: The key names something else.
+        NotSupported: It cannot be done safely in this place.
+        AccessDenied: The storage system refuses the deletion.
+        BackendUnavailable: The folder is still there, and a repetition may succeed.
+        WriteOutcomeUnknown: The folder may be gone, or may come back after a power cut.
     """
     raise NotImplementedError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn, cast
 
+from exlab_store.deleting import FolderDeletion
 from exlab_store.errors import NotSupported, StoreError
 from exlab_store.hooks.retrying import DEFAULT_RETRY, Retry, RetryingHooks
 from exlab_store.keys import check_key
@@ -234,6 +235,33 @@ class Store(ReadableStore):
                 under_own_lock(self._request, key, timeout, purpose, take, delete, self._location)
                 return
             self._calls.delete(key, expect, fence_of(lock, self, key, self._guarantees, self._location))
+        except StoreError as error:
+            raise error.at(key, self._location) from error.__cause__
+
+    def delete_folder(self, key: str, *, expect_empty: bool = False) -> None:
+        """Deletes a folder: the documents below it, their lock files, temporary files and folders.
+
+        Each document is deleted under its lock. It is for a folder in which nobody works any more: whoever writes into
+        it meanwhile makes it again.
+
+        Args:
+            key: The folder's key.
+            expect_empty: Delete nothing if there is a document below.
+
+        Raises:
+            DocumentNotFound: There is no such folder.
+            FolderNotEmpty: There is a document, with ``expect_empty``; or something else that the store does not
+                delete is left, such as a file whose name is no key. ``.left`` has it.
+            LockTimeout: A lock below is held. Nothing was deleted, unless the message says so.
+            NotSupported: The backend does not delete folders, or not in this place.
+            InvalidKey: The key is not portable, or names a document.
+            StoreError: As `delete` does; the message says what was deleted and what is left.
+        """
+        try:
+            check_key(key)
+            if not (self._guarantees.deletes and self._guarantees.lists and self._hooks.removes_folders):
+                raise NotSupported("the backend does not delete folders", hint="Delete the documents one by one.")
+            FolderDeletion(self, key, self._calls.remove_folder).run(expect_empty=expect_empty)
         except StoreError as error:
             raise error.at(key, self._location) from error.__cause__
 

@@ -173,6 +173,10 @@ class StorePath(KeyPath):
         """As `Store.delete`."""
         self._store.delete(self._key, expect=expect, lock=lock)
 
+    def delete_folder(self, *, expect_empty: bool = False) -> None:
+        """As `Store.delete_folder`, for this folder."""
+        self._store.delete_folder(self._key, expect_empty=expect_empty)
+
     def _is(self, kind: str) -> bool:
         try:
             return self.stat().kind == kind

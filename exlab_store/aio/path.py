@@ -137,6 +137,10 @@ class AsyncStorePath(KeyPath):
         """As `Store.delete`."""
         await self._store.delete(self._key, expect=expect, lock=lock)
 
+    async def delete_folder(self, *, expect_empty: bool = False) -> None:
+        """As `Store.delete_folder`, for this folder."""
+        await self._store.delete_folder(self._key, expect_empty=expect_empty)
+
     async def _is(self, kind: str) -> bool:
         try:
             return (await self.stat()).kind == kind

@@ -255,6 +255,10 @@ class AsyncStore:
         else:
             await self._called(key, delete, changes=True)
 
+    async def delete_folder(self, key: str, *, expect_empty: bool = False) -> None:
+        """As `Store.delete_folder`."""
+        await self._called(key, lambda: self._store.delete_folder(key, expect_empty=expect_empty), changes=True)
+
     async def keep_copy(self, key: str, copy: str, data: bytes) -> bool:
         """As `Store.keep_copy`."""
         return await self._called(copy, lambda: self._store.keep_copy(key, copy, data), changes=True)

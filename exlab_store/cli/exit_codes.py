@@ -9,6 +9,7 @@ from exlab_store import (
     ConfigError,
     DocumentInvalid,
     DocumentNotFound,
+    FolderNotEmpty,
     LockAlreadyHeld,
     LockTimeout,
     SchemaMajorMismatchError,
@@ -36,7 +37,7 @@ class ExitCode(enum.IntEnum):
 
 _CODES: tuple[tuple[tuple[type[StoreError], ...], ExitCode], ...] = (
     ((DocumentNotFound,), ExitCode.NOT_FOUND),
-    ((VersionConflict, SchemaMajorMismatchError), ExitCode.CONFLICT),
+    ((VersionConflict, SchemaMajorMismatchError, FolderNotEmpty), ExitCode.CONFLICT),
     ((LockTimeout, LockAlreadyHeld), ExitCode.LOCKED),
     ((BackendUnavailable,), ExitCode.UNAVAILABLE),
 )

@@ -10,12 +10,11 @@ import inspect
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
-import msgspec
 import pluggy
 
 from exlab_store import hookspecs
 from exlab_store.errors import PluginError, StoreError
-from exlab_store.guarantees import Guarantees
+from exlab_store.hooks.acceptance import check_signature, checked_guarantees, effective
 from exlab_store.hooks.backend_lock import BackendLock
 from exlab_store.hooks.backend_source import BackendSource
 from exlab_store.hooks.plugin_faults import escaped, shown
@@ -26,6 +25,7 @@ from exlab_store.signal_handlers import came_from_signal_handler
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from exlab_store.guarantees import Guarantees
     from exlab_store.key_pattern import KeyPattern
     from exlab_store.model import Expectation, HeldLock, Leftover, LockOwner, Version
     from exlab_store.secret import Secret
@@ -87,7 +87,7 @@ class BackendHooks:
         self._secrets = tuple(secrets)
         self._url_of = url_of
         self._name = _name(backend)
-        self.guarantees = _effective(_checked_guarantees(backend, self._name))
+        self.guarantees = effective(checked_guarantees(backend, self._name))
         if not callable(getattr(backend, "close", None)):
             raise PluginError(f"the backend {self._name} has no close()")
         self._close = backend.close
@@ -116,6 +116,8 @@ class BackendHooks:
         self._stat_document = _call(hook.stat_document)
         self._list_folder = _call(hook.list_folder)
         self._list_matching = _call(hook.list_matching)
+        self._remove_folder = _call(hook.remove_folder)
+        self.removes_folders = _implemented(hook.remove_folder)
         self.stats = _implemented(hook.stat_document)
         self.lists_folders = self.guarantees.lists and _implemented(hook.list_folder)
         self.matches = self.guarantees.lists and _implemented(hook.list_matching)
@@ -148,7 +150,7 @@ class BackendHooks:
                         f"the backend {self._name} claims {claim}=True and does not implement {hook_name}"
                     )
                 continue
-            _check_signature(hook_name, implementations[0], self._name)
+            check_signature(hook_name, implementations[0], self._name)
 
     def close(self) -> None:
         """Closes the backend.
@@ -289,6 +291,13 @@ class BackendHooks:
         except Exception as error:
             self.escaped("delete", error)
 
+    def remove_folder(self, key: str) -> None:
+        """Calls the hook of this name; see `exlab_store.hookspecs`."""
+        try:
+            self._remove_folder(key=key)
+        except Exception as error:
+            self.escaped("remove_folder", error)
+
     def keep_copy(self, key: str, copy: str, data: bytes) -> bool:
         """Calls the hook of this name; see `exlab_store.hookspecs`."""
         try:
@@ -409,38 +418,3 @@ def _call(caller: pluggy.HookCaller) -> Callable[..., Any]:
     if len(implementations) == 1 and not implementations[0].wrapper:
         return implementations[0].function
     return caller
-
-
-def _checked_guarantees(backend: object, name: str) -> Guarantees:
-    guarantees = getattr(backend, "guarantees", None)
-    if not isinstance(guarantees, Guarantees):
-        raise PluginError(f"the backend {name} has no attribute guarantees of type exlab_store.Guarantees")
-    flaw = guarantees.flaw()
-    if flaw is not None:
-        raise PluginError(f"the guarantees of the backend {name} are wrong: {flaw}")
-    if guarantees.watch != "none" and not guarantees.lists:
-        raise PluginError(f"the backend {name} claims watch={guarantees.watch!r} and does not list its keys")
-    return guarantees
-
-
-def _effective(guarantees: Guarantees) -> Guarantees:
-    """What the store promises: the core looks by itself for the changes of whatever lists its keys."""
-    if guarantees.lists and guarantees.watch == "none":
-        return msgspec.structs.replace(guarantees, watch="polled")
-    return guarantees
-
-
-def _check_signature(hook_name: str, implementation: pluggy.HookImpl, backend_name: str) -> None:
-    if implementation.wrapper or implementation.hookwrapper:
-        raise PluginError(f"the backend {backend_name} wraps the hook {hook_name} instead of implementing it")
-    expected = tuple(inspect.signature(getattr(hookspecs, hook_name)).parameters)
-    if implementation.kwargnames:
-        raise PluginError(
-            f"{hook_name} of the backend {backend_name} has a default for {', '.join(implementation.kwargnames)}",
-            hint="pluggy never passes a parameter that has a default: take the defaults away.",
-        )
-    if sorted(implementation.argnames) != sorted(expected):
-        raise PluginError(
-            f"{hook_name} of the backend {backend_name} takes ({', '.join(implementation.argnames)})",
-            hint=f"It must take exactly ({', '.join(expected)}).",
-        )

@@ -137,6 +137,11 @@ class Observer(ABC):
         return (yield from self._watched("remove_leftover", name, None))
 
     @hookimpl(wrapper=True)
+    def remove_folder(self, key: str) -> Generator[None, Any, Any]:
+        """Watches the removal of a folder."""
+        return (yield from self._watched("remove_folder", key, None))
+
+    @hookimpl(wrapper=True)
     def stat_document(self, key: str) -> Generator[None, Any, Any]:
         """Watches a look at a document; the size is the document's."""
         return (yield from self._watched("stat_document", key, lambda stat: stat.size))

@@ -209,6 +209,13 @@ class RetryingHooks:
         except BackendUnavailable as error:
             self._again(error, lambda: self._hooks.delete(key, expect, lock))
 
+    def remove_folder(self, key: str) -> None:
+        """Removes; repeated only when the backend says that the folder is still there."""
+        try:
+            self._hooks.remove_folder(key)
+        except BackendUnavailable as error:
+            self._again(error, lambda: self._hooks.remove_folder(key))
+
     def keep_copy(self, key: str, copy: str, data: bytes) -> bool:
         """Copies; repeated only when the backend says that no copy was made."""
         try:

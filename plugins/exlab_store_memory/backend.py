@@ -12,6 +12,7 @@ from exlab_store.backend import (
     ANY,
     DocumentNotFound,
     Expectation,
+    FolderNotEmpty,
     Guarantees,
     HeldLock,
     InvalidKey,
@@ -227,6 +228,21 @@ class MemoryBackend:
     def watch_changes(self, prefix: str) -> MemoryChangeSource:
         """Is told by whoever changes a document."""
         return MemoryChangeSource(self._memory, partial(self._keys_below, prefix))
+
+    @hookimpl
+    def remove_folder(self, key: str) -> None:
+        """A folder goes with its last document; there is nothing to be done."""
+        start = f"{self._folder}{key}/"
+        with self._memory.changed:
+            for place, holder in self._memory.locks.items():
+                if place.startswith(start):
+                    raise LockTimeout(f"the lock of {place[len(self._folder) :]!r} is held", holder=holder)
+            below = [place[len(self._folder) :] for place in self._memory.documents if place.startswith(start)]
+            if not below:
+                if start[:-1] in self._memory.documents:
+                    raise InvalidKey("the key names a document, not a folder")
+                raise DocumentNotFound("there is no such folder")
+        raise FolderNotEmpty("there are documents in the folder", left=below)
 
     @hookimpl
     def list_leftovers(self, prefix: str) -> list[Leftover]:  # noqa: ARG002  # pluggy passes by name

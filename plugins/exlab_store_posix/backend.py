@@ -43,8 +43,9 @@ from exlab_store_posix.freshness import READ, ensure_stands, read_fresh, stat_fr
 from exlab_store_posix.leftovers import TreeSearch, remove_temporary
 from exlab_store_posix.listing import Lister
 from exlab_store_posix.locking import is_locked_here, take_lock
-from exlab_store_posix.mounts import FileSystem, mount_of
+from exlab_store_posix.mounts import FileSystem, mount_of, nearest_directory
 from exlab_store_posix.reading import AT_ONCE, ensure_file, not_a_document, read_at, read_file, stat_of
+from exlab_store_posix.removing import remove_directory
 from exlab_store_posix.replacing import CREATE, make_durable, rename_over, write_out
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ class PosixBackend:
         self._create = create
         self._mode = mode
         self._base = base_of(root.rstrip("/"))
-        existing = _existing(root)
+        existing = nearest_directory(root)
         mount = mount_of(existing)
         self._kind = mount.kind
         self._kinds = {os.stat(existing).st_dev: mount.kind}
@@ -329,6 +330,21 @@ class PosixBackend:
                         raise
 
     @hookimpl
+    def remove_folder(self, key: str) -> None:
+        """Unlinks what goes along, removes the directory, and synchronises the one above."""
+        try:
+            remove_directory(self._base, key, self._directories, self._kind_of, self._kind)
+        except StoreError:
+            raise
+        except FileNotFoundError as error:
+            if came_from_signal_handler(error):
+                raise
+            self._ensure_root()
+            raise DocumentNotFound("there is no such folder", errno=error.errno) from error
+        except OSError as error:
+            raise translated(error, "remove the folder") from error
+
+    @hookimpl
     def keep_copy(self, key: str, copy: str, data: bytes) -> bool:
         """Copies a file; of a link, none."""
         try:
@@ -425,12 +441,6 @@ def _unknown(what: str, error: OSError, intended: Version | None) -> WriteOutcom
     if came_from_signal_handler(error):
         raise error
     return WriteOutcomeUnknown(f"{what}: {error.strerror}", intended=intended)
-
-
-def _existing(path: str) -> str:
-    while not os.path.isdir(path) and os.path.dirname(path) != path:
-        path = os.path.dirname(path)
-    return path
 
 
 def _remove(temporary: str) -> None:

@@ -275,7 +275,10 @@ def take_lock(
             while not _locked(descriptor, kind):
                 patience = patience or _Patience(path, timeout, cancelled, kind)
                 patience.pause()
-            if patience is None or _stands_at(path, status if kind.is_of_this_machine else os.fstat(descriptor)):
+            # Whoever deletes a folder unlinks this file, and frees it at once: then it has no name, but a free lock.
+            if (patience is None and os.fstat(descriptor).st_nlink) or _stands_at(
+                path, status if kind.is_of_this_machine else os.fstat(descriptor)
+            ):
                 size = status.st_size
                 record: Record = (
                     "kept" if made or 0 < size < SMALLEST_PAGE else _record_of(path, descriptor, size, kind)

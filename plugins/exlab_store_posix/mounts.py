@@ -14,7 +14,7 @@ from exlab_store import came_from_signal_handler
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["FileSystem", "MountedFileSystem", "mount_of"]
+__all__ = ["FileSystem", "MountedFileSystem", "mount_of", "nearest_directory"]
 
 
 class FileSystem(enum.Enum):
@@ -113,3 +113,14 @@ def _mount_above(path: str, mountinfo: str) -> MountedFileSystem:
     kind = next((kind for kind, names in _NAMES.items() if name in names), FileSystem.UNKNOWN)
     options = (option.partition("=") for option in shown.split(","))
     return MountedFileSystem(kind, {name: value for name, _, value in options})
+
+
+def nearest_directory(path: str) -> str:
+    """A directory, or the first above it that exists.
+
+    Args:
+        path: Absolute.
+    """
+    while not os.path.isdir(path) and os.path.dirname(path) != path:
+        path = os.path.dirname(path)
+    return path

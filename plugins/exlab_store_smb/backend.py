@@ -38,6 +38,7 @@ from exlab_store_smb.steps.listing import ListingBudget
 from exlab_store_smb.steps.lock_requests import Locks
 from exlab_store_smb.steps.looking import Looker, entries_of
 from exlab_store_smb.steps.reading import Reader
+from exlab_store_smb.steps.removing import FolderRemover
 from exlab_store_smb.steps.replacing import Replacer
 from exlab_store_smb.steps.room import Room
 from exlab_store_smb.steps.walking import walk
@@ -142,6 +143,7 @@ class SmbBackend:
         self._looker = Looker(self._share, ignores)
         self._changes = Changes(self._share, self._reader, folders)
         self._locks = Locks(self._share, self._reader, folders, opened.claims)
+        self._remover = FolderRemover(self._share, self._looker, self._locks, folders)
 
     def close(self) -> None:
         """Frees the store's locks, and ends the connection if it is the last to use it; the server has 2 s for that."""
@@ -152,12 +154,12 @@ class SmbBackend:
     def read_snapshot(self, key: str) -> Snapshot:
         """One compound of CREATE, READ and CLOSE; a replacement meanwhile does not touch the open file."""
         share = self._share
-        data = share.repeated(
-            lambda link, deadline: self._reader.bytes_of(link, share.document_path(link, key), deadline)
+        found = share.repeated(
+            lambda link, deadline: self._reader.snapshot_of(link, share.document_path(link, key), deadline)
         )
-        if data is None:
+        if found is None:
             raise DocumentNotFound("there is no such document")
-        return Snapshot(data)
+        return found
 
     @hookimpl
     def atomic_write(self, key: str, data: bytes, expect: Expectation, lock: HeldLock | None) -> Version:
@@ -236,6 +238,22 @@ class SmbBackend:
     def list_matching(self, prefix: str, pattern: KeyPattern) -> list[FolderItem]:
         """Walks the folders in which something may fit; the server sends the names that may."""
         return self._share.repeated(lambda link, deadline: self._looker.matching(link, prefix, pattern, deadline))
+
+    @hookimpl
+    def remove_folder(self, key: str) -> None:
+        """Removes the lock files one by one, each while nobody else can have it open, and then the folder."""
+        asked: list[Link] = []
+
+        def remove(link: Link, deadline: Deadline) -> None:
+            asked.append(link)
+            try:
+                self._remover.remove(link, key, deadline)
+            except DocumentNotFound:
+                if len(asked) == 1:
+                    raise
+                # It went before the answer was lost: this call or nobody has removed it.
+
+        self._share.repeated(remove)
 
     @hookimpl
     def list_leftovers(self, prefix: str) -> list[Leftover]:

@@ -133,7 +133,7 @@ def test_without_the_hooks_a_document_is_read_and_a_folder_is_what_has_documents
 
 def test_what_is_not_claimed_is_not_supported() -> None:
     class Unlisted(MemoryBackend):
-        guarantees = msgspec.structs.replace(MemoryBackend.guarantees, lists=False)
+        guarantees = msgspec.structs.replace(MemoryBackend.guarantees, lists=False, watch="none")
 
         @hookimpl
         def list_folder(self, key: str, stat: bool) -> list[FolderItem]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from exlab_store.testing.conformance.changes import Watching
 from exlab_store.testing.conformance.combined import Combined
 from exlab_store.testing.conformance.concurrency import Histories, Torn
+from exlab_store.testing.conformance.deleting_folders import DeletingFolders
 from exlab_store.testing.conformance.durability import Durability
 from exlab_store.testing.conformance.errors import Errors
 from exlab_store.testing.conformance.expectations import ExpectationRaces, Expectations
@@ -38,6 +39,7 @@ class BackendConformance(
     Looking,
     Deleting,
     Watching,
+    DeletingFolders,
     Exclusion,
     Waiting,
     ProcessLocks,

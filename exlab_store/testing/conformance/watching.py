@@ -225,6 +225,11 @@ class WatchedHooks(BackendHooks):
         with self._watch.call(f"delete of {key!r}"):
             super().delete(key, expect, lock)
 
+    def remove_folder(self, key: str) -> None:
+        """Times the hook."""
+        with self._watch.call(f"remove_folder of {key!r}"):
+            super().remove_folder(key)
+
     def keep_copy(self, key: str, copy: str, data: bytes) -> bool:
         """Times the hook."""
         with self._watch.call(f"keep_copy of {key!r}"):

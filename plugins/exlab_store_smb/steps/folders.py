@@ -168,6 +168,26 @@ class ShareFolders:
             if self._flush:
                 self._flush_parent(link, level, deadline)
 
+    def note_removed(self, link: Link, folder: str, deadline: Deadline) -> None:
+        """Makes the removal of a folder durable.
+
+        Args:
+            link: The connection.
+            folder: ``/``-separated below the root.
+            deadline: Until when.
+
+        Raises:
+            WriteOutcomeUnknown: The folder above could not be flushed.
+            LinkLost: The connection has ended.
+        """
+        self._durable = {""}
+        if self._flush:
+            above = link.path(self._root, folder.rpartition("/")[0])
+            compound = [messages.open_parent(above), messages.flush(), messages.close()]
+            opened, flushed, _ = link.run(compound, deadline.half())
+            if not flushed.ok and opened.status != ACCESS_DENIED:
+                raise not_durable(flushed, None)
+
     def _impossible(self, link: Link, deadline: Deadline) -> StoreError:
         """Why a folder cannot be made although those above it were."""
         root, _ = link.run([messages.open_to_ask(link.path(self._root)), messages.close()], deadline.half())

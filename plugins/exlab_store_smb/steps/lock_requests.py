@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import msgspec
+from smbprotocol.header import Commands
 
 from exlab_store import AccessDenied, LockOwner, LockTimeout, Snapshot, StoreError, lock_key
 from exlab_store_smb.session.link import LinkLost
@@ -171,11 +172,10 @@ class Locks:
                     opened, answered = self._reader.look_again(link, document.path, length, deadline)
                     if opened.status == NAME_MISSING:
                         return lock, None
-                data = self._reader.whole(link, document.path, length, opened, answered)
-                if data is not None:
-                    return lock, Snapshot(data)
-            data = self._reader.bytes_of(link, document, deadline)
-            return lock, None if data is None else Snapshot(data)
+                snapshot = self._reader.whole(link, document.path, length, opened, answered)
+                if snapshot is not None:
+                    return lock, snapshot
+            return lock, self._reader.snapshot_of(link, document, deadline)
         except LinkLost:
             lock.note_released()  # with its connection
             raise
@@ -237,7 +237,9 @@ class Locks:
         opened, locked, _, *replies = link.run(compound, self._soon(request))
         backoff = Backoff(request.deadline)
         while opened.status == ACCESS_DENIED and backoff.asks_again(opened.status):
+            self._close_left_open(link, beside, replies, request)
             opened, locked, _, *replies = link.run(compound, self._soon(request))
+        self._close_left_open(link, beside, replies, request)
         if beside and opened.status in REFUSED_REQUEST:
             link.chains.refused = True
             return self._attempt(link, request)
@@ -269,6 +271,21 @@ class Locks:
         if status not in LOCKED and status != CANCELLED:
             raise translated(status, "lock the document")
         return None
+
+    def _close_left_open(
+        self, link: Link, beside: list[SmbRequest], replies: list[Reply], request: SmbLockRequest
+    ) -> None:
+        """Closes what a chain has opened and not closed.
+
+        Where the first CREATE of a compound is refused, Samba 4.22 opens the file of the second chain all the same,
+        and refuses its READ and its CLOSE with the status of the first: nobody could delete that file any more.
+        """
+        opened: Reply | None = None
+        for message, reply in zip(beside, replies, strict=True):
+            if message.command == Commands.SMB2_CREATE:
+                opened = reply
+            elif message.command == Commands.SMB2_CLOSE and opened is not None and opened.ok and not reply.ok:
+                link.run([messages.close(messages.file_id_of(opened))], self._soon(request))
 
     def _wait(self, link: Link, file_id: bytes, request: SmbLockRequest) -> int:
         """Waits on the server; returns its answer.

@@ -59,13 +59,15 @@ class Looker:
             StoreError: The server refuses, or the store's folder is gone.
             LinkLost: The connection has ended.
         """
-        asking = [messages.open_to_ask(self._share.document_path(link, key).path), messages.close()]
-        opened, _ = link.run(asking, deadline.half())
+        path = self._share.document_path(link, key).path
+        opened, _ = link.run([messages.open_to_ask(path), messages.close()], deadline.half())
         backoff = Backoff(deadline)
         while not opened.ok and backoff.asks_again(opened.status):
-            opened, _ = link.run(asking, deadline.half())
+            opened, _ = link.run([messages.open_to_ask(path), messages.close()], deadline.half())
         if opened.status == NAME_MISSING:  # Samba overlooks one that is just being replaced
-            looks = link.run_all([asking] * LOOKS, deadline.half())
+            looks = link.run_all(
+                [[messages.open_to_ask(path), messages.close()] for _ in range(LOOKS)], deadline.half()
+            )
             opened = next((look[0] for look in looks if look[0].ok), opened)
         if opened.status in MISSING:
             self._share.ensure_only_missing(link, opened, deadline)

@@ -7,10 +7,11 @@ from contextlib import suppress
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from exlab_store import BackendUnavailable
+from exlab_store import BackendUnavailable, Snapshot
 from exlab_store_smb.session.link import LinkLost
 from exlab_store_smb.steps.backoff import Backoff
 from exlab_store_smb.wire import messages
+from exlab_store_smb.wire.filetimes import seconds_since_1970
 from exlab_store_smb.wire.statuses import END_OF_FILE, MISSING, NAME_MISSING, translated
 
 if TYPE_CHECKING:
@@ -49,6 +50,11 @@ class Reader:
         self._sizes: dict[str, int] = {}
 
     def bytes_of(self, link: Link, document: DocumentPath, deadline: Deadline) -> bytes | None:
+        """The bytes of what `snapshot_of` reads, or None."""
+        found = self.snapshot_of(link, document, deadline)
+        return None if found is None else found.data
+
+    def snapshot_of(self, link: Link, document: DocumentPath, deadline: Deadline) -> Snapshot | None:
         """Reads a document, or tells that there is none.
 
         Args:
@@ -61,12 +67,12 @@ class Reader:
             LinkLost: The connection has ended.
         """
         found = self.read(link, document.path, deadline)
-        if isinstance(found, bytes):
+        if isinstance(found, Snapshot):
             return found
         self._share.ensure_only_missing(link, found, deadline)
         return None
 
-    def read(self, link: Link, path: str, deadline: Deadline) -> bytes | Reply:
+    def read(self, link: Link, path: str, deadline: Deadline) -> Snapshot | Reply:
         """Reads a document.
 
         Args:
@@ -75,7 +81,7 @@ class Reader:
             deadline: Until when.
 
         Returns:
-            The bytes; or, where there is no document, the server's answer to that effect.
+            It, with its time; or, where there is no document, the server's answer to that effect.
 
         Raises:
             StoreError: The server refuses.
@@ -102,7 +108,7 @@ class Reader:
             if len(data) < min(expected, size):  # an answer may be short [MS-SMB2 3.3.5.12]
                 break
             if _is_whole(data, size, opened, expected):
-                return data
+                return _snapshot(data, opened)
             expected = _rounded_up(size + 1)
             del data
         return self._in_chunks(link, path, deadline)
@@ -116,7 +122,7 @@ class Reader:
         # A credit pays for 64 KiB whether they are used or not, and a document that has grown a little still fits.
         return _rounded_up(self._sizes.get(path, 0) + 1)
 
-    def whole(self, link: Link, path: str, length: int, opened: Reply, answered: Reply) -> bytes | None:
+    def whole(self, link: Link, path: str, length: int, opened: Reply, answered: Reply) -> Snapshot | None:
         """The document, where the answers to one CREATE and one READ have all of it.
 
         Args:
@@ -137,7 +143,7 @@ class Reader:
         data = _data(link, answered, length)
         size = max(messages.size_of(opened), len(data))
         self._remember(path, size)
-        return data if _is_whole(data, size, opened, length) else None
+        return _snapshot(data, opened) if _is_whole(data, size, opened, length) else None
 
     def look_again(self, link: Link, path: str, length: int, deadline: Deadline) -> tuple[Reply, Reply]:
         """What the server says of a document that it has not found; the first answer that is another one.
@@ -161,7 +167,7 @@ class Reader:
         opened, answered, _ = next((look for look in looks if look[0].status != NAME_MISSING), looks[-1])
         return opened, answered
 
-    def _in_chunks(self, link: Link, path: str, deadline: Deadline) -> bytes | Reply:
+    def _in_chunks(self, link: Link, path: str, deadline: Deadline) -> Snapshot | Reply:
         """A large document: many READs on one handle, several of them under way at a time."""
         (opened,) = link.run([messages.open_to_read(path)], deadline.half())
         for _ in range(LOOKS):
@@ -180,7 +186,7 @@ class Reader:
             with suppress(LinkLost):
                 link.run([messages.close(file_id)], deadline.half())
         self._remember(path, size)
-        return data
+        return _snapshot(data, opened)
 
     def _read_all(self, link: Link, file_id: bytes, size: int, deadline: Deadline) -> bytes:
         if size > _LARGEST:
@@ -218,6 +224,10 @@ class Reader:
         if len(self._sizes) >= _REMEMBERED:
             self._sizes.clear()
         self._sizes[path] = size
+
+
+def _snapshot(data: bytes, opened: Reply) -> Snapshot:
+    return Snapshot(data, modified=seconds_since_1970(messages.written_at(opened)))
 
 
 def _is_whole(data: bytes, size: int, opened: Reply, length: int) -> bool:

@@ -34,11 +34,13 @@ __all__ = [
     "make_directory",
     "mark",
     "open_directory",
+    "open_directory_to_remove",
     "open_for_deletion",
     "open_for_flush",
     "open_for_rename",
     "open_lock_file",
     "open_lock_file_to_read",
+    "open_lock_file_to_remove",
     "open_lock_probe",
     "open_parent",
     "open_to_ask",
@@ -53,6 +55,7 @@ __all__ = [
     "query_room",
     "read",
     "read_bytes",
+    "remove",
     "rename",
     "room_of",
     "size_of",
@@ -197,6 +200,17 @@ def open_lock_file_to_read(path: str) -> SmbRequest:
     return _create(path, _READ_DATA, CreateDisposition.FILE_OPEN, _FILE, _SHARE_READ_WRITE)
 
 
+def open_lock_file_to_remove(path: str) -> SmbRequest:
+    """CREATE of a lock file that exists, to lock and to delete it; refused while anybody else has it open."""
+    access = _READ_DATA | _WRITE_DATA | _DELETE
+    return _create(path, access, CreateDisposition.FILE_OPEN, _FILE, _SHARE_NOTHING)
+
+
+def open_directory_to_remove(path: str) -> SmbRequest:
+    """CREATE of a directory that exists, for `remove`."""
+    return _create(path, _DELETE, CreateDisposition.FILE_OPEN, _DIRECTORY)
+
+
 def open_to_read_and_delete(path: str) -> SmbRequest:
     """CREATE of a file that is read and goes when it is closed."""
     options = _FILE | CreateOptions.FILE_DELETE_ON_CLOSE
@@ -245,6 +259,11 @@ def rename(path: str, file_id: bytes = RELATED) -> SmbRequest:
     name = path.encode("utf-16-le")
     information = struct.pack("<B7xQI", 1, 0, len(name)) + name
     return _set_information(FileInformationClass.FILE_RENAME_INFORMATION, information, file_id, within_share=True)
+
+
+def remove(file_id: bytes = RELATED) -> SmbRequest:
+    """SET_INFO FileDispositionInformation [MS-FSCC 2.4.11]: it goes when it is closed; not a directory with entries."""
+    return _set_information(FileInformationClass.FILE_DISPOSITION_INFORMATION, b"\x01", file_id)
 
 
 def mark(created: int) -> SmbRequest:

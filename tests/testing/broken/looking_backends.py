@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, TypeVar
 
-from reference_files import FileBackend
+from reference_files import FileBackend, FlockLock
 
 from exlab_store import (
     DocumentNotFound,
@@ -16,9 +20,11 @@ from exlab_store import (
     HeldLock,
     InvalidKey,
     KeyPattern,
+    LockOwner,
     Stat,
     Version,
     hookimpl,
+    is_key,
     version_of,
 )
 
@@ -227,3 +233,83 @@ class IgnoresCase(FileBackend):
         found = [FolderItem(key) for key in self.list_keys(folder)]
         start = len(folder) + 1 if folder else 0
         return [entry for entry in found if lower.fits(entry.key[start:].lower())]
+
+
+@flaw("folder-removed-with-documents", caught_by="test_a_folder_that_is_to_be_empty_is_left_with_its_documents")
+class RemovesWhateverIsThere(FileBackend):
+    """rm -r."""
+
+    @hookimpl
+    def remove_folder(self, key: str) -> None:
+        shutil.rmtree(self.path(key))
+
+
+@flaw("folder-removed-under-a-lock", caught_by="test_a_folder_is_not_deleted_while_a_lock_below_it_is_held")
+class RemovesHeldLocks(FileBackend):
+    """A lock file goes whoever holds it."""
+
+    def remove_file(self, path: str) -> None:
+        os.unlink(path)
+
+
+@flaw("folder-left-behind", caught_by="test_a_folder_goes_with_all_that_is_below_it")
+class LeavesFolders(FileBackend):
+    """Empty folders stay."""
+
+    @hookimpl
+    def remove_folder(self, key: str) -> None:
+        try:
+            super().remove_folder(key)
+        finally:
+            if not os.path.exists(self.path(key)):
+                os.mkdir(self.path(key))
+
+
+@flaw("folder-with-temporaries", caught_by="test_lock_files_and_temporary_files_go_with_their_folder")
+class LeavesTemporaryFiles(FileBackend):
+    """Temporary files might be somebody's."""
+
+    def remove_file(self, path: str) -> None:
+        if path.endswith(".lock"):
+            super().remove_file(path)
+
+
+@flaw("folder-that-never-was", caught_by="test_a_missing_folder_and_a_document_are_no_folders")
+class RemovesMissingFolders(FileBackend):
+    """A folder that does not exist is gone already."""
+
+    @hookimpl
+    def remove_folder(self, key: str) -> None:
+        with suppress(DocumentNotFound):
+            super().remove_folder(key)
+
+
+@flaw("folder-with-foreign-files", caught_by="test_what_is_not_of_the_store_is_left_and_named")
+class RemovesForeignFiles(FileBackend):
+    """What is no document is of no use."""
+
+    @hookimpl
+    def remove_folder(self, key: str) -> None:
+        for name in os.listdir(self.path(key)) if os.path.isdir(self.path(key)) else []:
+            if not is_key(name):
+                self.remove_file(f"{self.path(key)}/{name}")
+        super().remove_folder(key)
+
+
+@flaw("lock-of-a-deleted-folder", caught_by="test_who_waits_for_a_lock_gets_it_when_its_folder_was_deleted")
+class HoldsWhatIsGone(FileBackend):
+    """Who has waited for a lock holds a file that has lost its name."""
+
+    @hookimpl
+    def lock(self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]) -> HeldLock:
+        path = self.path(self.lock_name(key))
+        self.make_directory(os.path.dirname(path))
+        deadline = time.monotonic() + timeout
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self.pause(deadline, cancelled)
+            else:
+                return FlockLock(key, owner, descriptor)

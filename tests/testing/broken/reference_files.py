@@ -17,6 +17,7 @@ from exlab_store import (
     DocumentNotFound,
     Expectation,
     FolderItem,
+    FolderNotEmpty,
     Guarantees,
     HeldLock,
     InvalidKey,
@@ -212,6 +213,39 @@ class FileBackend:
         version = self.atomic_write(key, data, expect, lock)
         lock.release()
         return version
+
+    @hookimpl
+    def remove_folder(self, key: str) -> None:
+        path = self.path(key)
+        if os.path.isfile(path):
+            raise InvalidKey("the key names a document")
+        if not os.path.isdir(path):
+            raise DocumentNotFound("there is no such folder")
+        names = os.listdir(path)
+        others = [name for name in names if not name.endswith(".lock") and temporary_writer(name) is None]
+        if others:
+            raise FolderNotEmpty("there is something in the folder", left=sorted(others))
+        for name in names:
+            self.remove_file(f"{path}/{name}")
+        try:
+            os.rmdir(path)
+        except OSError as error:
+            raise FolderNotEmpty("somebody has made something meanwhile") from error
+        self.sync_directory(os.path.dirname(path))
+
+    def remove_file(self, path: str) -> None:
+        try:
+            descriptor = os.open(path, os.O_RDWR)
+        except FileNotFoundError:
+            return
+        try:
+            if path.endswith(".lock"):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(path)
+        except BlockingIOError as error:
+            raise LockTimeout("the lock is held") from error
+        finally:
+            os.close(descriptor)
 
     @hookimpl
     def list_leftovers(self, prefix: str) -> list[Leftover]:

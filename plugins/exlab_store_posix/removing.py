@@ -1,0 +1,134 @@
+"""A directory removed, with the lock files and temporary files in it: the only case in which a lock file is unlinked.
+
+It is unlinked while this process holds both of its locks. Who waits for them finds, when it gets them, that the file
+has lost its name, and takes the lock of the file that has the name then.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING, Final
+
+from exlab_store import (
+    FolderNotEmpty,
+    InvalidKey,
+    LockOwner,
+    NotSupported,
+    WriteOutcomeUnknown,
+    came_from_signal_handler,
+    is_temporary_name,
+)
+from exlab_store_posix.locking import take_lock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from exlab_store_posix.directories import Directories
+    from exlab_store_posix.mounts import FileSystem
+
+__all__ = ["remove_directory"]
+
+_LOCK: Final = ".lock"
+_NOT_EMPTY: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST})
+
+
+def remove_directory(
+    base: str, key: str, directories: Directories, kind_of: Callable[[int, str], FileSystem], kind: FileSystem
+) -> None:
+    """Removes a directory in which there is nothing but lock files and temporary files.
+
+    Args:
+        base: The store's directory, with a slash at its end.
+        key: The directory's key.
+        directories: Of the store.
+        kind_of: The kind of file system of a device (``st_dev``) and a path on it.
+        kind: The kind of the store's directory.
+
+    Raises:
+        FolderNotEmpty: There is something else in it.
+        LockTimeout: A lock in it is held.
+        InvalidKey: It is no directory, or a link leads there.
+        NotSupported: It is on a mounted share.
+        WriteOutcomeUnknown: It is removed, and the directory above could not be synchronised.
+        OSError: From a system call; the directory is still there.
+    """
+    path = base + key
+    _ensure_directory(base, key)
+    if kind.is_remote or kind_of(os.lstat(path).st_dev, path).is_remote:
+        # The client caches what stands at a name: two could find two files, and hold both locks.
+        raise NotSupported(
+            "a lock file on a mounted share is not removed, so its folder is not",
+            hint="Delete the folder on the machine that stores it, or through smb:.",
+        )
+    with os.scandir(path) as entries:
+        found = {entry.name: entry.is_file(follow_symlinks=False) for entry in entries}
+    others = [name for name, is_file in found.items() if not is_file or not _goes_along(name)]
+    if others:
+        raise FolderNotEmpty("there is something in the folder", left=sorted(others))
+    # The locks first: whoever holds one may be writing a temporary file at this moment. One that is made from now on is
+    # not among these, and keeps the directory.
+    for name in found:
+        if name.endswith(_LOCK):
+            _remove_lock_file(f"{path}/{name}", f"{key}/{name.removesuffix(_LOCK)}", kind_of, kind)
+    for name in found:
+        if not name.endswith(_LOCK):
+            _unlink(f"{path}/{name}")
+    above = directories.open(path.rpartition("/")[0])
+    try:
+        _remove(path)
+        try:
+            directories.settle(above)
+        except OSError as error:
+            if came_from_signal_handler(error):
+                raise
+            raise WriteOutcomeUnknown(
+                f"the directory above could not be synchronised: {error.strerror}", intended=None
+            ) from error
+    finally:
+        if above >= 0:
+            os.close(above)
+
+
+def _ensure_directory(base: str, key: str) -> None:
+    segments = key.split("/")
+    for count in range(len(segments)):
+        mode = os.lstat(base + "/".join(segments[: count + 1])).st_mode
+        if stat.S_ISLNK(mode):
+            raise InvalidKey("the key leads over a symbolic link", hint="Delete the folder where it really is.")
+        if not stat.S_ISDIR(mode):
+            if count + 1 < len(segments):
+                raise FileNotFoundError(errno.ENOENT, "there is no such folder")
+            raise InvalidKey("the key names a document, not a folder", hint="Delete the document.")
+
+
+def _goes_along(name: str) -> bool:
+    return name.endswith(_LOCK) or is_temporary_name(name)
+
+
+def _remove_lock_file(path: str, key: str, kind_of: Callable[[int, str], FileSystem], kind: FileSystem) -> None:
+    owner = LockOwner("0" * 16, "", "", os.getpid(), "", "deletion of a folder")
+    with take_lock(path, key, owner, 0.0, lambda: False, kind_of, kind) as lock:
+        if lock.record == "none":
+            raise FolderNotEmpty("another program keeps a database in the folder", left=[os.path.basename(path)])
+        if os.name == "nt":  # nobody else has it open, or the system refuses
+            lock.release()
+        _unlink(path)
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError as error:
+        if came_from_signal_handler(error):
+            raise
+
+
+def _remove(path: str) -> None:
+    try:
+        os.rmdir(path)
+    except OSError as error:
+        if error.errno not in _NOT_EMPTY or came_from_signal_handler(error):
+            raise
+        raise FolderNotEmpty("somebody has made something in the folder meanwhile") from error
