@@ -48,6 +48,10 @@ def _told(stream: ChangeStream, enough: Callable[[list[Change]], object]) -> lis
     return found
 
 
+def _unheard(_outage: object) -> None:
+    pass
+
+
 def _last(changes: Iterable[Change]) -> dict[str, Version | None]:
     return {change.key: change.version for change in changes}
 
@@ -139,6 +143,7 @@ class Watching(Clientele):
         with begin() as stream:
             for name in ("a.json.lock", "a.json.tmp.4711.0123456789abcdef", "folder/.lock"):
                 oracle.plant(name)
+            version = version_of(b"")
             for number in range(5):
                 if guarantees.lock_scope != "none":
                     version = other.update(KEY, lambda _, number=number: str(number).encode())  # type: ignore[misc]
@@ -236,7 +241,7 @@ class Watching(Clientele):
     ) -> None:
         if guarantees.watch == "none":
             return
-        with begin(onerror=lambda _: None) as stream:
+        with begin(onerror=_unheard) as stream:
             version = other.atomic_write(KEY, b"before")
             assert _last(_told(stream, len)) == {KEY: version}
             for number in range(_CUTS):
