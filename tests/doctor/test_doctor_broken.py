@@ -131,9 +131,11 @@ def flawed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_broken_backend_is_found_or_there_is_a_reason(flawed: None) -> None:
-    from every_broken_backend import CAUGHT_BY
+    from every_broken_backend import BACKENDS, CAUGHT_BY
 
-    listed = [*FOUND, *REFUSED, *UNSEEN, *GUARDED, *COMPARED, *NOT_OF_THE_STORAGE, *NOT_CLAIMED]
+    # The doctor has no probe for the hooks that look at documents without reading them, and for those that watch.
+    not_probed = [flaw for flaw in CAUGHT_BY if BACKENDS[flaw].__module__ in {"broken_looks", "broken_watches"}]
+    listed = [*FOUND, *REFUSED, *UNSEEN, *GUARDED, *COMPARED, *NOT_OF_THE_STORAGE, *NOT_CLAIMED, *not_probed]
     assert sorted(listed) == sorted(CAUGHT_BY)
 
 

@@ -10,21 +10,21 @@ from collections.abc import Mapping
 from functools import wraps
 from typing import TYPE_CHECKING
 
-import broken_backends
-import further_broken_backends
-import looking_backends
-import watching_backends
+import broken_contracts  # noqa: F401
+import broken_lists  # noqa: F401
+import broken_locks  # noqa: F401
+import broken_looks  # noqa: F401
+import broken_reads  # noqa: F401
+import broken_updates  # noqa: F401
+import broken_watches  # noqa: F401
+import broken_writes  # noqa: F401
+from flaws import BACKENDS, CAUGHT_BY
 from reference_files import FileBackend, FlockLock
 
 if TYPE_CHECKING:
     from exlab_store import Location
 
-_MODULES = (broken_backends, further_broken_backends, looking_backends, watching_backends)
-BACKENDS: dict[str, type[FileBackend]] = {}
-CAUGHT_BY: dict[str, str] = {}
-for _module in _MODULES:
-    BACKENDS |= _module.BACKENDS
-    CAUGHT_BY |= _module.CAUGHT_BY
+__all__ = ["BACKENDS", "CAUGHT_BY", "open_backend"]
 
 
 def open_backend(location: Location, options: Mapping[str, object]) -> FileBackend:

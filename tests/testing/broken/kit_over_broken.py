@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
+from broken_watches import FLAWS_OF_WATCHES
 from every_broken_backend import BACKENDS
 from reference_files import CUTS
-from watching_backends import FLAWS_OF_WATCHES
 
 from exlab_store import Backend, lock_key
 from exlab_store.testing import BackendConformance, Harness

@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
+from flaws import flaw
 from reference_files import FileBackend, FlockLock
 
 from exlab_store import (
@@ -30,20 +31,6 @@ from exlab_store import (
 
 if TYPE_CHECKING:
     from exlab_store.key_pattern import Position
-
-BACKENDS: dict[str, type[FileBackend]] = {}
-CAUGHT_BY: dict[str, str] = {}
-
-B = TypeVar("B", bound=type[FileBackend])
-
-
-def flaw(name: str, *, caught_by: str) -> Callable[[B], B]:
-    def registered(cls: B) -> B:
-        BACKENDS[name] = cls
-        CAUGHT_BY[name] = caught_by
-        return cls
-
-    return registered
 
 
 @flaw("stat-of-the-first-version", caught_by="test_what_is_known_of_a_document_is_of_its_last_version")
@@ -165,7 +152,7 @@ class ListsNoSizes(FileBackend):
 
 
 @flaw("folder-with-locks", caught_by="test_a_folder_shows_no_locks_and_no_temporary_files")
-class ListsLocks(FileBackend):
+class ListsLocksOfAFolder(FileBackend):
     """Whatever is there is listed."""
 
     @hookimpl

@@ -7,20 +7,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import broken_backends
-from broken_backends import BACKENDS, CAUGHT_BY
+import flaws
 from reference_files import FileBackend, LookingSource
 
 from exlab_store import hookimpl, temporary_writer
-
-__all__ = ["BACKENDS", "CAUGHT_BY", "FLAWS_OF_WATCHES"]
 
 FLAWS_OF_WATCHES: set[str] = set()
 
 
 def flaw(name: str, *, caught_by: str) -> Callable[[type[FileBackend]], type[FileBackend]]:
     FLAWS_OF_WATCHES.add(name)
-    return broken_backends.flaw(name, caught_by=caught_by)
+    return flaws.flaw(name, caught_by=caught_by)
 
 
 def _watched_by(source: type[LookingSource]) -> Callable[[type[FileBackend]], type[FileBackend]]:
