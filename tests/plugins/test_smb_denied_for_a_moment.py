@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from shared_samba import BOTH
+from smb_stores import opened
 
 from exlab_store import AccessDenied, DocumentNotFound, LockTimeout, Store, StoreError, open_store
 
@@ -26,10 +27,6 @@ SECONDS = 3.0
 @pytest.fixture(params=BOTH)
 def samba_release(request: pytest.FixtureRequest) -> str:
     return str(request.param)
-
-
-def opened(samba: SambaServer, **account: str) -> Store:
-    return open_store(samba.url("d", user=False), **(account or samba.options))
 
 
 def delete_one_of_many(store: Store) -> None:
@@ -56,7 +53,7 @@ def test_nobody_is_denied_anything_beside_a_busy_writer(samba: SambaServer) -> N
     seen: Counter[str] = Counter()
 
     def work(what: str) -> None:
-        with opened(samba) as mine:
+        with opened(samba, "d") as mine:
             while time.monotonic() < until:
                 try:
                     WORK[what](mine)
@@ -65,7 +62,7 @@ def test_nobody_is_denied_anything_beside_a_busy_writer(samba: SambaServer) -> N
                     seen[f"{what}: {error}"] += 1
 
     threads = [threading.Thread(target=work, args=(what,)) for what in ["read", *WORK]]
-    with opened(samba) as writer:
+    with opened(samba, "d") as writer:
         writer.atomic_write("a.json", b"0")
         for thread in threads:
             thread.start()
@@ -85,7 +82,7 @@ def stranger(samba: SambaServer, needs_root: None) -> Iterator[Store]:
     (folder / "a.json").chmod(0o600)
     (folder / "a.json.lock").touch(0o600)
     folder.chmod(0o711)
-    with opened(samba, **samba.add_account("stranger")) as store:
+    with opened(samba, "d", **samba.add_account("stranger")) as store:
         yield store
 
 
@@ -145,7 +142,7 @@ def test_an_update_that_is_denied_for_a_moment_is_made_under_a_lock(
 
     account = samba.add_account("colleague")
     elsewhere = samba.url("d", user=False, port=wire.port)  # as another process sees it
-    with opened(samba, **account) as store, open_store(elsewhere, **samba.options) as successor:
+    with opened(samba, "d", **account) as store, open_store(elsewhere, **samba.options) as successor:
         for _ in range(2):  # the first shows that the server carries out chains in order
             store.update("a.json", incremented)
         folder.chmod(0o755)

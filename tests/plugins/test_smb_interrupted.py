@@ -2,69 +2,41 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import subprocess
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from conftest import lacking
 from exlab_store_smb.steps.held_lock import SmbLock
 from exlab_store_smb.wire.deadline import Deadline
+from smb_stores import LARGE, NEW, interrupted, opened
 from waiting import eventually
 
 from exlab_store import (
     LockLost,
     NotSupported,
-    Store,
-    open_store,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Generator
 
     from samba_server import SambaServer
     from wire_proxy import WireProxy
 
 
 pytestmark = pytest.mark.one_interpreter
-NEW = b"new " * 512
-LARGE = b"new " * (7 << 18)  # 7 MiB
-
-
-def opened(samba: SambaServer, port: int = 0, **options: Any) -> Store:
-    share = options.pop("share", None)
-    account: dict[str, Any] = {**samba.options}
-    return open_store(samba.url(user=False, port=port or samba.port, share=share), **account, **options)
-
-
-@contextmanager
-def interrupted(when: Callable[[], object]) -> Generator[None]:
-    """Ctrl-C in the main thread, as soon as something is true."""
-
-    def wait() -> None:
-        eventually(when)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    thread = threading.Thread(target=wait)
-    thread.start()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            yield
-    finally:
-        thread.join()
 
 
 def test_an_interrupted_write_gives_its_lock_up_for_it_may_still_be_under_way(
     samba: SambaServer, wire: WireProxy
 ) -> None:
-    with opened(samba, wire.port) as store, store.lock("a.json") as held:
+    with opened(samba, port=wire.port) as store, store.lock("a.json") as held:
         wire.black_hole_at(0, "reply")
         with interrupted(wire.fired.is_set):
             store.atomic_write("a.json", NEW, lock=held)
@@ -125,7 +97,7 @@ def test_an_interrupted_release_frees_the_lock(samba: SambaServer, monkeypatch: 
 def test_a_lock_that_another_thread_releases_is_held_until_the_write_under_it_has_ended(
     samba: SambaServer, wire: WireProxy
 ) -> None:
-    with opened(samba, wire.port) as store, opened(samba) as other, ThreadPoolExecutor(1) as pool:
+    with opened(samba, port=wire.port) as store, opened(samba) as other, ThreadPoolExecutor(1) as pool:
         held = store.lock("a.json")
         wire.delay = 0.02
         with wire.counting() as counted:
@@ -148,7 +120,7 @@ def test_a_lock_of_the_backend_that_was_released_refuses_a_write_at_once(samba: 
 
 
 def test_a_store_that_is_closed_while_it_connects_keeps_no_connection(samba: SambaServer, wire: WireProxy) -> None:
-    store = opened(samba, wire.port)
+    store = opened(samba, port=wire.port)
     wire.cut()
     wire.delay = 0.25
     with wire.counting() as counted, ThreadPoolExecutor(1) as pool:

@@ -2,77 +2,35 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+from smb_stores import NEW, OLD, opened, somebody_has_open, written
 from waiting import eventually
 
 from exlab_store import (
     AccessDenied,
     LockLost,
-    Store,
-    StoreError,
     WriteOutcomeUnknown,
-    open_store,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from samba_server import SambaServer
     from wire_proxy import WireProxy
 
 
 pytestmark = pytest.mark.one_interpreter
-OLD = b"old " * 512
-NEW = b"new " * 512
-
-
-def opened(samba: SambaServer, port: int = 0, **options: Any) -> Store:
-    share = options.pop("share", None)
-    account: dict[str, Any] = {**samba.options}
-    return open_store(samba.url(user=False, port=port or samba.port, share=share), **account, **options)
-
-
-def written(store: Store, path: Path, data: bytes = NEW) -> bool | None:
-    """Whether a document was written, by what the store says; None when it does not know."""
-    try:
-        store.atomic_write(path.name, data)
-    except WriteOutcomeUnknown:
-        return None
-    except StoreError:
-        return False
-    return True
-
-
-@contextmanager
-def somebody_has_open(samba: SambaServer, path: Path, shares: str = "") -> Generator[None]:
-    """Another program, as a virus scanner, has a file open, and shares it with nobody if not told otherwise."""
-    smbclient: Any = importlib.import_module("smbclient")  # it has no types
-    cache: dict[str, Any] = {}
-    account: dict[str, Any] = {**samba.options, "port": samba.port, "connection_cache": cache}
-    name = rf"\\127.0.0.1\{samba.share}\{path.relative_to(samba.root)}"
-    while True:
-        with suppress(OSError):  # the one who has had it open is not gone yet
-            file = smbclient.open_file(name, mode="rb", share_access=shares, **account)
-            break
-    try:
-        yield
-    finally:
-        file.close()
-        smbclient.reset_connection_cache(connection_cache=cache)
 
 
 def test_a_rename_that_was_refused_is_not_taken_for_done_when_the_network_fails_while_it_is_cleared_up(
     samba: SambaServer, wire: WireProxy
 ) -> None:
     samba.add_share(samba.share, samba.root, veto_files="/a.json/")  # the temporary file can be made
-    with opened(samba, wire.port, timeout=3.0) as store:
+    with opened(samba, port=wire.port, timeout=3.0) as store:
         wire.cut_at(1, "reply_lost")
         assert not written(store, samba.root / "a.json")
         assert wire.fired.is_set()
@@ -81,7 +39,7 @@ def test_a_rename_that_was_refused_is_not_taken_for_done_when_the_network_fails_
 def test_a_deletion_of_the_temporary_file_whose_answer_was_lost_too_is_not_taken_for_the_rename(
     samba: SambaServer, wire: WireProxy
 ) -> None:
-    with opened(samba, wire.port, timeout=5.0, one_round_trip=False) as store:
+    with opened(samba, port=wire.port, timeout=5.0, one_round_trip=False) as store:
         for number in range(3, 9):  # coming back takes some messages; then the temporary file is deleted
             path = samba.root / f"{number}.json"
             path.write_bytes(OLD)
@@ -101,7 +59,7 @@ def test_a_deletion_of_the_temporary_file_whose_answer_was_lost_too_is_not_taken
 def test_a_temporary_file_that_somebody_has_open_is_not_taken_for_renamed(samba: SambaServer, wire: WireProxy) -> None:
     path = samba.root / "a.json"
     path.write_bytes(OLD)
-    with opened(samba, wire.port, timeout=5.0, one_round_trip=False) as store, ThreadPoolExecutor(1) as pool:
+    with opened(samba, port=wire.port, timeout=5.0, one_round_trip=False) as store, ThreadPoolExecutor(1) as pool:
         wire.delay = 0.05  # coming back takes a while
         wire.cut_at(1, "before_request")
         said = pool.submit(written, store, path)
@@ -146,7 +104,7 @@ def lock_without_a_record(path: Path) -> int:
 def test_a_count_of_the_next_holder_is_not_taken_for_ones_own(samba: SambaServer, wire: WireProxy) -> None:
     document = samba.root / "a.json"
     document.write_bytes(b"1")
-    with opened(samba, wire.port, timeout=10.0) as store:
+    with opened(samba, port=wire.port, timeout=10.0) as store:
         held = store.lock("a.json")
         wire.refuse()
         wire.cut_at(0, "before_request")
@@ -166,7 +124,7 @@ def test_a_write_under_a_lock_whose_answer_was_lost_is_known_by_its_mark(
     samba: SambaServer, wire: WireProxy, data: bytes
 ) -> None:
     (samba.root / "a.json").write_bytes(OLD)
-    with opened(samba, wire.port, timeout=10.0) as store:
+    with opened(samba, port=wire.port, timeout=10.0) as store:
         held = store.lock("a.json")
         wire.cut_at(0, "reply_lost")
         store.atomic_write("a.json", data, lock=held)

@@ -2,55 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from exlab_store_smb.wire.transport import DeadlineTcp
-
-from exlab_store import (
-    Store,
-    open_store,
-)
+from smb_stores import OLD, opened, somebody_has_open
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from samba_server import SambaServer
     from wire_proxy import WireProxy
 
 
 pytestmark = pytest.mark.one_interpreter
-OLD = b"old " * 512
-
-
-def opened(samba: SambaServer, port: int = 0, **options: Any) -> Store:
-    share = options.pop("share", None)
-    account: dict[str, Any] = {**samba.options}
-    return open_store(samba.url(user=False, port=port or samba.port, share=share), **account, **options)
-
-
-@contextmanager
-def somebody_has_open(samba: SambaServer, path: Path, shares: str = "") -> Generator[None]:
-    """Another program, as a virus scanner, has a file open, and shares it with nobody if not told otherwise."""
-    smbclient: Any = importlib.import_module("smbclient")  # it has no types
-    cache: dict[str, Any] = {}
-    account: dict[str, Any] = {**samba.options, "port": samba.port, "connection_cache": cache}
-    name = rf"\\127.0.0.1\{samba.share}\{path.relative_to(samba.root)}"
-    while True:
-        with suppress(OSError):  # the one who has had it open is not gone yet
-            file = smbclient.open_file(name, mode="rb", share_access=shares, **account)
-            break
-    try:
-        yield
-    finally:
-        file.close()
-        smbclient.reset_connection_cache(connection_cache=cache)
 
 
 def test_a_deletion_waits_for_a_program_that_has_the_document_open_for_a_moment(samba: SambaServer) -> None:
@@ -70,7 +36,7 @@ def test_a_listing_that_takes_longer_than_the_timeout_ends_and_takes_nobody_s_lo
     for number in range(8):
         (samba.root / f"{number}").mkdir()
         (samba.root / f"{number}" / "a.json").write_bytes(OLD)
-    with opened(samba, wire.port, timeout=1.0) as store, store.lock("a.json") as held:
+    with opened(samba, port=wire.port, timeout=1.0) as store, store.lock("a.json") as held:
         wire.delay = 0.08
         assert len(store.list_keys()) == 8
         wire.delay = 0.0

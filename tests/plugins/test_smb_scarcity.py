@@ -7,17 +7,11 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+from smb_stores import LARGE, OLD, opened, written
 from waiting import eventually
-
-from exlab_store import (
-    Store,
-    StoreError,
-    WriteOutcomeUnknown,
-    open_store,
-)
 
 if TYPE_CHECKING:
     from samba_server import SambaServer
@@ -25,26 +19,6 @@ if TYPE_CHECKING:
 
 
 pytestmark = pytest.mark.one_interpreter
-OLD = b"old " * 512
-NEW = b"new " * 512
-LARGE = b"new " * (7 << 18)  # 7 MiB
-
-
-def opened(samba: SambaServer, port: int = 0, **options: Any) -> Store:
-    share = options.pop("share", None)
-    account: dict[str, Any] = {**samba.options}
-    return open_store(samba.url(user=False, port=port or samba.port, share=share), **account, **options)
-
-
-def written(store: Store, path: Path, data: bytes = NEW) -> bool | None:
-    """Whether a document was written, by what the store says; None when it does not know."""
-    try:
-        store.atomic_write(path.name, data)
-    except WriteOutcomeUnknown:
-        return None
-    except StoreError:
-        return False
-    return True
 
 
 @pytest.mark.parametrize("granted", [16, 64])
@@ -69,7 +43,7 @@ def test_a_share_that_fills_up_while_a_write_is_on_its_way_keeps_the_old_documen
     subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0777,size=64m", "none", str(volume)], check=True)
     try:
         samba.add_share("volume", volume)
-        with opened(samba, wire.port, share="volume") as store, ThreadPoolExecutor(1) as pool:
+        with opened(samba, port=wire.port, share="volume") as store, ThreadPoolExecutor(1) as pool:
             store.atomic_write("a.json", OLD)
             wire.delay = 1.0  # seconds in which the share has to be filled, on a busy machine too
             with wire.counting() as counted:

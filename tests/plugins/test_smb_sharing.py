@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from exlab_store_smb.session import sharing
 from exlab_store_smb.session.link import Link
+from smb_stores import opened
 from waiting import eventually
 
 from exlab_store import AccessDenied, LockLost, LockTimeout, NotSupported, Store, StoreError, open_store
@@ -30,10 +31,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.one_interpreter
 
 KEY = "a.json"
-
-
-def opened(samba: SambaServer, *folder: str, **options: Any) -> Store:
-    return open_store(samba.url(*folder, user=False), **{**samba.options, **options})
 
 
 @pytest.fixture

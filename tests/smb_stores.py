@@ -1,0 +1,80 @@
+"""Stores on a test's SMB server, and what comes in the way of an operation: another program, or Ctrl-C."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import threading
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from waiting import eventually
+
+from exlab_store import Store, StoreError, WriteOutcomeUnknown, open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from pathlib import Path
+
+    from samba_server import SambaServer
+
+__all__ = ["LARGE", "NEW", "OLD", "interrupted", "opened", "somebody_has_open", "written"]
+
+OLD = b"old " * 512
+NEW = b"new " * 512
+LARGE = b"new " * (7 << 18)  # 7 MiB
+
+
+def opened(
+    samba: SambaServer, *folder: str, port: int | None = None, share: str | None = None, **options: Any
+) -> Store:
+    """A store of the server's account; ``port`` and ``share`` go into its URL, everything else is an option."""
+    return open_store(samba.url(*folder, user=False, port=port, share=share), **{**samba.options, **options})
+
+
+def written(store: Store, path: Path, data: bytes = NEW) -> bool | None:
+    """Whether a document was written, by what the store says; None when it does not know."""
+    try:
+        store.atomic_write(path.name, data)
+    except WriteOutcomeUnknown:
+        return None
+    except StoreError:
+        return False
+    return True
+
+
+@contextmanager
+def somebody_has_open(samba: SambaServer, path: Path, shares: str = "") -> Generator[None]:
+    """Another program, as a virus scanner, has a file open, and shares it with nobody if not told otherwise."""
+    smbclient: Any = importlib.import_module("smbclient")  # it has no types
+    cache: dict[str, Any] = {}
+    account: dict[str, Any] = {**samba.options, "port": samba.port, "connection_cache": cache}
+    name = rf"\\127.0.0.1\{samba.share}\{path.relative_to(samba.root)}"
+    while True:
+        with suppress(OSError):  # the one who has had it open is not gone yet
+            file = smbclient.open_file(name, mode="rb", share_access=shares, **account)
+            break
+    try:
+        yield
+    finally:
+        file.close()
+        smbclient.reset_connection_cache(connection_cache=cache)
+
+
+@contextmanager
+def interrupted(when: Callable[[], object]) -> Generator[None]:
+    """Ctrl-C in the main thread, as soon as something is true."""
+
+    def wait() -> None:
+        eventually(when)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            yield
+    finally:
+        thread.join()
