@@ -87,12 +87,26 @@ def samba_release() -> str:
     return "own"
 
 
-@pytest.fixture
-def samba(samba_release: str) -> Iterator[SambaServer]:
-    """A Samba server of its own, in an eighth of a second."""
+@pytest.fixture(scope="module")
+def server() -> Iterator[SambaServer]:
+    """One Samba server for all tests of a module that has the mark ``one_server``."""
     from shared_samba import running_server
 
-    with running_server(samba_release) as server:
+    with running_server() as found:
+        yield found
+
+
+@pytest.fixture
+def samba(request: pytest.FixtureRequest, samba_release: str) -> Iterator[SambaServer]:
+    """A Samba server of its own, in an eighth of a second; or, empty, the one that the tests of a module share."""
+    from shared_samba import empty, running_server
+
+    if request.node.get_closest_marker("one_server") is None:
+        with running_server(samba_release) as found:
+            yield found
+    else:
+        server = request.getfixturevalue("server")
+        empty(server)
         yield server
 
 

@@ -10,7 +10,6 @@ import pytest
 from exlab_store_smb.session import claims
 from exlab_store_smb.session.claims import Shown, guarantees_of
 from impacket_server import running_impacket
-from shared_samba import empty, running_server
 
 from exlab_store import GuaranteeNotMet, Guarantees, NotSupported, Store, open_store
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from samba_server import SambaServer
     from wire_proxy import WireProxy
 
-pytestmark = pytest.mark.one_interpreter
+pytestmark = [pytest.mark.one_interpreter, pytest.mark.one_server]
 
 KEY = "a.json"
 EVERYTHING = Guarantees(
@@ -39,16 +38,9 @@ WITHOUT_LOCKS = Guarantees(atomic_replace=True, durable=True, lists=True, delete
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[SambaServer]:
+def server(server: SambaServer) -> SambaServer:
     """One server for all of this module, with a share that locks nothing."""
-    with running_server() as found:
-        found.add_share("lockless", found.directory / "lockless", locking="no")
-        yield found
-
-
-@pytest.fixture
-def samba(server: SambaServer) -> SambaServer:
-    empty(server)
+    server.add_share("lockless", server.directory / "lockless", locking="no")
     return server
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 from exlab_store_smb.steps import held_lock
 from server_administrator import close_open_file, may_administrate
-from shared_samba import empty, running_server
 
 from exlab_store import LockLost, Store, WriteOutcomeUnknown, open_store
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
     from exlab_store import HeldLock
 
-pytestmark = pytest.mark.one_interpreter
+pytestmark = [pytest.mark.one_interpreter, pytest.mark.one_server]
 
 KEY = "a.json"
 OLD, NEW = b"old", b"new"
@@ -28,16 +27,9 @@ ALWAYS, NEVER = -1.0, 3600.0  # seconds for which an answer about the lock's fil
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[SambaServer]:
+def server(server: SambaServer) -> SambaServer:
     """One server for all of this module, as its administrators' service takes a second to start."""
-    with running_server() as found:
-        may_administrate(found)
-        yield found
-
-
-@pytest.fixture
-def samba(server: SambaServer) -> SambaServer:
-    empty(server)
+    may_administrate(server)
     return server
 
 

@@ -14,7 +14,6 @@ from exlab_store_smb.session.link import Link
 from exlab_store_smb.wire import messages
 from exlab_store_smb.wire.deadline import Deadline
 from lock_holders import holder
-from shared_samba import empty, running_server
 from waiting import eventually
 
 from exlab_store import (
@@ -36,20 +35,9 @@ if TYPE_CHECKING:
     from samba_server import SambaServer
     from wire_proxy import WireProxy
 
-pytestmark = pytest.mark.one_interpreter
+pytestmark = [pytest.mark.one_interpreter, pytest.mark.one_server]
 
 DAY = 86400.0
-
-
-@pytest.fixture(scope="module")
-def samba() -> Iterator[SambaServer]:
-    with running_server() as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def empty_share(samba: SambaServer) -> None:
-    empty(samba)
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from exlab_store_smb.steps.listing import ListingBudget, list_folder
 from exlab_store_smb.wire.deadline import Deadline
 from exlab_store_smb.wire.limits import Limits
 from exlab_store_smb.wire.messages import Reply
-from shared_samba import empty, running_server
 
 from exlab_store import AccessDenied, BackendUnavailable, Store, open_store
 
@@ -23,18 +22,7 @@ if TYPE_CHECKING:
     from wire_proxy import WireProxy
 
 
-pytestmark = pytest.mark.one_interpreter
-
-
-@pytest.fixture(scope="module")
-def samba() -> Iterator[SambaServer]:
-    with running_server() as server:
-        yield server
-
-
-@pytest.fixture(autouse=True)
-def empty_share(samba: SambaServer) -> None:
-    empty(samba)
+pytestmark = [pytest.mark.one_interpreter, pytest.mark.one_server]
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import pytest
 import smbclient
 from exlab_store_smb.wire.deadline import Deadline
 from exlab_store_smb.wire.messages import open_to_read
-from shared_samba import empty, running_server
 
 from exlab_store import AccessDenied, Store, open_store
 
@@ -18,23 +17,10 @@ if TYPE_CHECKING:
 
     from samba_server import SambaServer
 
-pytestmark = pytest.mark.one_interpreter
+pytestmark = [pytest.mark.one_interpreter, pytest.mark.one_server]
 
 KEY = "a.json"
 READ_ONLY = 0x1  # [MS-FSCC 2.6]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[SambaServer]:
-    """One server for all of this module."""
-    with running_server() as found:
-        yield found
-
-
-@pytest.fixture
-def samba(server: SambaServer) -> SambaServer:
-    empty(server)
-    return server
 
 
 @pytest.fixture
