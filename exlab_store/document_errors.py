@@ -1,4 +1,4 @@
-"""Why stored bytes are no document of the expected kind."""
+"""The errors for stored bytes that are no document of the expected kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the stored document meets what its writer expects: the one owner of that rule."""
+"""The one rule for a condition (``expect=``): does the stored version meet it?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens in a forked child: the one way to ask for it."""
+"""The functions that run in a forked child: this module alone registers them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a backend promises, as data, and how a promise falls short of what was required."""
+"""The promises of a backend, as data; and the shortfall of a promise from a requirement."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A location as somebody gave it: it may have a password, and nothing shows it before it is parsed."""
+"""A location as the caller gave it. It may hold a password: nothing shows it before it is parsed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names that storage systems and desktops put beside documents: a list of a store leaves them out."""
+"""The names of files that storage systems and desktops put beside documents; a list of keys leaves them out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be said of a key without asking a store: its parts, and the keys beside, above and below it."""
+"""A key as a path: its parts, and the keys beside, above and below it; no store is asked."""
 
 from __future__ import annotations
 

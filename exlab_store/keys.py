@@ -1,4 +1,4 @@
-"""What a document key is: a relative, ``/``-separated name that every storage system can hold.
+"""The rules for a document key: a relative, ``/``-separated name that every storage system can hold.
 
 The rules are the intersection of what POSIX, SMB, Windows and object stores accept, so that a store can be
 moved from one to another without renaming anything [design, section 6].

@@ -1,4 +1,4 @@
-"""Where a store is: a parsed URL or local directory that never shows a secret."""
+"""The location of a store: a parsed URL or a local directory, which never shows a secret."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looks at what is stored, without reading it: by the hooks for it, or by others where a backend has none."""
+"""Sizes, times and folders, without reading documents: by the hooks for them, or by others where there are none."""
 
 from __future__ import annotations
 

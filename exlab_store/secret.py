@@ -1,4 +1,4 @@
-"""What must not be shown: a password from where it is read until it is used."""
+"""A `Secret` holds a password from its source to its use, and no text shows it."""
 
 from __future__ import annotations
 

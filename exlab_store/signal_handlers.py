@@ -1,6 +1,6 @@
-"""Whether an exception came out of a signal handler: then it is the program's own, and no answer of the storage.
+"""The exceptions of signal handlers. They are the program's own, and no answer of the storage.
 
-Python runs the handlers of signals in the main thread, between two steps of whatever runs there. What one raises comes
+Python runs signal handlers in the main thread, between two steps of the code there. The exception of a handler comes
 out of that step: an alarm's `TimeoutError` out of a read of a file, as if the file system had raised it.
 """
 

@@ -1,4 +1,4 @@
-"""The threads on which the work of tasks is done: a bounded number for the stores of one share.
+"""The threads that do the work of tasks: a bounded number for the stores of one share.
 
 So a slow share takes no threads from another, from the event loop's own executor, or from the application. They
 start when they are needed and end with the last of the stores.

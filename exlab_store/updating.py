@@ -1,4 +1,4 @@
-"""What is done under a lock that the core takes by itself: an update, and a change on a condition.
+"""Work under a lock that the core takes by itself: an update, and a change on a condition.
 
 Such a lock may be lost before anything was written: with its connection, say, or because the storage system freed it
 although it refused the write. Nobody but the core knew of this lock. So the core takes a new one and begins again by

@@ -1,4 +1,4 @@
-"""An iterator of the synchronous store, stepped through on the threads of the store."""
+"""An asynchronous iterator over a synchronous one: each step runs on a thread of the store."""
 
 from __future__ import annotations
 

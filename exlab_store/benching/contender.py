@@ -92,7 +92,7 @@ def contend(job: Job, store: Store, key: str, stopped: Callable[[], bool] = lamb
     """Does the job.
 
     Args:
-        job: What.
+        job: The contender's job.
         store: The store.
         key: The document whose lock is wanted.
         stopped: Asked after each lock; True ends the job before its time.

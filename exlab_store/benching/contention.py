@@ -49,7 +49,7 @@ class Processes:
         """Has some of them do a job at the same time; the others do nothing.
 
         Args:
-            number: How many.
+            number: The number of contenders.
             job: What each of them does.
 
         Raises:
@@ -87,7 +87,7 @@ def contended_by_threads(number: int, job: Job, store: Store, key: str) -> list[
     """Has threads of this process do a job at the same time.
 
     Args:
-        number: How many.
+        number: The number of contenders.
         job: What each of them does.
         store: The store that they share.
         key: The document whose lock they want.

@@ -19,7 +19,7 @@ class Timing(msgspec.Struct, frozen=True):
 
     Attributes:
         count: How often it was measured.
-        median: Seconds.
+        median: The median in seconds.
         p99: Seconds that 99 of 100 samples did not exceed.
         per_second: How many one after the other are done in a second, on average.
     """
@@ -73,7 +73,7 @@ class Contention(msgspec.Struct, frozen=True):
     """A lock that several want.
 
     Attributes:
-        number: How many.
+        number: The number of contenders.
         of: ``process`` or ``thread``.
         store: With the store's lock.
         bare: With a blocking flock, or None where there is none.

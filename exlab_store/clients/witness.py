@@ -1,7 +1,6 @@
-"""What is written while several clients use one document, so that its faults show afterwards.
+"""Evidence of several clients that use one document: sealed documents, and notes of the holders of a lock.
 
-Documents that tell whether they are whole, and notes of who held a lock when. The doctor and the conformance kit
-judge by them.
+A sealed document shows whether it is whole. The doctor and the conformance kit judge a store by this evidence.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ class Hold(msgspec.Struct, frozen=True, order=True):
     Attributes:
         began: Right after the lock was had, `time.monotonic_ns`.
         ended: Right before it was released.
-        client: Who.
+        client: The holder's name.
     """
 
     began: int

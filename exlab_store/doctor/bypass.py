@@ -155,7 +155,7 @@ def time_flushes(bypass: Bypass, key: str, size: int, rounds: int, seconds: floa
     Args:
         bypass: The way to the file.
         key: The file; it is made.
-        size: Bytes.
+        size: Its size in bytes.
         rounds: How often at most.
         seconds: For how long, two rounds at least.
 

@@ -207,7 +207,7 @@ def end_all(clients: Iterable[_Ends]) -> None:
     """Ends several clients; those that are slow to go do so at the same time.
 
     Args:
-        clients: Them.
+        clients: The clients to end.
     """
     enders = [threading.Thread(target=client.end) for client in clients]
     for ender in enders:

@@ -107,7 +107,7 @@ def duration(milliseconds: float) -> str:
     """A duration for people.
 
     Args:
-        milliseconds: It.
+        milliseconds: The duration.
     """
     if milliseconds < 1:
         return f"{milliseconds * 1000:.0f} us"

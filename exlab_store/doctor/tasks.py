@@ -79,7 +79,7 @@ def timed(call: Callable[[], object], seconds: float, at_most: int) -> tuple[flo
     """Does something again and again, five times at least.
 
     Args:
-        call: What.
+        call: The call to make.
         seconds: For how long.
         at_most: How often.
 
@@ -101,7 +101,7 @@ def hold(store: Store, key: str, client: str, seconds: float) -> list[Hold]:
     Args:
         store: The client's store.
         key: The document.
-        client: Who.
+        client: The client's name.
         seconds: For how long.
     """
     held: list[Hold] = []
@@ -120,7 +120,7 @@ def write_sealed(store: Store, key: str, client: str, seconds: float, threads: i
     Args:
         store: The client's store.
         key: The document.
-        client: Who.
+        client: The client's name.
         seconds: For how long.
         threads: How many threads do that at the same time.
 
@@ -239,7 +239,7 @@ def make_sealed(store: Store, folder: str, seconds: float, conditional: bool) ->
 
     Args:
         store: The client's store.
-        folder: Where.
+        folder: The folder's key.
         seconds: For how long.
         conditional: Make them with ``expect=ABSENT``.
 

@@ -114,7 +114,7 @@ class Visit:
         """Has both clients do something at the same time.
 
         Args:
-            request: What.
+            request: The request's name.
             arguments: The arguments of the first and of the second.
 
         Returns:

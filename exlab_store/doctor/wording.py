@@ -28,7 +28,7 @@ def value_of(claimed: bool | str) -> str:
     """A guarantee's value, for people.
 
     Args:
-        claimed: It.
+        claimed: The value, as the backend claims it.
     """
     if isinstance(claimed, str):
         return claimed

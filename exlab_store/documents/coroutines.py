@@ -1,4 +1,4 @@
-"""Documents from coroutines: opening a store imports its backend and looks at the place, so it happens off the loop."""
+"""Documents from coroutines: opening a store imports a backend and asks the storage, so it runs on a worker thread."""
 
 from __future__ import annotations
 

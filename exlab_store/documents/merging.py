@@ -1,6 +1,6 @@
-"""Keeps the fields that a program does not know when it rewrites a document, at every depth and to the letter.
+"""The fields that a program does not know: a rewrite keeps them, at every depth and to the letter.
 
-What a field is known as comes from the struct. Items of a list are told apart by their ``uid`` or ``id``, where the
+The struct says which fields the program knows. Items of a list are told apart by their ``uid`` or ``id``, where the
 struct has one; otherwise by what they say, and what is left by position if the list has kept its length. Free-form
 objects (``dict``) belong to the writer as a whole: a key that is gone from one was taken out on purpose.
 

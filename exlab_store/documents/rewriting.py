@@ -1,4 +1,4 @@
-"""The change of bytes that a change of documents comes to; it never loses the bytes of a corrupt document."""
+"""A change of a typed document as a change of its bytes, which keeps the bytes of a corrupt document."""
 
 from __future__ import annotations
 

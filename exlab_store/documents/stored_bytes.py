@@ -1,6 +1,6 @@
-"""What counts as the bytes of a document: one check for readers and writers.
+"""The one check of stored bytes, for readers and for writers: are they a document?
 
-Two checks would differ one day, and a writer would replace as corrupt what every reader accepts.
+Two checks would differ one day: a writer would then replace, as corrupt, a document that every reader accepts.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a frozen application needs of this package: the hook that PyInstaller finds through ``pyinstaller40``."""
+"""The hook for frozen applications, which PyInstaller finds through the entry point group ``pyinstaller40``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which attempt at an operation is under way: what an observer, which sees each attempt, cannot know by itself."""
+"""The number of the present attempt at an operation. An observer sees each attempt, and cannot count them itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Watching operations: one `Observation` for each attempt at a hook, given to whoever wants to know."""
+"""Observers: a base class that gives its subclass one `Observation` for each attempt at an operation."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Observation(msgspec.Struct, kw_only=True):
         backend: The scheme of the store's URL; empty text for a backend that was given as an object.
         location: The store's location without secrets; empty text where it has none.
         attempt: 1 for the first attempt, and so on.
-        duration: Seconds.
+        duration: The duration of the attempt in seconds.
         size: Bytes read, written or found, or keys listed; None where there is nothing to count.
         outcome: ``done``, or the ``code`` of the `StoreError`, or the type of another exception.
         error: The error, or None.

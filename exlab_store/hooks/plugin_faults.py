@@ -1,4 +1,4 @@
-"""What a plugin has let escape, as an error that says so and shows no secret."""
+"""The `PluginError` for an exception that a plugin should not have raised; it shows no secret."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lock that a store gives: who asks for it, and what holding it means."""
+"""The lock that `Store.lock` returns, and the owner that is written into it."""
 
 from __future__ import annotations
 

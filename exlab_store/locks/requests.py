@@ -1,4 +1,4 @@
-"""A lock request: made by the one whose turn it is in this process, and repeated with the turn kept."""
+"""A lock request: its caller has the turn of this process, and keeps it while the backend is asked again."""
 
 from __future__ import annotations
 

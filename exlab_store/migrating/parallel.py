@@ -1,4 +1,4 @@
-"""Several documents at once: over a network, most of the time of each is spent waiting."""
+"""Several documents at a time: over a network, most of the time goes into waiting."""
 
 from __future__ import annotations
 

@@ -36,8 +36,8 @@ def refuse_same_place(source: Store, target: Store) -> None:
     """Refuses two stores whose locations say that they are one place, or one inside the other.
 
     Args:
-        source: The one.
-        target: The other.
+        source: The store that documents come from.
+        target: The store that documents go to.
 
     Raises:
         LocationError: They are.
@@ -78,7 +78,7 @@ def mark(store: Store) -> Generator[str | None]:
     Locations do not tell that a mount and a share are one directory. This does.
 
     Args:
-        store: Where.
+        store: The store that gets the mark.
 
     Yields:
         Its key; None where the target deletes nothing, so that it would stay.

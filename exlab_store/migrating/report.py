@@ -1,4 +1,4 @@
-"""What a migration has done: for each document, and as a whole."""
+"""The report of a migration: the outcome of each document, and the totals."""
 
 from __future__ import annotations
 

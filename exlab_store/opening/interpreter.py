@@ -1,4 +1,4 @@
-"""The Python that runs this program, for work that needs another process of it."""
+"""The command of the Python that runs this program, for another process of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What installed distributions offer: the entry points of a group, read from each distribution by itself.
+"""The entry points that installed distributions offer, read from each distribution by itself.
 
 `importlib.metadata.entry_points` reads all of them at once: one broken line in anybody's ``entry_points.txt`` fails it,
 and an empty ``dist-info`` that an interrupted uninstall has left hides the distribution of the same name.

@@ -1,4 +1,4 @@
-"""Where a password is kept, outside of the configuration that needs it."""
+"""The source of a password: a keyring, an environment variable or a file, and not the configuration itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads a file that somebody else has named: only a regular one, only a small one, and without waiting."""
+"""Reading a small file whose path comes from outside: it must be a regular file, and the read does not wait."""
 
 from __future__ import annotations
 

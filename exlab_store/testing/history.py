@@ -110,7 +110,7 @@ class Recorder:
         """Records an operation: called when the block begins, returned when it ends.
 
         Args:
-            client: Who.
+            client: The client's name.
             kind: See `Operation`.
             expected: See `Operation`; may be set in the block.
             new: See `Operation`; may be set in the block.

@@ -1,4 +1,4 @@
-"""Who may use a new version of a document: those who might use the one before it, and nobody else.
+"""The permissions of a new version of a document: those of the version before it.
 
 A new file is the owner's alone until it has the rights of the document that it replaces. Whoever opened it before
 that would read the content that is written later: born with 0666 and narrowed afterwards, a document of mode 0600 was

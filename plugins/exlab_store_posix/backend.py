@@ -1,4 +1,4 @@
-"""The hooks on files."""
+"""The hooks of the posix backend: each document is a file."""
 
 from __future__ import annotations
 

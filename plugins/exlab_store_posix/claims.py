@@ -1,4 +1,4 @@
-"""What a file system promises, as it is mounted."""
+"""The guarantees of a file system, by its kind and its mount options."""
 
 from __future__ import annotations
 

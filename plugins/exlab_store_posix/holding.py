@@ -1,4 +1,4 @@
-"""Whether somebody holds a lock, found out by looking: taking it, even for a moment, would turn somebody away."""
+"""The question whether a lock is held, without taking it: to take it for a moment would refuse it to somebody."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is in a directory, and below it: documents and folders, and nothing that is kept beside them.
+"""The documents and folders in a directory and below it, without lock files, temporary files and ignored names.
 
 Links to directories are not followed, as they may form a circle; a link to a file is a document.
 """

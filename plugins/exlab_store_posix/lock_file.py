@@ -1,4 +1,4 @@
-"""The file ``<name>.lock``: opened or made, so that whoever may put documents into its folder can lock them.
+"""The file ``<name>.lock``: every account that may add documents to its folder can open it.
 
 It keeps the owner's record, and sometimes it is not ours to write into: ``filelock.ReadWriteLock`` keeps an SQLite
 database under the same name.

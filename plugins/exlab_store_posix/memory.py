@@ -1,4 +1,4 @@
-"""Whether a document can be read into memory at all."""
+"""The check that a document fits into memory, before it is read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which kind of file system holds a directory, and how it is mounted: what it can promise depends on that."""
+"""The kind of the file system that holds a directory, and its mount options; the guarantees depend on both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which processes run on this machine, seen from everywhere: whether the writer of a temporary file is gone."""
+"""The processes of this machine, in all containers: is the writer of a temporary file gone?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bytes of an open document, whatever stands at its name."""
+"""Reading an open document; another file may have its name by now."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""One document replaced as a whole: temporary file, fsync, rename, fsync of the directory.
+"""The replacement of a document as a whole: temporary file, fsync, rename, fsync of the directory.
 
-What each step is for (measured with power cuts on ext4 and xfs): without the fsync of the file, or without that of
+The purpose of each step (measured with power cuts on ext4 and xfs): without the fsync of the file, or without that of
 the directory, about two of three cuts lose the last acknowledged write; writing in place shows readers torn data.
 """
 

@@ -1,4 +1,4 @@
-"""The hooks on an SMB share."""
+"""The hooks of the SMB backend: each document is a file on a share."""
 
 from __future__ import annotations
 

@@ -86,8 +86,8 @@ def record(writer: int, serial: int) -> bytes:
     """A writer's next record.
 
     Args:
-        writer: Who.
-        serial: Which.
+        writer: The writer's number.
+        serial: The number of the document among those of its writer.
     """
     size = 200 + (writer * 104_729 + serial * 7_919) % 48_000
     mark = f"{writer}:{serial}/"
@@ -151,7 +151,7 @@ def field_name(writer: int, serial: int) -> str:
     """The field that a writer adds to ``equipment.json``, unknown to the program that owns the document.
 
     Args:
-        writer: Who.
+        writer: The writer's number.
         serial: Which of that writer's.
     """
     return f"{_FIELD_PREFIX}{writer}_{serial}"
@@ -212,7 +212,7 @@ def catalogue_of(rows: Sequence[LIMSProject], publication: int, moment: str, end
     Args:
         rows: The LIMS's answer. Publication 0 is the whole of it.
         publication: Its number.
-        moment: When.
+        moment: The time of the publication.
         endpoint: The LIMS.
     """
     shown = rows[: max(1, len(rows) - publication % len(rows))]

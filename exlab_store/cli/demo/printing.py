@@ -29,7 +29,7 @@ def progress(console: Console, seconds: float, writers: int, readers: int) -> Ge
     """Shows a bar while the processes work, and removes it.
 
     Args:
-        console: Where.
+        console: The terminal to print on.
         seconds: How long they work.
         writers: How many write.
         readers: How many read.

@@ -108,7 +108,7 @@ class OtherMachine:
         """Asks the other machine for something.
 
         Args:
-            name: What.
+            name: The request's name.
             arguments: A struct, or an empty dict.
             limit: Seconds that it may take there.
 

@@ -135,7 +135,7 @@ def sealed(side: Side, message: Message, key: bytes) -> bytes:
 
     Args:
         side: Who writes it.
-        message: What.
+        message: The message to write.
         key: That of the code.
     """
     body = msgspec.json.encode(message)

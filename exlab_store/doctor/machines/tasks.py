@@ -49,7 +49,7 @@ def write_in_turns(store: Store, held: StoreLock, turn: str, key: str, rounds: i
         held: The first of the three locks.
         turn: What the names of the documents begin with by whose locks turns are given.
         key: The document that is written.
-        rounds: How many.
+        rounds: The number of rounds.
     """
     turns = turn_locks(turn)
     next_held = store.lock(turns[2], timeout=_WAIT, purpose="doctor")
@@ -74,7 +74,7 @@ def read_in_turns(store: Store, held: StoreLock, turn: str, key: str, rounds: in
         held: The second of the three locks.
         turn: As for `write_in_turns`.
         key: The document that is read.
-        rounds: How many.
+        rounds: The number of rounds.
     """
     turns = turn_locks(turn)
     stale = 0

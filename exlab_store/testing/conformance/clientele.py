@@ -86,7 +86,7 @@ def start_processes(harness: Harness, count: int, *, pid: int | None = None) -> 
 
     Args:
         harness: A harness with a location.
-        count: How many.
+        count: The number of clients.
         pid: As for `ClientProcess`.
     """
     with ExitStack() as stack:

@@ -53,7 +53,7 @@ def hold(store: Store, key: str, client: str, times: int) -> list[Hold]:
     Args:
         store: The client's store.
         key: The document.
-        client: Who.
+        client: The client's name.
         times: How often.
     """
     held: list[Hold] = []
@@ -71,8 +71,8 @@ def write_sealed(store: Store, key: str, client: str, times: int) -> int:
     Args:
         store: The client's store.
         key: The document.
-        client: Who.
-        times: How many.
+        client: The client's name.
+        times: The number of repetitions.
 
     Returns:
         How many were acknowledged.

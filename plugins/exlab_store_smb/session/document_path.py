@@ -1,4 +1,4 @@
-"""Where a document is on a share."""
+"""The names of a document and of its folder, on a share."""
 
 from __future__ import annotations
 

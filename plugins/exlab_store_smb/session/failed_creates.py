@@ -1,4 +1,4 @@
-"""Whether a server carries out a compound whose first CREATE has failed: Samba 4.17 does, Samba 4.22 does not.
+"""Compounds whose first CREATE has failed: Samba 4.17 carries the rest out, Samba 4.22 does not.
 
 A server that does so needs a question before each write: it replaces a document that somebody has deleted and another
 program still has open, and takes the new one away later. Samba 4.22 refuses to replace it.

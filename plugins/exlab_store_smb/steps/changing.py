@@ -1,4 +1,4 @@
-"""A change of a document, from its first attempt to its end; a change whose answer was lost is looked for."""
+"""A change of a document, from its first attempt to its end, lost answers included."""
 
 from __future__ import annotations
 

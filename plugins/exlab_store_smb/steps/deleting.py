@@ -1,4 +1,4 @@
-"""A document deleted: renamed to a temporary name that goes with it, and its folder flushed, in one compound."""
+"""The deletion of a document in one compound: rename to a temporary name, delete on close, flush of the folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The compound that changes a document, and the record of how far it has come."""
+"""The compound that changes a document; under a lock, its last request asks whether the lock was held all the time."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class FolderEntry(NamedTuple):
     Attributes:
         name: As the server has it.
         kind: ``file``, ``directory`` or ``link``.
-        size: Bytes.
+        size: Its size in bytes.
         written: When it was last written, in units of 100 ns since 1601 by the server's clock.
     """
 

@@ -1,4 +1,4 @@
-"""A document replaced as a whole: temporary file, data, flush, rename, and the flush of the folder.
+"""The replacement of a document as a whole: temporary file, data, flush, rename, and the flush of the folder.
 
 With room on the share this is one compound, one round trip. A large document, or a share that may be full, takes
 more: the rename is asked for when the data is known to be there.

@@ -47,7 +47,7 @@ class Room:
         """Whether so many bytes must still fit, even if others have been filling the share since.
 
         Args:
-            size: Bytes.
+            size: The number of bytes.
         """
         taken = (time.monotonic() - self._at) * _FASTEST_FILLING
         return self._trusted and self._free - taken >= size + _MARGIN

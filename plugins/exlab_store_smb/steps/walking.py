@@ -42,7 +42,7 @@ class Route:
 
         Args:
             folder: The key of the folder that they are in.
-            names: Theirs.
+            names: The names of these folders.
         """
         return names
 

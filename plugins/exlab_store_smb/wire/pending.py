@@ -1,4 +1,4 @@
-"""Requests under way."""
+"""A request that was sent and waits for its answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The question to a server that ends each connection at once: does it speak only SMB 1?"""
+"""A question to a server that ends each connection at once: does it speak SMB 1 alone?"""
 
 from __future__ import annotations
 

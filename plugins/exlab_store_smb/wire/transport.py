@@ -137,7 +137,7 @@ class DeadlineTcp:
         """Waits for a message.
 
         Args:
-            timeout: Seconds.
+            timeout: Seconds to wait.
 
         Returns:
             The message; empty when the connection has ended, however it did.
