@@ -31,7 +31,7 @@ from exlab_store import (
     temporary_name,
     version_of,
 )
-from exlab_store.backend import ensure_expected
+from exlab_store.backend import ChangeSource, NotSupported, ensure_expected
 from exlab_store_posix.access import PRIVATE, checked_mode, give_mode, keep_access, replaced_by
 from exlab_store_posix.claims import claims_of
 from exlab_store_posix.copying import copy_file
@@ -353,6 +353,15 @@ class PosixBackend:
             raise
         except OSError as error:
             raise translated(error, "copy the document") from error
+
+    @hookimpl
+    def watch_changes(self, prefix: str) -> ChangeSource:
+        """Has the kernel tell; of a share it cannot."""
+        if self.guarantees.watch != "pushed":
+            raise NotSupported("the kernel tells only what this machine changes")
+        from exlab_store_posix.watching import DirectorySource  # most programs watch nothing
+
+        return DirectorySource(self._base, prefix, self._ignores, self._kind_of)
 
     @hookimpl
     def list_leftovers(self, prefix: str) -> list[Leftover]:

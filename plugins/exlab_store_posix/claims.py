@@ -41,7 +41,8 @@ def claims_of(mount: MountedFileSystem) -> Guarantees:
         else "locked"
         if kind is FileSystem.SMB_MOUNT and reaches_the_site
         else "none",
-        watch="polled",
+        # Of a share, the kernel tells only what this machine does.
+        watch="pushed" if linux and kind.is_of_this_machine else "polled",
     )
 
 

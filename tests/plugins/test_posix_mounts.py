@@ -93,7 +93,7 @@ def test_a_mount_promises_no_more_than_it_keeps(
         lists=True,
         deletes=True,
         fresh=fresh,  # type: ignore[arg-type]
-        watch="polled",
+        watch="pushed" if mount.kind.is_of_this_machine else "polled",
     )
 
 
