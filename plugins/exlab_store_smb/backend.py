@@ -221,7 +221,7 @@ class SmbBackend:
                 share.ensure_there(link, deadline)
             return found
 
-        return share.repeated(keys)
+        return share.repeated(keys, opens=True)
 
     @hookimpl
     def stat_document(self, key: str) -> Stat:
@@ -268,7 +268,7 @@ class SmbBackend:
 
             return list(ShareSearch(link, share.root, deadline, holder, self._ignores).find(prefix))
 
-        return share.repeated(find)
+        return share.repeated(find, opens=True)
 
     @hookimpl
     def remove_leftover(self, name: str) -> None:

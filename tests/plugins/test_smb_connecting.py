@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from conftest import lacking
-from exlab_store_smb.wire.blocking import blocking
+from exlab_store_smb.wire.blocking import NotReturned, blocking
 from exlab_store_smb.wire.deadline import Deadline
 
 from exlab_store import BackendUnavailable, NotSupported, open_store
@@ -96,7 +96,7 @@ def test_calls_that_do_not_return_are_so_many_at_most() -> None:
         end.wait()
 
     def given_up() -> None:
-        with pytest.raises(TimeoutError):
+        with pytest.raises(NotReturned):
             blocking(hangs, Deadline(0.5))
 
     try:

@@ -13,7 +13,7 @@ from smbprotocol.session import Session
 
 from exlab_store import AccessDenied, BackendUnavailable, NotSupported, Secret, StoreError, without_variables
 from exlab_store_smb.session.tickets import Ticket, TicketRefused, not_taken, ticket_for, tickets_are_possible
-from exlab_store_smb.wire.blocking import blocking
+from exlab_store_smb.wire.blocking import NotReturned, blocking
 from exlab_store_smb.wire.statuses import (
     ACCESS_DENIED,
     ACCOUNT_REFUSED,
@@ -111,7 +111,7 @@ def _ticket(options: SmbOptions, limit: Deadline) -> Ticket:
     has_another_way = options.auth_protocol == "negotiate" and options.password is not None
     try:
         return blocking(lambda: ticket_for(options), limit.half() if has_another_way else limit)
-    except TimeoutError as error:
+    except NotReturned as error:
         raise TicketRefused(
             BackendUnavailable(
                 f"no Kerberos server has answered within connect_timeout ({options.connect_timeout:g} s)",
@@ -126,7 +126,7 @@ def _by_ticket(connection: SmbConnection, options: SmbOptions, ticket: Ticket, l
     session = _session(connection, options, [ticket.credential], None, "negotiate")
     try:
         blocking(session.connect, limit)  # a cache that cannot be written to makes it ask the Kerberos server again
-    except TimeoutError as error:
+    except NotReturned as error:
         raise smb.SMBConnectionClosed("the server did not answer in time") from error
     except smb.SMBAuthenticationError as error:
         reason = getattr(error.__cause__, "base_error", None) or error

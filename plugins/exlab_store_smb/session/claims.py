@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from exlab_store import Guarantees, NotSupported, temporary_name
+from exlab_store_smb.session.interruptions import ends_when_interrupted
 from exlab_store_smb.wire import messages
 from exlab_store_smb.wire.statuses import BUSY_SERVER, BUSY_TARGET, FULL, LOCKED, NAME_MISSING, REFUSED_REQUEST
 
@@ -114,11 +115,12 @@ def show(link: Link, directory: str, deadline: Deadline) -> Shown:
     Raises:
         LinkLost: The connection has ended.
     """
-    shown = _tried(link, directory, deadline)
-    if not shown.compounds:
-        _log.warning("%s takes no compound requests: more round trips", link.connection.server_name)
-        link.compounds = False
-        shown = replace(_tried(link, directory, deadline), compounds=False)
+    with ends_when_interrupted(link):
+        shown = _tried(link, directory, deadline)
+        if not shown.compounds:
+            _log.warning("%s takes no compound requests: more round trips", link.connection.server_name)
+            link.compounds = False
+            shown = replace(_tried(link, directory, deadline), compounds=False)
     before = remembered(link)
     shown = Shown(
         _latest(shown.replaces, before.replaces),

@@ -18,7 +18,7 @@ from smbprotocol import exceptions as smb
 from smbprotocol.dfs import DFSReferralRequest, DFSReferralResponse
 from smbprotocol.ioctl import CtlCode, IOCTLFlags, SMB2IOCTLRequest, SMB2IOCTLResponse
 
-from exlab_store import AccessDenied, BackendUnavailable, LocationError, StoreError
+from exlab_store import AccessDenied, BackendUnavailable, LocationError, StoreError, came_from_signal_handler
 from exlab_store_smb.session.logon import connect
 
 if TYPE_CHECKING:
@@ -143,6 +143,8 @@ def _referred(target: Target, options: SmbOptions, deadline: Deadline) -> list[T
     try:
         found = _targets(answer, path)
     except Exception as error:  # smbprotocol's structures raise errors of any type
+        if came_from_signal_handler(error):
+            raise
         raise BackendUnavailable(
             f"the server's answer to where the DFS link {target} leads makes no sense: {error}",
             hint="Look at the link on the server of the namespace.",

@@ -6,6 +6,7 @@ import os
 import struct
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from smbprotocol import exceptions as smb
@@ -16,9 +17,9 @@ from exlab_store import came_from_signal_handler, suppress_unless_signalled
 from exlab_store_smb.session.chains import Chains
 from exlab_store_smb.session.link_lost import LinkLost
 from exlab_store_smb.session.unanswered import Unanswered
-from exlab_store_smb.wire.connection import TooFewCredits
 from exlab_store_smb.wire.filetimes import seconds_since_1970
 from exlab_store_smb.wire.messages import RELATED, MalformedAnswer, Reply, SmbRequest, file_id_of
+from exlab_store_smb.wire.sender import TooFewCredits
 from exlab_store_smb.wire.shapes import ensure_well_formed
 from exlab_store_smb.wire.statuses import ACCESS_DENIED, CANCELLED, SESSION_GONE
 
@@ -200,7 +201,7 @@ class Link:
     @property
     def may_chain(self) -> bool:
         """Whether compounds of several chains may be sent: the server takes them, and there are credits for them."""
-        return self.compounds and not self.chains.refused and self.connection.most_credits >= _MANY_CREDITS
+        return self.compounds and not self.chains.refused and self.connection.sender.most_credits >= _MANY_CREDITS
 
     def send_off(self, messages: Sequence[SmbRequest], deadline: Deadline, lost: Callable[[], None]) -> None:
         """Sends a related compound that ends with a CLOSE, and does not wait for the answers.
@@ -240,18 +241,14 @@ class Link:
             raise LinkLost("the connection has ended", sent=False)
         self.last_used = time.monotonic()
         try:
-            return self.connection.send_compound(
-                messages,
-                self.session_id,
-                self._tree.tree_connect_id,
-                related=len(messages) > 1,
-                deadline=deadline,
-                sealed=sealed,
-            )
-        except Exception as error:  # what ended the connection may be anything
+            connection = self.connection
+            pack = partial(connection.pack_compound, messages, self.session_id, self.tree_id, sealed=sealed)
+            return connection.sender.send(messages, deadline, pack)
+        except BaseException as error:  # what ended the connection may be anything
             if len(messages) == 1 or not isinstance(error, TooFewCredits):
+                # An interruption too: a number may be given to a message that was not sent, whose answer never comes.
                 self.end()
-                if came_from_signal_handler(error):
+                if not isinstance(error, Exception) or came_from_signal_handler(error):
                     raise
                 raise LinkLost(str(error), sent=False) from error
         return self._in_parts(messages, deadline, sealed=sealed)  # the server grants fewer credits than it did
@@ -264,7 +261,7 @@ class Link:
         """
         if len(messages) == 1:
             return True
-        return self.compounds and self.connection.charge(messages) <= self.connection.most_credits
+        return self.compounds and self.connection.sender.charge(messages) <= self.connection.sender.most_credits
 
     def wait(self, request: Pending | Reply, deadline: Deadline) -> Reply:
         """Waits for an answer.
@@ -342,11 +339,13 @@ class Link:
         Args:
             deadline: Until when to wait for the server.
         """
-        if self.alive:
-            with suppress_unless_signalled(Exception):  # it ends all the same
-                self.connection.say_goodbye(self._session, deadline)
-            self.connection.disconnect(False)  # waits for the thread that receives
-        self.end()
+        try:
+            if self.alive:
+                with suppress_unless_signalled(Exception):  # it ends all the same
+                    self.connection.say_goodbye(self._session, deadline)
+                self.connection.disconnect(False)  # waits for the thread that receives
+        finally:
+            self.end()
 
     def _in_parts(self, messages: Sequence[SmbRequest], deadline: Deadline, *, sealed: bool) -> list[Reply]:
         """What `run` does, in as few compounds as there are credits for; a failure skips all later parts of it."""

@@ -6,6 +6,7 @@ import random
 import socket
 import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from smbprotocol import exceptions as smb
@@ -21,12 +22,13 @@ from exlab_store import (
 )
 from exlab_store_smb.session.authentication import authenticate
 from exlab_store_smb.session.link import Link
-from exlab_store_smb.wire.blocking import blocking
+from exlab_store_smb.wire.blocking import NotReturned, blocking
 from exlab_store_smb.wire.connection import SmbConnection
 from exlab_store_smb.wire.limits import limits_of
 from exlab_store_smb.wire.names import NameNotResolved
 from exlab_store_smb.wire.smb1 import speaks_only_smb1
 from exlab_store_smb.wire.statuses import BUSY_SERVER
+from exlab_store_smb.wire.threads import apart
 
 if TYPE_CHECKING:
     import uuid
@@ -55,6 +57,18 @@ def connect(options: SmbOptions, share: str, client: uuid.UUID, previous_session
         BackendUnavailable: The server, a name server or a Kerberos server cannot be reached, or is too slow.
     """
     limit = deadline.within(options.connect_timeout)
+    connecting = partial(_repeated, options, share, client, previous_session, limit)
+    try:
+        return apart(connecting, Link.end)
+    except RuntimeError as error:
+        if came_from_signal_handler(error):
+            raise
+        raise BackendUnavailable(
+            f"no thread can be started: {error}", hint="End some threads of this program."
+        ) from error
+
+
+def _repeated(options: SmbOptions, share: str, client: uuid.UUID, previous_session: int, limit: Deadline) -> Link:
     patience = limit.half()
     while True:
         try:
@@ -88,6 +102,8 @@ def _connect(options: SmbOptions, share: str, client: uuid.UUID, previous_sessio
         tree.connect(require_secure_negotiate=session.signing_key is not None)
         connection.ask_for_credits(session.session_id, limit)
         limits = limits_of(connection)
+        connection.deadline = None
+        return Link(connection, session, tree, limits)
     except Exception as error:
         connection.end()
         if isinstance(error, StoreError) or came_from_signal_handler(error):
@@ -96,8 +112,6 @@ def _connect(options: SmbOptions, share: str, client: uuid.UUID, previous_sessio
     except BaseException:
         connection.end()
         raise
-    connection.deadline = None
-    return Link(connection, session, tree, limits)
 
 
 def _ensure_protected(session: Any, options: SmbOptions) -> None:
@@ -171,6 +185,6 @@ def hint_for_sleeping_disks(seconds: float) -> str:
 
 
 def _is_of_the_past(options: SmbOptions, limit: Deadline) -> bool:
-    with suppress(TimeoutError):
+    with suppress(NotReturned):
         return blocking(lambda: speaks_only_smb1(options.host, options.port, limit), limit)
     return False

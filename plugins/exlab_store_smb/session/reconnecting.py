@@ -134,9 +134,16 @@ class Links:
         if self._closed:
             return
         self._closed = True
-        if leave(self, self._shared):
-            self._shared.end(deadline)
-        for lock in tuple(self._locks):
-            lock.give_up(deadline)
-            if lock.link.is_of_this_process:
-                lock.link.unanswered.settle(deadline)
+        try:
+            if leave(self, self._shared):
+                self._shared.end(deadline)
+            for lock in tuple(self._locks):
+                lock.give_up(deadline)
+                if lock.link.is_of_this_process:
+                    lock.link.unanswered.settle(deadline)
+        except BaseException:  # an interruption: a second call does nothing
+            for lock in tuple(self._locks):
+                lock.link.end()
+            leave(self, self._shared)
+            self._shared.end_if_unused()
+            raise

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 import time
-from collections import deque
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from exlab_store import BackendUnavailable, temporary_name
 from exlab_store_smb.session.document_path import DocumentPath
 from exlab_store_smb.session.failed_creates import find_out
+from exlab_store_smb.session.interruptions import ends_when_interrupted
 from exlab_store_smb.session.link import LinkLost
 from exlab_store_smb.session.logon import hint_for_sleeping_disks
 from exlab_store_smb.session.opening import open_root
@@ -31,6 +31,8 @@ __all__ = ["Share", "discard", "root_is_gone", "unavailable"]
 
 _T = TypeVar("_T")
 
+_MOST_ASKED = 20  # times, each with another operation; then it is left to sweep
+
 
 class Share:
     """The folder of a store.
@@ -48,7 +50,7 @@ class Share:
         self.create = create
         self.timeout = options.timeout
         self._connect_timeout = options.connect_timeout
-        self._abandoned: deque[str] = deque()
+        self._abandoned: dict[str, int] = {}  # names of files, and how often the server did not tell
 
     def open(self) -> OpenedShare:
         """Connects, and asks for the folder.
@@ -99,11 +101,13 @@ class Share:
             self._clear_up(link, deadline)
         return link
 
-    def repeated(self, call: Callable[[Link, Deadline], _T]) -> _T:
+    def repeated(self, call: Callable[[Link, Deadline], _T], *, opens: bool = False) -> _T:
         """Repeats an operation that changes nothing, or may happen twice, until it is done or the time is over.
 
         Args:
             call: The operation.
+            opens: It has folders open between two exchanges. An interruption ends the connection then: nobody else
+                would close them.
 
         Raises:
             BackendUnavailable: The connection was lost, and the time is over.
@@ -114,7 +118,8 @@ class Share:
             with self.last_chance(deadline):
                 link = self.current(deadline)
             try:
-                return call(link, deadline)
+                with ends_when_interrupted(link) if opens else nullcontext():
+                    return call(link, deadline)
             except LinkLost as lost:
                 if deadline.over:
                     raise unavailable(lost, exhausted=True) from lost
@@ -142,17 +147,17 @@ class Share:
         Args:
             paths: Their names on the share; an empty one stands for none.
         """
-        self._abandoned += filter(None, paths)
+        self._abandoned.update((path, 0) for path in paths if path)
 
     def _clear_up(self, link: Link, deadline: Deadline) -> None:
-        with suppress(IndexError, LinkLost):
-            while not deadline.over:
-                path = self._abandoned.popleft()
-                try:
-                    discard(link, path, deadline)
-                except LinkLost:
-                    self._abandoned.append(path)
-                    raise
+        with suppress(LinkLost):
+            for path, asked in tuple(self._abandoned.items()):
+                if deadline.over:
+                    return
+                if discard(link, path, deadline) is not None or asked == _MOST_ASKED:
+                    self._abandoned.pop(path, None)
+                else:  # somebody has it open, such as a scanner for viruses
+                    self._abandoned[path] = asked + 1
 
     def document_path(self, link: Link, key: str) -> DocumentPath:
         """Where a document or another file of the store is.

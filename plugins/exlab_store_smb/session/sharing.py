@@ -28,11 +28,12 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from msgspec.structs import replace
 
-from exlab_store import BackendUnavailable, NotSupported, StoreError
+from exlab_store import BackendUnavailable, NotSupported, StoreError, came_from_signal_handler
 from exlab_store.backend import in_forked_child
 from exlab_store_smb.session.chains import Chains
 from exlab_store_smb.session.logon import connect
 from exlab_store_smb.wire.deadline import Deadline
+from exlab_store_smb.wire.threads import start
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -133,14 +134,18 @@ class SharedLink:
     def _connected(self, deadline: Deadline) -> Link:
         _keep_house()
         link = connect(self._options, self._share, self._client, self._previous_session, deadline)
-        self._previous_session = link.session_id
-        link.compounds = self.compounds
-        link.chains = self.chains
-        with _lock:
-            if self.stores:
-                self._link = link
-                return link
-        link.close(deadline.within(_GOODBYE))
+        try:
+            self._previous_session = link.session_id
+            link.compounds = self.compounds
+            link.chains = self.chains
+            with _lock:
+                if self.stores:
+                    self._link = link
+                    return link
+            link.close(deadline.within(_GOODBYE))
+        except BaseException:
+            link.end()  # an interruption: nobody else would
+            raise
         raise _closed()
 
     def end(self, deadline: Deadline) -> None:
@@ -152,24 +157,36 @@ class SharedLink:
         (making,) = map(self._making.acquire, (True,), (deadline.remaining(),))
         if not making:
             return  # the thread that connects now finds no store left, and ends the new connection
+        link: Link | None = None
         try:
-            link, self._link = self._link, None
-        finally:
-            self._making.release()
-        if link is None:
-            return
-        if link.is_of_this_process:
-            self._part_from(link, deadline)
-        else:
-            link.end()
+            try:
+                link, self._link = self._link, None
+            finally:
+                self._making.release()
+            if link is not None:
+                self._part_from(link, deadline)
+        except BaseException:
+            if link is not None:
+                link.end()  # an interruption: nobody else would
+            raise
 
     def _part_from(self, link: Link, deadline: Deadline) -> None:
-        if not link.unanswered.settle(deadline.half()):
-            # The server may not have heard that a lock was released: a new session ends this one.
+        try:
+            if link.is_of_this_process and not link.unanswered.settle(deadline.half()):
+                # The server may not have heard that a lock was released: a new session ends this one.
+                link.end()
+                with suppress(StoreError):
+                    link = connect(self._options, self._share, self._client, link.session_id, deadline)
+            link.close(deadline)
+        except BaseException:
+            link.end()  # an interruption: nobody else would
+            raise
+
+    def end_if_unused(self) -> None:
+        """Ends the connection at once, without a word to the server, if no store is left that uses it."""
+        link = self._link
+        if link is not None and not self.stores:
             link.end()
-            with suppress(StoreError):
-                link = connect(self._options, self._share, self._client, link.session_id, deadline)
-        link.close(deadline)
 
     def end_if_idle(self) -> float:
         """Ends the connection when it has not been used for the time of the options.
@@ -265,13 +282,16 @@ def _keep_house() -> None:
     with _lock:
         if _housekeeper is None:
             thread = threading.Thread(target=_housekeeping, name="exlab-store-smb-housekeeping", daemon=True)
+            _housekeeper = thread
             try:
-                thread.start()
-            except RuntimeError as error:
+                start(thread)
+            except BaseException as error:
+                _housekeeper = None  # one that was started all the same, before an interruption, ends itself
+                if not isinstance(error, RuntimeError) or came_from_signal_handler(error):
+                    raise
                 raise BackendUnavailable(
                     f"no thread can be started: {error}", hint="End some threads of this program."
                 ) from error
-            _housekeeper = thread
 
 
 def _housekeeping() -> None:
@@ -283,6 +303,9 @@ def _housekeeping() -> None:
         except queue.Empty:
             store = None
         with _lock:
+            if _housekeeper is not threading.current_thread():
+                _dropped.put(store)
+                return
             if not _shared:
                 _housekeeper = None
                 return

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from exlab_store_smb.session.link_lost import LinkLost
 from exlab_store_smb.wire.deadline import Deadline
+from exlab_store_smb.wire.latch import Latch
 from exlab_store_smb.wire.statuses import HANDLE_GONE
+from exlab_store_smb.wire.threads import start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +55,7 @@ class Unanswered:
         self._link = link
         self._sent: deque[_Sent] = deque()
         self._checking = threading.Lock()
-        self._over = threading.Event()
+        self._over = Latch()
         self._watching = False
 
     def add(self, requests: list[Any], deadline: Deadline, lost: Callable[[], None]) -> None:
@@ -71,7 +73,7 @@ class Unanswered:
             self._watching = True
         # One thread serves all that is sent until the deadline, so that a busy store seldom starts one.
         try:
-            threading.Thread(target=self._watch, name="exlab-store-smb unanswered", daemon=True).start()
+            start(threading.Thread(target=self._watch, name="exlab-store-smb unanswered", daemon=True))
         except RuntimeError:  # no thread is left: then the answers are waited for
             self._watching = False
             if not self.settle(deadline):
@@ -79,7 +81,7 @@ class Unanswered:
 
     def check(self) -> None:
         """Takes note of the answers that have come; waits for none."""
-        while (sent := self._first()) is not None and sent.requests[-1].event.is_set():
+        while (sent := self._first()) is not None and sent.requests[-1].over:
             if not self._take(sent, Deadline(_NOW)):
                 return
 
@@ -99,7 +101,7 @@ class Unanswered:
 
     def stop(self) -> None:
         """Ends the watch; the connection ends, and with it all that was asked for."""
-        self._over.set()
+        self._over.open()
 
     def _first(self) -> _Sent | None:
         with self._checking:

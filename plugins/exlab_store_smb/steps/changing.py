@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
-from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from exlab_store import (
@@ -21,7 +21,7 @@ from exlab_store.backend import ensure_expected
 from exlab_store_smb.session.link import LinkLost
 from exlab_store_smb.session.share import unavailable
 from exlab_store_smb.steps.fenced_compound import take_back
-from exlab_store_smb.steps.held_lock import SmbLock
+from exlab_store_smb.steps.held_lock import SmbLock, in_use_for_too_long
 from exlab_store_smb.steps.outcome import Attempt, bears_mark, fresh_mark, untouched_since
 from exlab_store_smb.wire.deadline import Deadline
 
@@ -74,7 +74,13 @@ class Changes:
         """
         share = self._share
         deadline = Deadline(share.timeout)
-        with nullcontext() if held is None else held.in_use(deadline):
+        # A release by another thread waits for the end of the change. No context manager of Python code: a signal
+        # handler may raise where its __exit__ begins.
+        changing = threading.Lock() if held is None else held.changing
+        (alone,) = map(changing.acquire, (True,), (deadline.remaining(),))  # in one step
+        if not alone:
+            raise in_use_for_too_long()
+        try:
             while True:
                 attempt = Attempt(mark=0 if held is None else fresh_mark(), held=held)
                 if held is not None:
@@ -106,6 +112,8 @@ class Changes:
                     return
                 finally:
                     share.abandon(attempt.temporary, attempt.moved)
+        finally:
+            changing.release()
 
     def _happened(
         self,

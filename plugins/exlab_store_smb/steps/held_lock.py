@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -23,14 +22,13 @@ from exlab_store_smb.wire.statuses import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
     from typing import Self
 
     from exlab_store_smb.session.link import Link
     from exlab_store_smb.session.reconnecting import Links
     from exlab_store_smb.wire.shapes import SmbRequest
 
-__all__ = ["RECORD_AT", "SmbLock", "lock_file_closed"]
+__all__ = ["RECORD_AT", "SmbLock", "in_use_for_too_long", "lock_file_closed"]
 
 # The record begins behind byte 0: a client without the lock can neither read nor write that byte.
 RECORD_AT = 1
@@ -50,9 +48,12 @@ class SmbLock(ProcessBound):
         file_id: The handle that it belongs to.
         timeout: Seconds that the release may take.
         links: Of the store that holds it.
+
+    Attributes:
+        changing: Held by the thread that changes the document under this lock.
     """
 
-    __slots__ = ("_answered", "_changing", "_file_id", "_links", "_released", "_timeout", "key", "link", "owner")
+    __slots__ = ("_answered", "_file_id", "_links", "_released", "_timeout", "changing", "key", "link", "owner")
 
     def __init__(
         self,
@@ -70,30 +71,8 @@ class SmbLock(ProcessBound):
         self._timeout = timeout
         self._links = links
         self._released = False
-        self._changing = threading.Lock()
+        self.changing = threading.Lock()
         self._answered = time.monotonic()
-
-    @contextmanager
-    def in_use(self, deadline: Deadline) -> Generator[None]:
-        """Has a release by another thread wait for a change that is being made under the lock.
-
-        Args:
-            deadline: Until when to wait for another thread that changes the document under this lock.
-
-        Raises:
-            BackendUnavailable: It takes too long.
-        """
-        (alone,) = map(self._changing.acquire, (True,), (deadline.remaining(),))  # in one step: a signal may interrupt
-        if not alone:
-            raise BackendUnavailable(
-                "another thread has been changing the document under this lock for too long",
-                exhausted=True,
-                hint="Look at the network and the server.",
-            )
-        try:
-            yield
-        finally:
-            self._changing.release()
 
     def ensure_held(self) -> None:
         """Checks that the lock is held.
@@ -175,7 +154,7 @@ class SmbLock(ProcessBound):
             self._links.forget(self)
             if not self.link.is_of_this_process:
                 return
-            (idle,) = map(self._changing.acquire, (True,), (deadline.remaining() * 2 / 3,))
+            (idle,) = map(self.changing.acquire, (True,), (deadline.remaining() * 2 / 3,))
             if not idle:
                 self.link.end()
             soon = deadline.within(self._timeout / 2)
@@ -188,7 +167,7 @@ class SmbLock(ProcessBound):
             raise
         finally:
             if idle:
-                self._changing.release()
+                self.changing.release()
 
     def __enter__(self) -> Self:
         return self
@@ -202,4 +181,13 @@ def lock_file_closed() -> LockLost:
     return LockLost(
         "the server has closed the lock's file, and with that the lock is free; nothing was written",
         hint="Somebody has closed it there (Close-SmbOpenFile): take the lock again, and begin again by reading.",
+    )
+
+
+def in_use_for_too_long() -> BackendUnavailable:
+    """The error for a lock under which another thread has been changing the document."""
+    return BackendUnavailable(
+        "another thread has been changing the document under this lock for too long",
+        exhausted=True,
+        hint="Look at the network and the server.",
     )

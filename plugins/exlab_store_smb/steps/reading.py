@@ -8,6 +8,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from exlab_store import BackendUnavailable, Snapshot
+from exlab_store_smb.session.interruptions import ends_when_interrupted
 from exlab_store_smb.session.link import LinkLost
 from exlab_store_smb.steps.backoff import Backoff
 from exlab_store_smb.wire import messages
@@ -169,6 +170,10 @@ class Reader:
 
     def _in_chunks(self, link: Link, path: str, deadline: Deadline) -> Snapshot | Reply:
         """A large document: many READs on one handle, several of them under way at a time."""
+        with ends_when_interrupted(link):  # some servers replace no document that anybody has open
+            return self._in_chunks_of_one_handle(link, path, deadline)
+
+    def _in_chunks_of_one_handle(self, link: Link, path: str, deadline: Deadline) -> Snapshot | Reply:
         (opened,) = link.run([messages.open_to_read(path)], deadline.half())
         for _ in range(LOOKS):
             if opened.status == NAME_MISSING:
@@ -182,7 +187,6 @@ class Reader:
         try:
             data = self._read_all(link, file_id, size, deadline)
         finally:
-            # Also after an interruption: some servers replace no document that anybody has open.
             with suppress(LinkLost):
                 link.run([messages.close(file_id)], deadline.half())
         self._remember(path, size)

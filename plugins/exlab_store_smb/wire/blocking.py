@@ -3,27 +3,44 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from exlab_store.backend import in_forked_child
+from exlab_store_smb.wire.latch import Latch
+from exlab_store_smb.wire.threads import start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from exlab_store_smb.wire.deadline import Deadline
 
-__all__ = ["blocking"]
+__all__ = ["NotReturned", "blocking"]
 
 _T = TypeVar("_T")
 
 # A resolver that is silent holds a thread for some 30 s after its caller has given up. So many at most, in a process.
 _MOST = 32
-_slots = threading.BoundedSemaphore(_MOST)
+
+
+class NotReturned(Exception):
+    """A call has not returned in time. No `TimeoutError`, which an alarm's handler may raise during the wait."""
+
+
+def _new_slots() -> SimpleQueue[None]:
+    slots: SimpleQueue[None] = SimpleQueue()  # in C: a semaphore is left locked by a signal handler's exception
+    for _ in range(_MOST):
+        slots.put(None)
+    return slots
+
+
+_slots = _new_slots()
 
 
 def _reset_in_child() -> None:
     global _slots
-    _slots = threading.BoundedSemaphore(_MOST)  # the threads that had some do not exist in a forked child
+    _slots = _new_slots()  # the threads that had some do not exist in a forked child
 
 
 in_forked_child(_reset_in_child)
@@ -42,14 +59,20 @@ def blocking(call: Callable[[], _T], deadline: Deadline) -> _T:
         What the call returns.
 
     Raises:
-        TimeoutError: It has not returned in time, or too many before it have not.
+        NotReturned: It has not returned in time, or too many before it have not.
         BaseException: Whatever the call raises.
     """
     slots = _slots
-    if not slots.acquire(timeout=deadline.remaining()):
-        raise TimeoutError("too many calls before it have not returned")
     outcome: list[Any] = []
-    returned = threading.Event()
+    returned = Latch()
+    try:
+        taken = [*map(slots.get, (True,), (deadline.remaining(),))]  # in one step: a signal may interrupt
+    except Empty as none_left:
+        raise NotReturned("too many calls before it have not returned") from none_left
+
+    def give_back() -> None:
+        with suppress(IndexError):  # it was given back
+            slots.put(taken.pop())
 
     def run() -> None:
         try:
@@ -57,17 +80,16 @@ def blocking(call: Callable[[], _T], deadline: Deadline) -> _T:
         except BaseException as error:
             outcome[:] = [None, error]
         finally:
-            returned.set()
-            slots.release()
+            returned.open()
+            give_back()
 
-    thread = threading.Thread(target=run, name="exlab-store-blocking", daemon=True)
     try:
-        thread.start()
+        start(threading.Thread(target=run, name="exlab-store-blocking", daemon=True))
     except BaseException:
-        slots.release()
+        give_back()
         raise
     if not returned.wait(deadline.remaining()):
-        raise TimeoutError("it has not returned in time")
+        raise NotReturned("it has not returned in time")
     result, error = outcome
     if error is not None:
         try:

@@ -8,9 +8,7 @@ update; waits with exact deadlines; credits that are waited for instead of faili
 
 from __future__ import annotations
 
-import threading
-import time
-from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from smbprotocol.connection import Connection, SMB2Echo
@@ -22,24 +20,20 @@ from exlab_store_smb.wire.authenticity import Expected, Forged, Protection, ensu
 from exlab_store_smb.wire.deadline import Deadline
 from exlab_store_smb.wire.headers import Response, answers_in, packed, packed_cancel
 from exlab_store_smb.wire.pending import Pending, PendingRequests
+from exlab_store_smb.wire.sender import Sender
 from exlab_store_smb.wire.session_keys import SessionKeys
 from exlab_store_smb.wire.shapes import SmbRequest
 from exlab_store_smb.wire.transport import DeadlineTcp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Sequence
     from uuid import UUID
 
-__all__ = ["CREDIT_SIZE", "SmbConnection", "TooFewCredits"]
+__all__ = ["SmbConnection"]
 
 _SLICE = 0.05  # how soon a wait notices that its caller has given up, or that the connection has ended
 _CREDITS = 2000  # 64 threads of compounds fail with the 64 credits that a server grants at first
-CREDIT_SIZE = 65536  # bytes to read or write that a credit pays for
 _UNASKED = 0xFFFFFFFFFFFFFFFF  # the MessageId of a break of an oplock; none is ever asked for
-
-
-class TooFewCredits(SMBException):  # type: ignore[misc]
-    """A request costs more credits than the server grants; nothing was sent."""
 
 
 class SmbConnection(Connection):  # type: ignore[misc]
@@ -69,10 +63,8 @@ class SmbConnection(Connection):  # type: ignore[misc]
         self._timeout = timeout
         self.deadline: Deadline | None = None
         self._previous_session = previous_session
-        self._order = threading.Lock()
         self._closing = False
-        self.most_credits = _CREDITS
-        """How many credits there are when nothing is under way: what one compound may cost."""
+        self.sender = Sender(self, _CREDITS)
         self._ended = "the connection has ended"
         self._setup: Response | None = None
         self._keep_alive: Pending | None = None
@@ -92,11 +84,6 @@ class SmbConnection(Connection):  # type: ignore[misc]
             self._transport = None
             return
         self._transport = DeadlineTcp(tcp.server, tcp.port, tcp.timeout)
-
-    @property
-    def credits_left(self) -> int:
-        """How many credits the server has granted that are not used yet [MS-SMB2 3.2.4.1.2]."""
-        return int(self.sequence_window["high"] - self.sequence_window["low"])
 
     def _patience(self) -> Deadline:
         return self.deadline or Deadline(self._timeout)  # while connecting, smbprotocol's own exchanges share one
@@ -124,41 +111,29 @@ class SmbConnection(Connection):  # type: ignore[misc]
         own = SmbRequest(message.COMMAND, message.pack(), b"")
         # SMB 3.1.1 wants it signed even where nothing else is [MS-SMB2 3.2.4.1.1].
         signed = force_signature or message.COMMAND == Commands.SMB2_TREE_CONNECT
-        with self._credits([own], self._patience()):
-            data, requests = self._packed([own], sid or 0, tid, signed=signed, wanted=credit_request)
-            self.transport.send(data)
-            return requests[0]
+        pack = partial(self._packed, [own], sid or 0, tid, signed=signed, wanted=credit_request)
+        return self.sender.send([own], self._patience(), pack)[0]
 
-    def send_compound(
-        self,
-        messages: Sequence[SmbRequest],
-        sid: int,
-        tid: int,
-        related: bool = False,
-        deadline: Deadline | None = None,
-        *,
-        sealed: bool = False,
-    ) -> list[Pending]:
-        """As smbprotocol's, for messages that are bytes already, and when there are credits for all of it.
+    def pack_compound(
+        self, messages: Sequence[SmbRequest], sid: int, tid: int, *, sealed: bool
+    ) -> tuple[bytes, list[Pending]]:
+        """Makes a packet of messages that are bytes already; to be called by `sender`, when it is to be sent next.
 
         Args:
-            messages: The requests.
+            messages: The requests. Each works on the file of the one before it, unless it begins a chain anew.
             sid: The session's identifier.
             tid: The tree's identifier.
-            related: Whether each works on the file of the one before it, unless it begins a chain anew.
-            deadline: Until when to wait for credits.
             sealed: Encrypted, so that the server carries out all of it or nothing, whatever the network does to it.
 
+        Returns:
+            The packet, and its requests.
+
         Raises:
-            TooFewCredits: The server grants fewer than all of it costs; `most_credits` is what it grants.
-            SMBException: The session or the connection has ended, or cannot encrypt; nothing was sent.
+            SMBException: The session has ended, or cannot encrypt.
         """
-        with self._credits(messages, deadline or self._patience()):
-            if tid not in getattr(self.session_table.get(sid), "tree_connect_table", ()):
-                raise SMBException("the session has ended")
-            data, requests = self._packed(messages, sid, tid, related=related, sealed=sealed)
-            self.transport.send(data)
-            return requests
+        if tid not in getattr(self.session_table.get(sid), "tree_connect_table", ()):
+            raise SMBException("the session has ended")
+        return self._packed(messages, sid, tid, related=len(messages) > 1, sealed=sealed)
 
     def _packed(
         self,
@@ -177,7 +152,7 @@ class SmbConnection(Connection):  # type: ignore[misc]
         protection = self.keys.protection(session, tree, signed=signed, sealed=sealed)
         dfs = Smb2Flags.SMB2_FLAGS_DFS_OPERATIONS if tree and tree.is_dfs_share else 0
         flags = Smb2Flags.SMB2_FLAGS_SIGNED if protection is Protection.SIGNED else 0
-        charges = [self._charge(message) if self.supports_multi_credit else 0 for message in messages]
+        charges = [self.sender.charge([message]) if self.supports_multi_credit else 0 for message in messages]
         asked = sum(max(1, charge) for charge in charges) if wanted is None else wanted
         packets: list[bytes] = []
         requests: list[Pending] = []
@@ -201,7 +176,6 @@ class SmbConnection(Connection):  # type: ignore[misc]
         data = self.keys.seal(session, b"".join(packets)) if protection is Protection.SEALED else b"".join(packets)
         for request in requests:
             self.outstanding_requests[request.number] = request
-        self._check_worker_running()
         return data, requests
 
     def cancel(self, request: Pending) -> None:
@@ -217,16 +191,14 @@ class SmbConnection(Connection):  # type: ignore[misc]
         session: Any = self.session_table.get(expected.session_id)
         if session is None:
             raise SMBException("the session has ended")
-        with self._credits([], self._patience()):
-            signed = expected.protection is Protection.SIGNED
-            flags = Smb2Flags.SMB2_FLAGS_SIGNED if signed else 0
-            packet = packed_cancel(request.number, request.async_id, flags, expected.session_id)
-            if signed:
-                packet = self.keys.sign(session, packet, request.number, Commands.SMB2_CANCEL)
-            elif expected.protection is Protection.SEALED:
-                packet = self.keys.seal(session, packet)
-            self._check_worker_running()
-            self.transport.send(packet)
+        signed = expected.protection is Protection.SIGNED
+        flags = Smb2Flags.SMB2_FLAGS_SIGNED if signed else 0
+        packet = packed_cancel(request.number, request.async_id, flags, expected.session_id)
+        if signed:
+            packet = self.keys.sign(session, packet, request.number, Commands.SMB2_CANCEL)
+        elif expected.protection is Protection.SEALED:
+            packet = self.keys.seal(session, packet)
+        self.sender.send([], self._patience(), lambda: (packet, []))
 
     def _next_number(self, charge: int) -> int:
         """The MessageId of a request, and as many after it as it is charged [MS-SMB2 3.2.4.1.3]."""
@@ -268,7 +240,7 @@ class SmbConnection(Connection):  # type: ignore[misc]
         """Waits for the final answer to a request.
 
         Args:
-            request: What `send` or `send_compound` has returned.
+            request: That was sent.
             deadline: Until when.
             cancelled: Asked about every 50 ms; True ends the wait.
 
@@ -279,7 +251,7 @@ class SmbConnection(Connection):  # type: ignore[misc]
             SMBConnectionClosed: The connection has ended without an answer.
         """
         while True:
-            request.event.wait(min(deadline.remaining(), _SLICE))
+            request.wait(min(deadline.remaining(), _SLICE))
             alive = self.alive  # before looking: the last answer comes before the end
             if request.answer is not None:
                 return request.answer
@@ -307,7 +279,7 @@ class SmbConnection(Connection):  # type: ignore[misc]
         finally:
             self.end()
             for request in self.outstanding_requests.values():
-                request.event.set()
+                request.finish()
 
     def _show_life(self) -> None:
         """Asks for an echo: Windows ends a connection on which nothing was said for 16 minutes."""
@@ -366,7 +338,7 @@ class SmbConnection(Connection):  # type: ignore[misc]
                 self.preauth_integrity_session_hash_value[answer.number].append(answer.packet)
         request.answer = answer
         self.outstanding_requests.pop(answer.number)  # when it has brought its credits
-        request.event.set()
+        request.finish()
 
     def ensure_genuine(self, session: Any) -> None:
         """Verifies what the server has granted.
@@ -383,7 +355,7 @@ class SmbConnection(Connection):  # type: ignore[misc]
         """Asks for enough credits for many threads; an echo is answered with as many as the server likes."""
         timeout: Any = deadline.remaining()  # it takes parts of a second too
         self.echo(sid=session_id, timeout=timeout, credit_request=_CREDITS)
-        self.most_credits = self.credits_left
+        self.sender.note_most()
 
     def say_goodbye(self, session: Any, deadline: Deadline) -> None:
         """Ends the session in peace, so that the server frees everything at once.
@@ -408,42 +380,3 @@ class SmbConnection(Connection):  # type: ignore[misc]
         """Lets go of the connection in a forked child; it is the parent's."""
         if self._transport is not None:
             self._transport.abandon()
-
-    @contextmanager
-    def _credits(self, messages: Sequence[Any], deadline: Deadline) -> Generator[None]:
-        """One sender at a time, when the server has granted enough credits [MS-SMB2 3.2.4.1.2]."""
-        if self._transport is not None and self._transport.receiver == threading.get_ident():
-            yield  # `_show_life` in the thread that receives: it is that thread which brings new credits
-            return
-        if not self._order.acquire(timeout=max(0.001, deadline.remaining())):
-            self.end()
-            raise SMBConnectionClosed("the connection was busy for too long")
-        try:
-            needed = self.charge(messages)
-            while self.credits_left < needed:
-                if deadline.over or not self.alive:
-                    self.end()
-                    raise SMBConnectionClosed("the server granted too few credits")
-                # Asked for in this order: an answer brings its credits before it counts as one.
-                if not self._more_credits_to_come() and self.credits_left < needed:
-                    self.most_credits = self.credits_left
-                    raise TooFewCredits("the server granted too few credits")
-                time.sleep(0.001)
-            yield
-        finally:
-            self._order.release()
-
-    def _more_credits_to_come(self) -> bool:
-        """Whether an answer is to come that brings some; of a request that waits, the interim one has brought them."""
-        return any(request.async_id is None for request in self.outstanding_requests.values())
-
-    def charge(self, messages: Sequence[SmbRequest]) -> int:
-        """How many credits requests cost [MS-SMB2 3.2.4.1.5].
-
-        Args:
-            messages: The requests.
-        """
-        return sum(self._charge(message) for message in messages)
-
-    def _charge(self, message: SmbRequest) -> int:
-        return 1 + max(0, message.payload - 1) // CREDIT_SIZE if self.supports_multi_credit else 1

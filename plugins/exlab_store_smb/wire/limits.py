@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from exlab_store import NotSupported
-from exlab_store_smb.wire.connection import CREDIT_SIZE
+from exlab_store_smb.wire.sender import CREDIT_SIZE
 
 if TYPE_CHECKING:
     from exlab_store_smb.wire.connection import SmbConnection
@@ -57,6 +57,6 @@ def limits_of(connection: SmbConnection) -> Limits:
             )
     # A request that needs more credits than there are would never be sent; a quarter, so that threads do not wait for
     # each other either. Without multi-credit requests (SMB 2.0.2) one credit is all that a request can spend.
-    most = max(1, connection.most_credits // 4) if connection.supports_multi_credit else 1
+    most = max(1, connection.sender.most_credits // 4) if connection.supports_multi_credit else 1
     read, written, listed = (min(size, most * CREDIT_SIZE) for size, _ in offered.values())
     return Limits(read, written, listed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING, Any
 
-from exlab_store_smb.wire.blocking import blocking
+from exlab_store_smb.wire.blocking import NotReturned, blocking
 
 if TYPE_CHECKING:
     from exlab_store_smb.wire.deadline import Deadline
@@ -41,5 +41,5 @@ def addresses_of(host: str, port: int, deadline: Deadline) -> Addresses:
         pass  # a name, not an address
     try:
         return blocking(lambda: socket.getaddrinfo(name, port, type=socket.SOCK_STREAM), deadline)
-    except TimeoutError as error:
+    except NotReturned as error:
         raise NameNotResolved(f"the name service has not answered for {name!r} in time") from error

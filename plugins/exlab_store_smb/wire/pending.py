@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+from exlab_store_smb.wire.latch import Latch
 
 if TYPE_CHECKING:
     from exlab_store_smb.wire.authenticity import Expected
@@ -38,19 +39,33 @@ class Pending:
 
     Attributes:
         answer: The final one, verified; None until then.
-        event: Set with it, and when the connection ends.
+        over: Nothing more comes: the answer is here, or the connection has ended.
         async_id: What the server calls a request that takes its time, or None.
     """
 
-    __slots__ = ("answer", "asked", "async_id", "event", "expected", "number")
+    __slots__ = ("_latch", "answer", "asked", "async_id", "expected", "number", "over")
 
     def __init__(self, asked: SmbRequest, number: int, expected: Expected) -> None:
         self.asked: Final = asked
         self.number: Final = number
         self.expected: Final = expected
         self.answer: Response | None = None
-        self.event = threading.Event()
+        self.over = False
         self.async_id: bytes | None = None
+        self._latch = Latch()
+
+    def finish(self) -> None:
+        """Wakes those who wait for the answer: it is here, or will never be."""
+        self.over = True
+        self._latch.open()
+
+    def wait(self, seconds: float) -> None:
+        """Waits until nothing more comes.
+
+        Args:
+            seconds: How long at most.
+        """
+        self._latch.wait(seconds)
 
     @property
     def message(self) -> dict[str, _Field[int]]:

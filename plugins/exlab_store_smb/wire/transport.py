@@ -111,7 +111,8 @@ class DeadlineTcp:
             ConnectionError: It could not be handed over whole, so that the server cannot carry it out.
         """
         # Not for ever: a lock that nobody refers to is released by the collector, perhaps in the middle of a send.
-        if not self._sending.acquire(timeout=self.timeout):
+        (alone,) = map(self._sending.acquire, (True,), (self.timeout,))  # in one step: a signal may interrupt
+        if not alone:
             self.close()
             raise ConnectionAbortedError("the connection was busy for too long")
         try:
@@ -130,6 +131,9 @@ class DeadlineTcp:
                 if came_from_signal_handler(error):
                     raise
                 raise ConnectionAbortedError(f"the connection broke while sending: {error}") from error
+            except BaseException:
+                self.close()  # perhaps half of it is on its way, and what is sent next would be taken for the rest
+                raise
         finally:
             self._sending.release()
 
