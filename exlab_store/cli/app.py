@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from exlab_store.cli import examples, groups
+from exlab_store.cli import examples, folder_commands, groups
 from exlab_store.cli.grammar import (
     PROGRAM,
     AsJson,
@@ -42,7 +42,8 @@ Exit codes:
   1  failed
   2  wrong usage: an argument, a location or a name cannot be used
   3  not found
-  4  conflict: somebody else's document, or of another major version
+  4  conflict: somebody else's document, or of another major version; a
+     folder that is not empty
   5  locked by somebody else
   6  temporarily unavailable: try again
   7  doctor: what a backend claims of a place did not hold
@@ -143,48 +144,7 @@ def _put(
     put_document(location, source, expectation(expect), timeout=timeout, as_json=as_json)
 
 
-@app.command("ls", epilog=examples.LS_EXAMPLES)
-@answered
-def _ls(
-    location: Annotated[
-        HiddenLocation,
-        typer.Argument(parser=HiddenLocation, metavar="LOCATION", help="The folder: a URL, a path, or @name."),
-    ],
-    detailed: Annotated[
-        bool, typer.Option("--long", "-l", help="Show sizes and versions too; reads every document.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """List a folder's documents, at any depth: one key on each line.
-
-    Lock files, temporary files and names that are not keys are not listed.
-    A terminal shows the beginning of each version; get --version has it all.
-    """
-    from exlab_store.cli.documents import list_documents
-
-    list_documents(location, detailed=detailed, as_json=as_json)
-
-
-@app.command("rm", epilog=examples.RM_EXAMPLES)
-@answered
-def _rm(
-    location: Document,
-    expect: Annotated[
-        str,
-        typer.Option(metavar="VERSION", callback=named, help="Delete only if the document has this version; or any."),
-    ] = "any",
-    timeout: LockTimeout = 30.0,
-    as_json: AsJson = False,
-) -> None:
-    """Delete a document, under its lock; nothing is asked.
-
-    Its lock file stays: other programs may be waiting for it.
-    """
-    if expect.lower() == "absent":
-        raise typer.BadParameter("a document that is absent cannot be deleted.", param_hint="'--expect'")
-    from exlab_store.cli.documents import expectation, remove_document
-
-    remove_document(location, expectation(expect), timeout=timeout, as_json=as_json)
+folder_commands.add_to(app)
 
 
 @app.command("migrate", epilog=examples.MIGRATE_EXAMPLES)

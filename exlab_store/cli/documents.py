@@ -1,32 +1,27 @@
-"""``exlab-store get``, ``put``, ``ls`` and ``rm``: one document, with the safety of a program that uses the library."""
+"""``exlab-store get``, ``put`` and ``rm``: one document, with the safety of a program that uses the library."""
 
 from __future__ import annotations
 
 import sys
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from exlab_store import ABSENT, ANY, DocumentNotFound, StoreError, Version, as_document, open_store
+from exlab_store import ABSENT, ANY, StoreError, Version, as_document
 from exlab_store.cli.places import resolved
 from exlab_store.cli.plain_text import one_line
 from exlab_store.cli.sources import read_source
-from exlab_store.cli.terminal import print_bytes, print_json, print_text, say, show
+from exlab_store.cli.terminal import print_bytes, print_json, print_text, say
 from exlab_store.migrating.guarded import delete_under, write_under
-from exlab_store.migrating.parallel import in_parallel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
-    from rich.table import Table
-
-    from exlab_store import Expectation, Store, StoreLock, StorePath
+    from exlab_store import Expectation, StoreLock, StorePath
     from exlab_store.hidden_location import HiddenLocation
 
-__all__ = ["expectation", "get_document", "list_documents", "put_document", "remove_document"]
+__all__ = ["expectation", "get_document", "put_document", "remove_document"]
 
 _JOBS = 8
 
@@ -37,14 +32,6 @@ class _Stored(msgspec.Struct, frozen=True):
     location: str
     size: int
     version: Version
-
-
-class _Listed(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A document of a list, as ``--json`` shows it."""
-
-    key: str
-    size: int | None = None
-    version: Version | None = None
 
 
 def expectation(text: str) -> Expectation:
@@ -133,60 +120,6 @@ def remove_document(location: HiddenLocation, expect: Expectation, *, timeout: f
         print_json({"location": str(path), "deleted": True})
     else:
         print_text(f"Deleted {one_line(str(path))}.\n")
-
-
-def list_documents(location: HiddenLocation, *, detailed: bool, as_json: bool) -> None:
-    """Prints the keys of the documents in a folder, at any depth.
-
-    Args:
-        location: The folder.
-        detailed: Size and version too, for which each document is read.
-        as_json: Print JSON.
-
-    Raises:
-        StoreError: The folder cannot be listed, or a document not be read.
-    """
-    with open_store(resolved(location)) as store:
-        keys = store.list_keys()
-        listed = list(_detailed(store, keys)) if detailed else [_Listed(key) for key in keys]
-        place = str(store.location)
-    if as_json:
-        print_json({"location": place, "documents": listed})
-    elif detailed and listed and sys.stdout.isatty():
-        show(_table(listed))
-    elif detailed:
-        width = max((len(str(each.size)) for each in listed), default=0)
-        print_text("".join(f"{each.size:>{width}}  {each.version}  {each.key}\n" for each in listed))
-    else:
-        # A program that reads the list needs the very key; it has no control characters, and no line breaks.
-        shown = one_line if sys.stdout.isatty() else str
-        print_text("".join(f"{shown(each.key)}\n" for each in listed))
-
-
-def _table(listed: list[_Listed]) -> Table:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("Document", overflow="fold")
-    table.add_column("Size", justify="right", no_wrap=True)
-    table.add_column("Version", no_wrap=True)
-    for each in listed:
-        table.add_row(Text(one_line(each.key)), f"{each.size:,}", f"{(each.version or '')[:12]}...")
-    return table
-
-
-def _detailed(store: Store, keys: list[str]) -> Iterator[_Listed]:
-    def read(key: str) -> _Listed | None:
-        try:
-            snapshot = store.read_snapshot(key)
-        except DocumentNotFound:
-            return None  # deleted since it was listed
-        return _Listed(key, len(snapshot), snapshot.version)
-
-    found = (each for each in in_parallel(read, keys, _JOBS, threading.Event()) if each is not None)
-    yield from sorted(found, key=lambda each: each.key)
 
 
 def _locked(path: StorePath, timeout: float, purpose: str) -> AbstractContextManager[StoreLock | None]:

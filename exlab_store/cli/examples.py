@@ -16,6 +16,7 @@ __all__ = [
     "PLUGINS_EXAMPLES",
     "PUT_EXAMPLES",
     "RM_EXAMPLES",
+    "STAT_EXAMPLES",
     "SWEEP_EXAMPLES",
 ]
 
@@ -66,13 +67,20 @@ Examples:
 LS_EXAMPLES = """\b
 Examples:
   exlab-store ls @catalogue
-  exlab-store ls smb://nas01/lab/exlab --long
+  exlab-store ls smb://nas01/lab/exlab -R --long
+"""
+
+STAT_EXAMPLES = """\b
+Examples:
+  exlab-store stat @catalogue/CONFOCAL_01/equipment.json
+  exlab-store stat smb://nas01/lab/runs.json --json
 """
 
 RM_EXAMPLES = """\b
 Examples:
   exlab-store rm /nas/lab/runs.json
   exlab-store rm /nas/lab/runs.json --expect "$version"
+  exlab-store rm -r smb://nas01/lab/exlab/2019
 """
 
 MIGRATE_EXAMPLES = """\b

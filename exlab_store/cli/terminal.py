@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "answering",
     "error_console",
+    "is_asking",
     "prepare_streams",
     "print_bytes",
     "print_json",
@@ -158,6 +159,11 @@ def show(*parts: RenderableType) -> None:
         lines = rendered.get().splitlines()
         sys.stdout.write("".join(f"{line.rstrip()}\n" for line in lines))
         sys.stdout.flush()
+
+
+def is_asking() -> bool:
+    """Whether somebody can be asked: standard input and standard error are a terminal."""
+    return _is_terminal(sys.stdin) and _is_terminal(sys.stderr)
 
 
 def error_console() -> Console | None:

@@ -1,4 +1,4 @@
-"""``exlab-store get``, ``put``, ``ls`` and ``rm``: one document from a shell."""
+"""``exlab-store get``, ``put``, ``ls``, ``stat`` and ``rm``: one document, or a folder, from a shell."""
 
 from __future__ import annotations
 
@@ -201,17 +201,37 @@ def test_ls_shows_the_keys_and_nothing_else(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(name.encode())
     for name in ("a.json.lock", "a.json.tmp.1.0123456789abcdef", "what?"):
         (tmp_path / name).touch()
-    assert done("ls", tmp_path).splitlines() == sorted(names)
-    assert done("ls", "a", cwd=tmp_path).splitlines() == ["b/c.json", "ä.json"]
-    assert done_json("ls", tmp_path)["documents"] == [{"key": name} for name in sorted(names)]
-    for line, name in zip(done("ls", "--long", tmp_path).splitlines(), sorted(names), strict=True):
+    assert done("ls", "-R", tmp_path).splitlines() == sorted(names)
+    assert done("ls", "-R", "a", cwd=tmp_path).splitlines() == ["b/c.json", "ä.json"]
+    assert done_json("ls", "--recursive", tmp_path)["documents"] == [{"key": name} for name in sorted(names)]
+    for line, name in zip(done("ls", "-R", "--long", tmp_path).splitlines(), sorted(names), strict=True):
         assert line.split(maxsplit=2) == [str(len(name.encode())), version(name.encode()), name]
-    assert done_json("ls", "-l", tmp_path) == {
+    assert done_json("ls", "-R", "-l", tmp_path) == {
         "location": f"file://{tmp_path}",
         "documents": [
             {"key": name, "size": len(name.encode()), "version": version(name.encode())} for name in sorted(names)
         ],
     }
+
+
+def test_ls_shows_one_folder_and_what_is_below_it_only_when_asked(tmp_path: Path) -> None:
+    for name in ("b.json", "a/c.json", "a.json", "z/y/x.json", "c.json.lock"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"1")
+    assert done("ls", tmp_path).splitlines() == ["a/", "a.json", "b.json", "z/"]
+    assert done("ls", "z", cwd=tmp_path) == "y/\n"
+    assert done_json("ls", tmp_path) == {
+        "location": f"file://{tmp_path}",
+        "documents": [{"key": "a.json"}, {"key": "b.json"}],
+        "folders": ["a", "z"],
+    }
+    lines = [line.split(maxsplit=2) for line in done("ls", "-l", tmp_path).splitlines()]
+    assert lines == [
+        ["-", "-", "a/"],
+        ["1", version(b"1"), "a.json"],
+        ["1", version(b"1"), "b.json"],
+        ["-", "-", "z/"],
+    ]
 
 
 def test_ls_of_an_empty_folder_prints_nothing(tmp_path: Path) -> None:
@@ -224,7 +244,66 @@ def test_ls_of_what_is_no_folder_is_wrong_usage(tmp_path: Path, place: str, mess
     assert message in refused(2, "ls", tmp_path / place)
 
 
+# stat
+
+
+def test_stat_shows_what_is_known_without_reading(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a.json").write_bytes(b"123")
+    os.utime(tmp_path / "folder" / "a.json", (0, 1_000_000_000.5))
+    shown = "Kind:     document\nSize:     3 bytes\nModified: 2001-09-09T01:46:40.500Z\n"
+    assert done("stat", "folder/a.json", cwd=tmp_path) == shown
+    assert done("stat", "folder", cwd=tmp_path).startswith("Kind:     folder\nModified: ")
+    assert done_json("stat", tmp_path / "folder" / "a.json") == {
+        "location": f"file://{tmp_path}/folder/a.json",
+        "kind": "document",
+        "size": 3,
+        "modified": "2001-09-09T01:46:40.500Z",
+    }
+    assert "there is no such document" in refused(3, "stat", tmp_path / "nothing")
+
+
 # rm
+
+
+def test_rm_with_r_deletes_a_folder_and_all_below_it(tmp_path: Path) -> None:
+    for name in ("run/a.json", "run/a.json.lock", "run/b/c.json", "run/b/c.json.tmp.1", "kept.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"1")
+    assert "names a folder" in refused(2, "rm", tmp_path / "run")
+    assert done("rm", "-r", "run", cwd=tmp_path) == f"Deleted file://{tmp_path}/run.\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["kept.json"]
+    assert "no such folder" in refused(3, "rm", "-r", tmp_path / "run")
+    assert "not a folder" in refused(2, "rm", "-r", tmp_path / "kept.json")
+    assert "a folder has no version" in refused(2, "rm", "-r", tmp_path / "run", "--expect", version(b"1"))
+
+
+def test_rm_with_r_is_refused_while_a_lock_is_held_and_names_what_is_left(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "a.json").write_bytes(b"1")
+    with open_store(tmp_path) as store, store.lock("run/a.json", purpose="a long measurement"):
+        assert "a long measurement" in refused(5, "rm", "-r", tmp_path / "run")
+    assert (tmp_path / "run" / "a.json").exists()
+    (tmp_path / "run" / "no:key").touch()
+    said = refused(4, "rm", "-r", tmp_path / "run")
+    assert "'no:key'" in said
+    assert "all documents (1) are deleted" in said
+
+
+@pytest.mark.parametrize(("answer", "there"), [("yes", False), ("no", True), ("", True)])
+def test_rm_with_r_asks_in_a_terminal(tmp_path: Path, answer: str, there: bool) -> None:
+    pexpect = pytest.importorskip("pexpect", reason="install pexpect to run the command in a terminal")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "a.json").write_bytes(b"1")
+    arguments = [*COMMAND[1:], "rm", "-r", "run"]
+    child = pexpect.spawn(
+        COMMAND[0], arguments, cwd=str(tmp_path), timeout=60, env=environment(), encoding="utf-8", dimensions=(24, 200)
+    )
+    child.expect("with 1 document. Type yes to delete it:")
+    child.sendline(answer)
+    child.expect(pexpect.EOF)
+    child.close()
+    assert (child.exitstatus, (tmp_path / "run" / "a.json").exists()) == (int(there), there)
 
 
 def test_rm_deletes_a_document_and_not_its_lock(tmp_path: Path) -> None:
@@ -283,7 +362,9 @@ def test_on_a_share_each_does_the_same(samba: SambaServer) -> None:
     url = samba.url("lab", password=True)
     first = done("put", f"{url}/a/ä.json", "-", "--expect", "absent", stdin=BYTES).strip()
     assert (first, samba.root.joinpath("lab/a/ä.json").read_bytes()) == (version(BYTES), BYTES)
-    assert done("ls", url, "--long") == f"{len(BYTES)}  {first}  a/ä.json\n"
+    assert done("ls", url, "-R", "--long") == f"{len(BYTES)}  {first}  a/ä.json\n"
+    assert done("ls", url) == "a/\n"
+    assert f"Size:     {len(BYTES)} bytes\n" in done("stat", f"{url}/a/ä.json")
     assert done("get", f"{url}/a/ä.json", "--version") == f"{first}\n"
     with open_store(samba.root / "lab") as store, store.lock("a/ä.json", purpose="on the server itself"):
         said = refused(5, "put", f"{url}/a/ä.json", "-", "--timeout", "0.1", stdin=b"2")
@@ -291,6 +372,8 @@ def test_on_a_share_each_does_the_same(samba: SambaServer) -> None:
     said += refused(4, "rm", f"{url}/a/ä.json", "--expect", version(b"2"))
     assert done("rm", f"{url}/a/ä.json", "--expect", first).startswith("Deleted smb://")
     said += refused(3, "get", f"{url}/a/ä.json")
+    assert done("rm", "-r", f"{url}/a").startswith("Deleted smb://")
+    assert not samba.root.joinpath("lab/a").exists()
     assert samba.password not in said
 
 

@@ -48,6 +48,7 @@ SESSION = [
     "put {at}/A/runs.json {answer}",
     "get {at}/A/runs.json",
     "ls {at}",
+    "stat {at}/A/runs.json",
     "locks {at}",
     "sweep {at}",
     "migrate {at} {local} --create",

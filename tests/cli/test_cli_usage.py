@@ -22,6 +22,7 @@ COMMANDS = (
     ("get",),
     ("put",),
     ("ls",),
+    ("stat",),
     ("rm",),
     ("migrate",),
     ("config",),
