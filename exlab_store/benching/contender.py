@@ -3,40 +3,20 @@
 from __future__ import annotations
 
 import os
-import pickle
-import sys
 import time
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from exlab_store.benching.bare import bare_lock
-from exlab_store.errors import StoreError
-from exlab_store.hidden_location import HiddenLocation
-from exlab_store.opening.stores import open_store
+from exlab_store.clients.requests import StoreRequests, on_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from exlab_store.store import Store
 
-__all__ = ["READY", "Job", "Place", "Turns", "contend", "encoded", "serve"]
-
-READY = b"ready\n"
-
-M = TypeVar("M", "Place", "Job")
-
-
-class Place(msgspec.Struct, frozen=True):
-    """Where the lock is that is wanted.
-
-    Attributes:
-        location: The store's location, with whatever secret it has.
-        key: The document whose lock it is.
-    """
-
-    location: HiddenLocation
-    key: str
+__all__ = ["ContenderRequests", "Job", "Turns", "contend"]
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -69,31 +49,12 @@ class Turns(msgspec.Struct, frozen=True):
     waits: list[float]
 
 
-def encoded(message: Place | Job) -> bytes:
-    """A line of JSON for a contender; the location in clear: hand it on in the same expression.
-
-    Args:
-        message: What it is told.
-    """
-    return msgspec.json.encode(message, enc_hook=os.fspath) + b"\n"
-
-
-def decoded(line: bytes, kind: type[M]) -> M:
-    """What was `encoded`.
-
-    Args:
-        line: The line.
-        kind: What it must be.
-    """
-    return msgspec.json.decode(line, type=kind, dec_hook=lambda _, text: HiddenLocation(text))
-
-
-def contend(job: Job, store: Store, key: str, stopped: Callable[[], bool] = lambda: False) -> Turns:
+def contend(store: Store, job: Job, key: str, stopped: Callable[[], bool] = lambda: False) -> Turns:
     """Does the job.
 
     Args:
-        job: The contender's job.
         store: The store.
+        job: The contender's job.
         key: The document whose lock is wanted.
         stopped: Asked after each lock; True ends the job before its time.
 
@@ -129,30 +90,11 @@ def _bare(path: str) -> Callable[[], Callable[[], None]]:
     return take
 
 
-def _place(line: bytes) -> Place | None:
-    return decoded(line, Place) if line else None
+class ContenderRequests(StoreRequests):
+    """What a contender in a process of its own can be asked for; each public method is a request."""
 
+    def prepare(self, key: str) -> None:
+        """Takes the lock once, so that no later wait has to make its file."""
+        self.store.lock(key).release()
 
-def serve() -> None:
-    """Opens the place that standard input names, and does one job after the other that it says.
-
-    Each is answered on standard output with a pickle of what came of it. Nothing is opened before the place is told:
-    one whose parent has gone meanwhile finds the end of its input, and leaves no trace.
-    """
-    requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints must not get among the answers
-    place = _place(requests.readline())
-    if place is None:
-        return
-    try:
-        with open_store(place.location) as store:
-            store.lock(place.key).release()
-            answers.write(READY)
-            answers.flush()
-            for line in requests:
-                turns = contend(decoded(line, Job), store, place.key)
-                answers.write(pickle.dumps((True, turns)))
-                answers.flush()
-    except StoreError as error:
-        answers.write(pickle.dumps((False, error)))
-        answers.flush()
+    contend = on_store(contend)

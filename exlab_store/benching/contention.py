@@ -2,48 +2,48 @@
 
 from __future__ import annotations
 
-import io
-import os
-import pickle
-import subprocess
-import sys
 import threading
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from exlab_store.benching.contender import READY, contend, encoded
+from exlab_store.benching.contender import ContenderRequests, contend
 from exlab_store.benching.figures import crowd_of
+from exlab_store.clients.client import ClientGone, NoAnswer
+from exlab_store.clients.process import ClientProcess
 from exlab_store.errors import StoreError
-from exlab_store.opening.interpreter import own_interpreter
+from exlab_store.hidden_location import hides_location
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import os
+    from collections.abc import Generator, Sequence
     from types import TracebackType
-    from typing import IO, Self
+    from typing import Self
 
-    from exlab_store.benching.contender import Job, Place, Turns
+    from exlab_store.benching.contender import Job, Turns
     from exlab_store.benching.figures import Crowd
     from exlab_store.store import Store
 
-__all__ = ["Processes", "contended_by_threads", "crowd_after"]
+__all__ = ["ContendingProcesses", "contended_by_threads", "crowd_after"]
 
-_PROGRAM = "from exlab_store.benching.contender import serve; serve()"
-_LAST_WORDS = 3.0
+_PATIENCE = 120.0  # seconds, beside those of a job: each takes the lock once more after its time
 
 
-class Processes:
+class ContendingProcesses:
     """Processes that want a lock at the same time, with the store open as long as the context.
 
     Args:
         number: How many there are at most.
-        place: Where the lock is.
+        location: The store's.
+        key: The document whose lock it is.
     """
 
-    def __init__(self, number: int, place: Place) -> None:
+    @hides_location
+    def __init__(self, number: int, location: str | os.PathLike[str], key: str) -> None:
         self._number = number
-        self._place = place
+        self._location = location
+        self._key = key
         self._stack = ExitStack()
-        self._contenders: list[_Process] = []
+        self._clients: list[ClientProcess] = []
 
     def contended(self, number: int, job: Job) -> list[Turns]:
         """Has some of them do a job at the same time; the others do nothing.
@@ -55,10 +55,11 @@ class Processes:
         Raises:
             StoreError: One of them could not, or has died.
         """
-        contenders = self._contenders[:number]
-        for contender in contenders:
-            contender.tell(job)
-        return [contender.turns() for contender in contenders]
+        clients = self._clients[:number]
+        with _deaths_told():
+            for client in clients:
+                client.send("contend", job=job, key=self._key)
+            return [client.answer(job.seconds + _PATIENCE) for client in clients]
 
     def __enter__(self) -> Self:
         """Starts them.
@@ -66,14 +67,16 @@ class Processes:
         Raises:
             StoreError: One of them cannot open the store.
         """
-        with ExitStack() as stack:
+        with _deaths_told(), ExitStack() as stack:
             for _ in range(self._number):
-                self._contenders.append(stack.enter_context(_Process()))
+                self._clients.append(stack.enter_context(ClientProcess(ContenderRequests, _PATIENCE)))
             # Only now, when all of them would be ended: one that nobody knows of must not open the store.
-            for contender in self._contenders:
-                contender.tell(self._place)
-            for contender in self._contenders:
-                contender.await_ready()
+            for client in self._clients:
+                client.open(self._location)
+            for client in self._clients:
+                client.send("prepare", key=self._key)
+            for client in self._clients:
+                client.answer()
             self._stack = stack.pop_all()
         return self
 
@@ -81,6 +84,16 @@ class Processes:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._stack.__exit__(exc_type, exc, traceback)
+
+
+@contextmanager
+def _deaths_told() -> Generator[None]:
+    try:
+        yield
+    except ClientGone as error:
+        raise StoreError("a process that should compete for the lock has died") from error
+    except NoAnswer as error:
+        raise StoreError("a process that should compete for the lock does not answer") from error
 
 
 def contended_by_threads(number: int, job: Job, store: Store, key: str) -> list[Turns]:
@@ -101,7 +114,7 @@ def contended_by_threads(number: int, job: Job, store: Store, key: str) -> list[
 
     def work() -> None:
         try:
-            turns.append(contend(job, store, key, stop.is_set))
+            turns.append(contend(store, job, key, stop.is_set))
         except Exception as error:
             failures.append(error)
 
@@ -131,66 +144,3 @@ def crowd_after(rounds: Sequence[Sequence[Turns]]) -> Crowd:
     seconds = sum(max(each.ended for each in turns) - min(each.began for each in turns) for turns in rounds)
     waits = [[wait for each in turns for wait in each.waits] for turns in zip(*rounds, strict=True)]
     return crowd_of(waits, seconds)
-
-
-class _Process:
-    """A contender in a process of its own, which ends when the context does."""
-
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(  # noqa: S603  # this very interpreter
-            [own_interpreter(), "-P", "-c", _PROGRAM],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            # The terminal's Ctrl-C is for the one who measures.
-            start_new_session=True,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        )
-
-    def tell(self, message: Place | Job) -> None:
-        """Sends a message, on standard input: arguments are visible to others on a machine."""
-        # One that has died is heard of through its answer.
-        with suppress(OSError):
-            if self._process.stdin is not None:
-                self._process.stdin.write(encoded(message))
-                self._process.stdin.flush()
-
-    def await_ready(self) -> None:
-        """Waits until it has opened the store."""
-        assert self._process.stdout is not None  # noqa: S101  # it is a pipe
-        line = self._process.stdout.readline()
-        if line != READY:
-            self._judge(io.BytesIO(line + self._process.stdout.read()))
-
-    def turns(self) -> Turns:
-        """What became of the job, when its time is over."""
-        assert self._process.stdout is not None  # noqa: S101  # it is a pipe
-        return self._judge(self._process.stdout)
-
-    def _judge(self, answers: IO[bytes]) -> Turns:
-        try:
-            done, result = pickle.load(answers)  # noqa: S301  # from a process that we started
-        except (pickle.UnpicklingError, EOFError) as error:
-            raise StoreError("a process that should compete for the lock has died") from error
-        if not done:
-            raise result
-        turns: Turns = result
-        return turns
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if exc_type is not None:
-            self._process.kill()
-        for stream in (self._process.stdin, self._process.stdout):
-            with suppress(OSError):
-                if stream is not None:
-                    stream.close()
-        try:
-            self._process.wait(_LAST_WORDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()

@@ -9,13 +9,13 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from exlab_store.benching.contender import Job, Place
-from exlab_store.benching.contention import Processes, contended_by_threads, crowd_after
+from exlab_store.benching.contender import Job
+from exlab_store.benching.contention import ContendingProcesses, contended_by_threads, crowd_after
 from exlab_store.benching.figures import Bench, Contention, Operation
 from exlab_store.benching.folder import SIZES, Folder
 from exlab_store.benching.interruptions import Interruptions
 from exlab_store.benching.taking_turns import timed
-from exlab_store.hidden_location import HiddenLocation, hides_location
+from exlab_store.hidden_location import hides_location
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -184,7 +184,7 @@ class _Steps:
 
             return tuple(self._crowd(number, "thread", threads) for number in CROWDS)
         self._next("lock, several at once")
-        with Processes(max(CROWDS), Place(HiddenLocation(self._folder.location), key)) as processes:
+        with ContendingProcesses(max(CROWDS), self._folder.location, key) as processes:
             return tuple(self._crowd(number, "process", processes.contended) for number in CROWDS)
 
     def _crowd(self, number: int, of: str, contended: Callable[[int, Job], list[Turns]]) -> Contention:

@@ -26,7 +26,7 @@ __all__ = ["expectation", "get_document", "put_document", "remove_document"]
 _JOBS = 8
 
 
-class _Stored(msgspec.Struct, frozen=True):
+class _StoredDocument(msgspec.Struct, frozen=True):
     """A document as ``--json`` shows it."""
 
     location: str
@@ -60,7 +60,7 @@ def get_document(location: HiddenLocation, output: str | None, *, version_only: 
     if output is not None:
         _write_file(output, snapshot.data)
     if as_json:
-        print_json(_Stored(str(path), len(snapshot), snapshot.version))
+        print_json(_StoredDocument(str(path), len(snapshot), snapshot.version))
     elif version_only:
         print_text(f"{snapshot.version}\n")
     elif output is None:
@@ -95,7 +95,7 @@ def put_document(location: HiddenLocation, source: str, expect: Expectation, *, 
     with _locked(path, timeout, "put") as held:
         version = write_under(path.store, path.key, data, expect, held)
     if as_json:
-        print_json(_Stored(str(path), len(data), version))
+        print_json(_StoredDocument(str(path), len(data), version))
     else:
         print_text(f"{version}\n")
 

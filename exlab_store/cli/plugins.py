@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["show_plugins"]
 
 
-class _Listed(msgspec.Struct, frozen=True):
+class _ListedBackend(msgspec.Struct, frozen=True):
     """A row of the answer: its keys are those of ``--json``."""
 
     scheme: str
@@ -56,11 +56,11 @@ def show_plugins(places: Sequence[HiddenLocation], *, as_json: bool) -> None:
         show(_table(listed))
 
 
-def _listed(backend: InstalledBackend, asked: Mapping[str, tuple[str, Guarantees]]) -> _Listed:
+def _listed(backend: InstalledBackend, asked: Mapping[str, tuple[str, Guarantees]]) -> _ListedBackend:
     at, guarantees = None, None
     if backend.fault is None and backend.missing_extra is None:
         at, guarantees = asked.get(backend.scheme) or _representative(backend.scheme)
-    return _Listed(
+    return _ListedBackend(
         backend.scheme, backend.distribution, backend.version, backend.fault, backend.missing_extra, guarantees, at
     )
 
@@ -85,7 +85,7 @@ def _representative(scheme: str) -> tuple[str | None, Guarantees | None]:
     return None, None
 
 
-def _table(listed: Sequence[_Listed]) -> Table:
+def _table(listed: Sequence[_ListedBackend]) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -105,7 +105,7 @@ def _table(listed: Sequence[_Listed]) -> Table:
     return table
 
 
-def _described(backend: _Listed) -> Text:
+def _described(backend: _ListedBackend) -> Text:
     from rich.text import Text
 
     if backend.fault is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from exlab_store.doctor.findings import Observation, not_applicable, passed, warned
+from exlab_store.doctor.findings import ProbeResult, not_applicable, passed, warned
 
 if TYPE_CHECKING:
     from exlab_store.doctor.visit import Visit
@@ -16,7 +16,7 @@ _TOLERATED = 2.0  # seconds; the times of files on some file systems are no fine
 _KERBEROS = 300.0
 
 
-def clock(visit: Visit) -> Observation:
+def clock(visit: Visit) -> ProbeResult:
     """Compares the time of a file that was just written with the moment of writing.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exlab_store.doctor.findings import Observation, not_applicable, passed, warned
+from exlab_store.doctor.findings import ProbeResult, not_applicable, passed, warned
 from exlab_store.doctor.reaching import duration
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ _ROUNDS = 9
 _PATIENCE = 30.0
 
 
-def flush(visit: Visit) -> Observation:
+def flush(visit: Visit) -> ProbeResult:
     """Times the flush of 8 MiB that were just written, and one with nothing to write.
 
     The least of several times is compared: a busy machine makes each longer, and none shorter.

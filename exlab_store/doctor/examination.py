@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from exlab_store.doctor.clients import ClientGone, NoAnswer
-from exlab_store.doctor.findings import Finding, Latencies, Observation, failed, not_applicable
+from exlab_store.clients.client import ClientGone, NoAnswer
+from exlab_store.doctor.findings import Finding, Latencies, ProbeResult, failed, not_applicable
+from exlab_store.doctor.folder import FOLDER
 from exlab_store.doctor.machines.client import OtherMachine
 from exlab_store.doctor.machines.codes import new_code
 from exlab_store.doctor.machines.names import machine
 from exlab_store.doctor.machines.post import MachineGone
 from exlab_store.doctor.probes import OF_MACHINES, OF_PAIRS, OF_PLACES
-from exlab_store.doctor.space import FOLDER
 from exlab_store.doctor.verdict import Claim, Evidence, blamed, judge
 from exlab_store.doctor.visit import Visit
 from exlab_store.errors import AccessDenied, BackendUnavailable, LocationError, StoreError
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Collection, Sequence
 
+    from exlab_store.clients.requests import StoreDescription
     from exlab_store.doctor.machines.codes import Code
-    from exlab_store.doctor.opened_store import Opened
     from exlab_store.doctor.probes import Probe
 
 __all__ = ["Examination", "Place", "examine"]
@@ -220,7 +220,7 @@ class _Tour:
         claims = judge([place.guarantees for place in places], self._evidence)
         return Examination(at, host, time.monotonic() - began, places, tuple(self._findings), claims)
 
-    def _look_with_other(self, code: Code, invited: Callable[[str], None], wait: float) -> tuple[Opened, str]:
+    def _look_with_other(self, code: Code, invited: Callable[[str], None], wait: float) -> tuple[StoreDescription, str]:
         """Examines together with another machine; what that has opened, and its name."""
         [own] = self._visits
         if not own.writable:
@@ -273,7 +273,7 @@ class _Tour:
             self._progress(self._done, total, text)
 
     def _note(
-        self, probe: Probe, visit: Visit, places: tuple[int, ...], observation: Observation, taken: float
+        self, probe: Probe, visit: Visit, places: tuple[int, ...], observation: ProbeResult, taken: float
     ) -> None:
         self._findings.append(
             Finding(
@@ -300,7 +300,7 @@ class _Tour:
                 for place in blamed(guarantee, seen, claims, between_machines=between)
             ]
 
-    def _observed(self, probe: Probe, visit: Visit) -> Observation:
+    def _observed(self, probe: Probe, visit: Visit) -> ProbeResult:
         if probe.writes and not visit.writable:
             return not_applicable("the place cannot be written")
         self._settled = False
@@ -326,7 +326,7 @@ class _Tour:
         self._settled = True
         return observation
 
-    def _ensure_reachable(self, visit: Visit, seen: Observation) -> None:
+    def _ensure_reachable(self, visit: Visit, seen: ProbeResult) -> None:
         """A place that has gone is no finding: everything else would fail too."""
         for number, client in enumerate((visit.first, visit.second)):
             try:
@@ -363,7 +363,7 @@ def _clear(visit: Visit) -> bool:
     return bool(visit.first.ask("clear", folder=visit.folder, keys=[]))
 
 
-def _opened(visit: Visit) -> Opened:
+def _opened(visit: Visit) -> StoreDescription:
     try:
         return visit.opened[0]
     except NoAnswer as error:

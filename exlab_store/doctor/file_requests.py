@@ -6,14 +6,16 @@ import os
 import time
 from contextlib import closing
 
+from exlab_store.clients.requests import StoreRequests
 from exlab_store.doctor.bypass import Bypass, Open, find_bypass, time_flushes
-from exlab_store.doctor.opened_store import OpenedStore
 from exlab_store.errors import NotSupported
+from exlab_store.hidden_location import is_name
+from exlab_store.opening.configuration import named_store
 
 __all__ = ["FileRequests"]
 
 
-class FileRequests(OpenedStore):
+class FileRequests(StoreRequests):
     """Each public method is a request."""
 
     def __init__(self) -> None:
@@ -33,7 +35,9 @@ class FileRequests(OpenedStore):
         location = self.store.location
         if location is None:
             raise RuntimeError("the store has no location")
-        self._bypass = find_bypass(location, self._options, folder)
+        named = is_name(self._location)
+        options = named_store(os.fspath(self._location), self._config)[0].options if named else {}
+        self._bypass = find_bypass(location, options, folder)
         if isinstance(self._bypass, str):
             return False, self._bypass
         directory = self._bypass.directory

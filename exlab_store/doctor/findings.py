@@ -9,8 +9,8 @@ import msgspec
 __all__ = [
     "Finding",
     "Latencies",
-    "Observation",
     "Outcome",
+    "ProbeResult",
     "Seen",
     "failed",
     "not_applicable",
@@ -55,7 +55,7 @@ class Latencies(msgspec.Struct, frozen=True):
         return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
 
 
-class Observation(msgspec.Struct, frozen=True):
+class ProbeResult(msgspec.Struct, frozen=True):
     """What a probe returns.
 
     Attributes:
@@ -97,17 +97,17 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
 
 
-def passed(observed: str, **seen: Seen) -> Observation:
+def passed(observed: str, **seen: Seen) -> ProbeResult:
     """All is well.
 
     Args:
         observed: What was seen.
         seen: What that says of guarantees.
     """
-    return Observation("pass", observed, "", seen)
+    return ProbeResult("pass", observed, "", seen)
 
 
-def warned(observed: str, advice: str, **seen: Seen) -> Observation:
+def warned(observed: str, advice: str, **seen: Seen) -> ProbeResult:
     """It works, and somebody should know or do something.
 
     Args:
@@ -115,10 +115,10 @@ def warned(observed: str, advice: str, **seen: Seen) -> Observation:
         advice: What to do.
         seen: What that says of guarantees.
     """
-    return Observation("warn", observed, advice, seen)
+    return ProbeResult("warn", observed, advice, seen)
 
 
-def failed(observed: str, advice: str, **seen: Seen) -> Observation:
+def failed(observed: str, advice: str, **seen: Seen) -> ProbeResult:
     """It does not work.
 
     Args:
@@ -126,13 +126,13 @@ def failed(observed: str, advice: str, **seen: Seen) -> Observation:
         advice: What to do.
         seen: What that says of guarantees.
     """
-    return Observation("fail", observed, advice, seen)
+    return ProbeResult("fail", observed, advice, seen)
 
 
-def not_applicable(observed: str) -> Observation:
+def not_applicable(observed: str) -> ProbeResult:
     """There is nothing to probe, or no way to.
 
     Args:
         observed: Why.
     """
-    return Observation("not applicable", observed)
+    return ProbeResult("not applicable", observed)

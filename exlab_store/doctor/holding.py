@@ -4,34 +4,43 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exlab_store.doctor.clients import NoAnswer
-from exlab_store.doctor.findings import Observation, failed
+from exlab_store.clients.client import NoAnswer
+from exlab_store.doctor.findings import ProbeResult, failed
 
 if TYPE_CHECKING:
-    from exlab_store.doctor.clients import Client
+    from exlab_store.clients.client import Client
     from exlab_store.doctor.lock_requests import Waited
-    from exlab_store.doctor.machines.client import RemoteClient
     from exlab_store.doctor.visit import Visit
 
-__all__ = ["try_holding"]
+__all__ = ["both_ways", "try_holding"]
 
 _LONG = 10.0
 _SOON = 5.0
 _REPORT = "Report it to the backend's author."
 
 
-def try_holding(visit: Visit, advice: str) -> Observation | str:
-    """One client holds the lock, and the other one must not get it.
+def both_ways(visit: Visit) -> list[tuple[Client, Client]]:
+    """The client that holds the lock, and the other one; and the other way round.
+
+    Args:
+        visit: The clients.
+    """
+    return [(visit.first, visit.second), (visit.second, visit.first)]
+
+
+def try_holding(visit: Visit, advice: str) -> ProbeResult | list[str]:
+    """Each client holds the lock, and the other one must not get it.
 
     Args:
         visit: The clients.
         advice: What to do where locks do not exclude.
 
     Returns:
-        What is wrong, or who a client that was refused is told holds the lock; empty text where it is not told.
+        What is wrong, or whom each client that was refused is told to hold the lock; empty text where it is not told.
     """
-    key, told = visit.key("exclusion.json"), ""
-    for holder, other in ((visit.first, visit.second), (visit.second, visit.first)):
+    key = visit.key("exclusion.json")
+    told: list[str] = []
+    for holder, other in both_ways(visit):
         taken: Waited = holder.ask("lock", key=key, timeout=_LONG)
         if not taken.granted:
             return failed(
@@ -43,24 +52,24 @@ def try_holding(visit: Visit, advice: str) -> Observation | str:
         if refused.granted:
             holder.ask("release")
             return failed("two clients held one lock at the same time", advice, lock_scope="broken")
-        found = _flaw_of_work_beside(visit, key, holder, other)
+        # Of this machine's own clients, this has been seen before.
+        found = None if visit.other is not None else _flaw_of_work_beside(visit, key, holder, other)
         if found is not None:
             return found
         holder.ask("release")
-        told = refused.holder
-    return _flaw_of_giving_back(visit) or told
+        told.append(refused.holder)
+    found = None if visit.other is not None else _flaw_of_giving_back(visit)
+    return told if found is None else found
 
 
-def _try(client: Client | RemoteClient, key: str) -> Waited:
+def _try(client: Client, key: str) -> Waited:
     refused: Waited = client.ask("lock", key=key, timeout=0)
     if refused.granted:
         client.ask("release")
     return refused
 
 
-def _flaw_of_work_beside(
-    visit: Visit, key: str, holder: Client | RemoteClient, other: Client | RemoteClient
-) -> Observation | None:
+def _flaw_of_work_beside(visit: Visit, key: str, holder: Client, other: Client) -> ProbeResult | None:
     """Who reads and writes without the lock does not wait for it, and does not end it."""
     for request, arguments in (("write", {"key": key, "data": b"1"}), ("read", {"key": key})):
         other.send(request, **arguments)
@@ -75,7 +84,7 @@ def _flaw_of_work_beside(
     return None
 
 
-def _flaw_of_giving_back(visit: Visit) -> Observation | None:
+def _flaw_of_giving_back(visit: Visit) -> ProbeResult | None:
     key = visit.key("given-back.json")
     visit.first.ask("lock", key=key, timeout=_LONG)
     visit.first.ask("release_elsewhere")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import stat
-import subprocess
 import threading
 import time
 from contextlib import suppress
@@ -13,10 +12,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from exlab_store.doctor import tasks
-from exlab_store.doctor.opened_store import OpenedStore
+from exlab_store.clients import work
+from exlab_store.clients.requests import StoreRequests
 from exlab_store.errors import InvalidKey, StoreError
-from exlab_store.opening.interpreter import own_interpreter
 
 if TYPE_CHECKING:
     from exlab_store.clients.witness import Hold
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LockRequests", "Waited"]
 
-_PROGRAM = "import time; time.sleep(30)"
+_WAIT = 10.0
 
 
 class Waited(msgspec.Struct, frozen=True):
@@ -44,7 +42,7 @@ class Waited(msgspec.Struct, frozen=True):
     holder: str
 
 
-class LockRequests(OpenedStore):
+class LockRequests(StoreRequests):
     """Each public method is a request."""
 
     def __init__(self) -> None:
@@ -106,24 +104,17 @@ class LockRequests(OpenedStore):
         with suppress(InvalidKey):
             self.store.update(key, lambda current: current or b"0")
 
-    def begin_program(self) -> int:
-        """Starts a program as many programs do, with whatever descriptors are inheritable; returns its process."""
-        quiet = subprocess.DEVNULL
-        return subprocess.Popen(  # noqa: S603  # this very interpreter
-            [own_interpreter(), "-I", "-S", "-c", _PROGRAM], close_fds=False, stdin=quiet, stdout=quiet, stderr=quiet
-        ).pid
-
     def write_locked(self, key: str, data: bytes) -> Version:
         """Writes under the lock that was taken."""
         return self.store.atomic_write(key, data, lock=self._lock)
 
     def hold(self, key: str, client: str, seconds: float) -> list[Hold]:
-        """See `tasks.hold`."""
-        return tasks.hold(self.store, key, client, seconds)
+        """See `work.hold`."""
+        return work.hold(self.store, key, client, seconds, 3, _WAIT, "doctor")
 
     def count_up(self, key: str, seconds: float) -> int:
-        """See `tasks.count_up`."""
-        return tasks.count_up(self.store, key, seconds)
+        """See `work.count_up`."""
+        return work.count_up(self.store, key, seconds, 3, _WAIT)
 
     def begin_write_locked(self, key: str, data: bytes) -> None:
         """Begins to write under the lock that was taken."""

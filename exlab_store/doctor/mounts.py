@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from exlab_store.doctor.findings import Observation, not_applicable, passed, warned
+from exlab_store.doctor.findings import ProbeResult, not_applicable, passed, warned
 
 if TYPE_CHECKING:
     from exlab_store.doctor.findings import Seen
@@ -49,7 +49,7 @@ class Mount(msgspec.Struct, frozen=True):
     options: tuple[str, ...]
 
 
-def mount(visit: Visit) -> Observation:
+def mount(visit: Visit) -> ProbeResult:
     """Looks the place up among this machine's mounts.
 
     Args:
@@ -84,7 +84,7 @@ def mount_of(path: str, mountinfo: str) -> Mount | None:
     return best
 
 
-def judged(found: Mount | None, kernel: str) -> Observation:
+def judged(found: Mount | None, kernel: str) -> ProbeResult:
     """What a mount means for the promises of a store.
 
     Args:

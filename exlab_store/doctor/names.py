@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exlab_store.doctor.findings import Observation, failed, not_applicable, passed, warned
+from exlab_store.doctor.findings import ProbeResult, failed, not_applicable, passed, warned
 from exlab_store.errors import AccessDenied, DocumentNotFound, InvalidKey, VersionConflict
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ _LENGTHS = (255, 240, 200, 143, 100, 60)  # 143: what eCryptfs leaves of a name,
 _MANY = 1100
 
 
-def names(visit: Visit) -> Observation:
+def names(visit: Visit) -> ProbeResult:
     """Writes documents with names that storage systems treat differently.
 
     Args:
@@ -76,7 +76,7 @@ def _longest(visit: Visit) -> int:
     return 0
 
 
-def listing(visit: Visit) -> Observation:
+def listing(visit: Visit) -> ProbeResult:
     """Lists while the other client writes, and deletes.
 
     Args:

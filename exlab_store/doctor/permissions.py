@@ -6,7 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from exlab_store.doctor.findings import Observation, not_applicable, passed, warned
+from exlab_store.doctor.findings import ProbeResult, not_applicable, passed, warned
 
 if TYPE_CHECKING:
     from exlab_store.doctor.visit import Visit
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["permissions"]
 
 
-def permissions(visit: Visit) -> Observation:
+def permissions(visit: Visit) -> ProbeResult:
     """Looks at the mode of a new document, where the place has a path on a system that has modes.
 
     Args:

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 from exlab_store.doctor.clocks import clock
 from exlab_store.doctor.durability import flush
-from exlab_store.doctor.findings import Observation, not_applicable, passed
+from exlab_store.doctor.findings import ProbeResult, not_applicable, passed
 from exlab_store.doctor.locking import crash, exclusion, fence, separate, wait
-from exlab_store.doctor.machines import locking as between
 from exlab_store.doctor.machines.meeting import machines
 from exlab_store.doctor.mounts import mount
 from exlab_store.doctor.names import listing, names
@@ -41,11 +40,11 @@ class Probe:
 
     name: str
     title: str
-    run: Callable[[Visit], Observation]
+    run: Callable[[Visit], ProbeResult]
     writes: bool = True
 
 
-def same(visit: Visit) -> Observation:
+def same(visit: Visit) -> ProbeResult:
     """Whether what is written at one place is found at the other: the other probes of a pair need that.
 
     Args:
@@ -93,10 +92,10 @@ OF_PAIRS = (
 OF_MACHINES = (
     Probe("machines", "The two machines", machines),
     Probe("replace", "Replaced as a whole, under readers", replace),
-    Probe("lock", "Locks exclude", between.exclusion),
-    Probe("wait", "Waiting for a lock, and cancelling", between.wait),
-    Probe("crash", "The holder of a lock is killed", between.crash),
-    Probe("fence", "A writer that lost its lock", between.fence),
+    Probe("lock", "Locks exclude", exclusion),
+    Probe("wait", "Waiting for a lock, and cancelling", wait),
+    Probe("crash", "The holder of a lock is killed", crash),
+    Probe("fence", "A writer that lost its lock", fence),
     Probe("swap", "Compare-and-swap", swap),
     Probe("fresh", "Reads are of the last write", fresh),
 )

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from exlab_store.doctor import tasks
-from exlab_store.doctor.findings import Observation, failed, not_applicable, passed
+from exlab_store.clients.work import number
+from exlab_store.doctor.findings import ProbeResult, failed, not_applicable, passed
 from exlab_store.doctor.machines.tasks import turn_locks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from exlab_store.doctor.machines.tasks import Turns
+    from exlab_store.doctor.machines.tasks import ReadsInTurns
     from exlab_store.doctor.visit import Visit
     from exlab_store.guarantees import Fresh
 
@@ -26,7 +26,7 @@ _CACHES = (
 )
 
 
-def swap(visit: Visit) -> Observation:
+def swap(visit: Visit) -> ProbeResult:
     """Both clients count up with compare-and-swap, and both try to be the one that makes a document.
 
     Args:
@@ -42,8 +42,8 @@ def swap(visit: Visit) -> Observation:
             conditional_write="broken",
         )
     advice = "Writers with `expect=` overwrite each other here: see whether the locks exclude, and do not use it."
-    for number in range(_CREATIONS):
-        key = visit.key(f"create-{number}.json")
+    for creation in range(_CREATIONS):
+        key = visit.key(f"create-{creation}.json")
         made = visit.both("create", {"key": key, "data": b"1"}, {"key": key, "data": b"2"})
         if sum(made) != 1 or visit.first.ask("create", key=key, data=b"3"):
             return failed(
@@ -56,7 +56,7 @@ def swap(visit: Visit) -> Observation:
     key = visit.key("swap.json")
     first, second = visit.both("swap_up", {"key": key, "seconds": visit.seconds * 0.7})
     done, refused = first[0] + second[0], first[1] + second[1]
-    stored = tasks.number(visit.first.ask("read", key=key)[0])
+    stored = number(visit.first.ask("read", key=key)[0])
     if stored != done:
         return failed(
             f"of {done} writes with compare-and-swap, {done - stored} were lost", advice, conditional_write="broken"
@@ -84,7 +84,7 @@ def _confused(visit: Visit) -> str:
     return ""
 
 
-def fresh(visit: Visit) -> Observation:
+def fresh(visit: Visit) -> ProbeResult:
     """Each client writes for a while, and the other reads as soon as that is acknowledged; under the lock, if need be.
 
     Each reads as its own place claims to give the last write: where that is claimed under the lock alone, under it.
@@ -128,13 +128,13 @@ def fresh(visit: Visit) -> Observation:
     return _fresh_in_turns(visit, observed, claims)
 
 
-def _stale(observed: str, stale: list[int]) -> Observation:
+def _stale(observed: str, stale: list[int]) -> ProbeResult:
     """Whose claim it breaks: that of the client that read, which need not be the one with the cache."""
     of_one = None if all(stale) else stale.index(max(stale))
-    return Observation("fail", observed, _CACHES, {"fresh": "broken"}, client=of_one)
+    return ProbeResult("fail", observed, _CACHES, {"fresh": "broken"}, client=of_one)
 
 
-def _fresh_in_turns(visit: Visit, observed: str, claims: Sequence[Fresh]) -> Observation:
+def _fresh_in_turns(visit: Visit, observed: str, claims: Sequence[Fresh]) -> ProbeResult:
     rounds = max(8, min(200, int(visit.seconds * 40)))
     turn = visit.key("turn")
     arguments: dict[str, Any] = {"turn": turn, "key": visit.key("turns.json"), "rounds": rounds}
@@ -148,7 +148,7 @@ def _fresh_in_turns(visit: Visit, observed: str, claims: Sequence[Fresh]) -> Obs
         writer.send("write_in_turns", **arguments)
         reader.send("read_in_turns", **arguments)
         if reader is visit.second:  # see Visit.both
-            turns: Turns = reader.answer()
+            turns: ReadsInTurns = reader.answer()
             writer.answer()
         else:
             writer.answer()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from exlab_store.doctor.findings import Latencies, Observation, failed, passed, warned
+from exlab_store.doctor.findings import Latencies, ProbeResult, failed, passed, warned
 from exlab_store.errors import AccessDenied, DocumentNotFound, LocationError, StorageFull
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _SLOW_READ = 200.0
 _SLOW_WRITE = 1000.0
 
 
-def reach(visit: Visit) -> Observation:
+def reach(visit: Visit) -> ProbeResult:
     """Writes, reads and locks, with one client after the other, and measures how long that takes.
 
     Args:
@@ -75,7 +75,7 @@ def reach(visit: Visit) -> Observation:
     return msgspec.structs.replace(observation, latencies=measured)
 
 
-def exact(visit: Visit) -> Observation:
+def exact(visit: Visit) -> ProbeResult:
     """Writes documents of every kind of byte and length, and reads them with the other client.
 
     Args:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from exlab_store.clients.client import NoAnswer
 from exlab_store.clients.witness import sealed
 from exlab_store.doctor import tasks
-from exlab_store.doctor.clients import NoAnswer
-from exlab_store.doctor.findings import Observation, failed, not_applicable, passed, warned
+from exlab_store.doctor.findings import ProbeResult, failed, not_applicable, passed, warned
 from exlab_store.errors import AccessDenied, BackendUnavailable
 
 if TYPE_CHECKING:
-    from exlab_store.doctor.tasks import Reads
+    from exlab_store.clients.work import Reads
     from exlab_store.doctor.visit import Visit
 
 __all__ = ["held_open", "replace"]
@@ -19,7 +19,7 @@ __all__ = ["held_open", "replace"]
 _SOON = 2.0
 
 
-def replace(visit: Visit) -> Observation:
+def replace(visit: Visit) -> ProbeResult:
     """One client writes with two threads, the other reads; then the other way round.
 
     Args:
@@ -61,7 +61,7 @@ def replace(visit: Visit) -> Observation:
     )
 
 
-def held_open(visit: Visit) -> Observation:
+def held_open(visit: Visit) -> ProbeResult:
     """Another program keeps the document open, past the store, while a client replaces it.
 
     Args:

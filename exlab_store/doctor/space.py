@@ -6,8 +6,9 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from exlab_store.doctor.clients import NoAnswer
-from exlab_store.doctor.findings import Observation, failed, not_applicable, passed, warned
+from exlab_store.clients.client import NoAnswer
+from exlab_store.doctor.findings import ProbeResult, failed, not_applicable, passed, warned
+from exlab_store.doctor.folder import FOLDER
 from exlab_store.errors import AccessDenied, NotSupported, StorageFull
 from exlab_store.keys import is_key, lock_key, temporary_writer
 
@@ -15,10 +16,7 @@ if TYPE_CHECKING:
     from exlab_store.doctor.visit import Visit
     from exlab_store.model import Leftover
 
-__all__ = ["FOLDER", "leftovers", "space"]
-
-FOLDER = "exlab-store-doctor-"
-"""How the names of the doctor's folders begin."""
+__all__ = ["leftovers", "space"]
 
 _LITTLE = 100 << 20
 _FEW = 1000
@@ -28,7 +26,7 @@ _PATIENCE = 10.0
 _TIMES = 12
 
 
-def space(visit: Visit) -> Observation:
+def space(visit: Visit) -> ProbeResult:
     """Writes a megabyte, and asks the system where the place has a path.
 
     Args:
@@ -51,7 +49,7 @@ def space(visit: Visit) -> Observation:
     return passed(text)
 
 
-def leftovers(visit: Visit) -> Observation:
+def leftovers(visit: Visit) -> ProbeResult:
     """Looks for files that are no documents: those of the doctor's own clients, and any in the store.
 
     Nothing outside the doctor's folder is done but listing.
@@ -98,7 +96,7 @@ def leftovers(visit: Visit) -> Observation:
     return _judged(found, keys)
 
 
-def _flaw_of_work(visit: Visit) -> Observation | None:
+def _flaw_of_work(visit: Visit) -> ProbeResult | None:
     """Work leaves no file open, and who looks keeps nobody from a lock."""
     key = visit.key("leftovers.json")
     locks = visit.common.lock_scope != "none"
@@ -173,7 +171,7 @@ def _is_old(modified: float | None) -> bool:
     return modified is not None and modified < time.time() - _DAY
 
 
-def _judged(found: list[Leftover], keys: list[str]) -> Observation:
+def _judged(found: list[Leftover], keys: list[str]) -> ProbeResult:
     old = [each for each in found if each.kind == "temporary" and (each.abandoned or _is_old(each.modified))]
     locks = [each for each in found if each.kind == "lock"]
     corrupt = [key for key in keys if ".corrupt-" in key.rpartition("/")[2]]

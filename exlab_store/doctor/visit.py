@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from exlab_store.doctor.clients import Client, end_all
+from exlab_store.clients.process import end_all
+from exlab_store.doctor.clients import start_client
 from exlab_store.doctor.machines.client import RemoteClient
 
 if TYPE_CHECKING:
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from exlab_store.clients.client import Client
+    from exlab_store.clients.requests import StoreDescription
     from exlab_store.doctor.machines.client import OtherMachine
-    from exlab_store.doctor.opened_store import Opened
     from exlab_store.guarantees import Guarantees
 
 __all__ = ["Visit"]
@@ -50,9 +52,9 @@ class Visit:
         self._locations = tuple(locations) if len(locations) > 1 else (locations[0], locations[0])
         self._patience = _PATIENCE + seconds
         self._config = config
-        self._clients: list[Client | RemoteClient | None] = [None, None]
+        self._clients: list[Client | None] = [None, None]
         self._deadline = math.inf
-        self._opened: tuple[Opened, Opened] | None = None
+        self._opened: tuple[StoreDescription, StoreDescription] | None = None
         self._bypasses: dict[int, tuple[bool, str]] = {}
         self.folder = folder
         self.name = name
@@ -67,17 +69,17 @@ class Visit:
         return self._locations[0]
 
     @property
-    def first(self) -> Client | RemoteClient:
+    def first(self) -> Client:
         """The client at the first place."""
         return self._client(0)
 
     @property
-    def second(self) -> Client | RemoteClient:
+    def second(self) -> Client:
         """The client at the second place, or the other one at the only place."""
         return self._client(1)
 
     @property
-    def opened(self) -> tuple[Opened, Opened]:
+    def opened(self) -> tuple[StoreDescription, StoreDescription]:
         """What the two have opened."""
         if self._opened is None:
             self.start()
@@ -177,13 +179,13 @@ class Visit:
         for number in range(2):
             self.kill(number)
 
-    def _client(self, number: int) -> Client | RemoteClient:
+    def _client(self, number: int) -> Client:
         client = self._clients[number]
         if client is None:
             if number and self.other is not None:
                 client = RemoteClient(self.other, self._patience)
             else:
-                client = Client(self._locations[number], self._config, self._patience)
+                client = start_client(self._locations[number], self._config, self._patience)
             self._clients[number] = client
             client.deadline = self._deadline
         return client

@@ -15,7 +15,7 @@ import pytest
 from exlab_store import AccessDenied, BackendUnavailable, Store, open_store
 from exlab_store.benching import measure
 from exlab_store.benching.contender import Job
-from exlab_store.benching.contention import Processes, contended_by_threads
+from exlab_store.benching.contention import ContendingProcesses, contended_by_threads
 from exlab_store.benching.folder import Folder
 from exlab_store.doctor.bypass import LocalFiles
 
@@ -155,21 +155,15 @@ def test_no_contender_is_told_of_the_store_before_all_are_started(
     assert happened.index("told") == happened.count("started") == 8
 
 
-def test_a_contender_that_nobody_tells_anything_ends_by_itself() -> None:
-    program = "from exlab_store.benching.contender import serve; serve()"
-    done = subprocess.run([sys.executable, "-c", program], stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
-
-
 def test_the_store_s_lock_and_the_bare_one_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs: list[tuple[int, str]] = []
-    contended = Processes.contended
+    contended = ContendingProcesses.contended
 
-    def noted(processes: Processes, number: int, job: Job) -> Any:
+    def noted(processes: ContendingProcesses, number: int, job: Job) -> Any:
         jobs.append((number, "bare" if job.bare else "store"))
         return contended(processes, number, job)
 
-    monkeypatch.setattr(Processes, "contended", noted)
+    monkeypatch.setattr(ContendingProcesses, "contended", noted)
     measure(str(tmp_path), seconds=BRIEFLY)
     assert jobs == [(number, of) for number in (1, 4, 8) for of in ("store", "bare", "bare", "store")]
 

@@ -145,7 +145,7 @@ def test_what_stays_is_said_where_there_are_no_figures(
 
 
 def test_a_contender_that_cannot_open_the_store_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("exlab_store.benching.contention._PROGRAM", "raise SystemExit(3)")
+    monkeypatch.setattr("exlab_store.clients.process._PROGRAM", "raise SystemExit(3)")
     with pytest.raises(StoreError, match="has died"):
         measure(str(tmp_path), seconds=0.01)
     assert os.listdir(tmp_path) == []

@@ -9,10 +9,10 @@ import pytest
 
 from exlab_store.cli.demo import marked
 from exlab_store.cli.demo.marked import INSTRUMENTS, TornDocument
-from exlab_store.cli.demo.messages import Report
 from exlab_store.cli.demo.projects import ENDPOINT, sample_projects
+from exlab_store.cli.demo.report import Report
 from exlab_store.cli.demo.timings import Sample, Stopwatch, quantile
-from exlab_store.cli.demo.verdict import Ended, Stored, Verdict, judged
+from exlab_store.cli.demo.verdict import Stored, Verdict, WorkerEnd, judged
 from exlab_store.documents import DocumentKind, EquipmentJson
 
 NOW = "2026-05-05T14:23:00Z"
@@ -113,11 +113,11 @@ def _writer(**changes: object) -> Report:
     return report
 
 
-def _ended(one: Report | None = None, reader: Report | None = None) -> list[Ended]:
+def _ended(one: Report | None = None, reader: Report | None = None) -> list[WorkerEnd]:
     return [
-        Ended("writer", 1, one or _writer()),
-        Ended("writer", 2, _writer()),
-        Ended("reader", 1, reader or Report(timings={"snapshot read": Sample(4, [0.1] * 4)})),
+        WorkerEnd("writer", 1, one or _writer()),
+        WorkerEnd("writer", 2, _writer()),
+        WorkerEnd("reader", 1, reader or Report(timings={"snapshot read": Sample(4, [0.1] * 4)})),
     ]
 
 
@@ -210,7 +210,7 @@ def test_a_flaw_of_the_catalogue_is_torn() -> None:
 
 
 def test_a_worker_that_died_is_a_problem_and_its_work_is_not_held_against_the_store() -> None:
-    ended = [Ended("writer", 1, None, "ended by SIGKILL"), *_ended()[1:]]
+    ended = [WorkerEnd("writer", 1, None, "ended by SIGKILL"), *_ended()[1:]]
     verdict = judged(ended, _stored(record=marked.record(1, 99)))
     assert verdict.problems == ("writer 1 died: ended by SIGKILL",)
     assert _loss(verdict) == (0, 0)
@@ -218,7 +218,7 @@ def test_a_worker_that_died_is_a_problem_and_its_work_is_not_held_against_the_st
 
 def test_writers_that_never_registered_have_lost_nothing() -> None:
     failed = Report(fault="no room")
-    ended = [Ended("writer", 1, failed), Ended("writer", 2, failed)]
+    ended = [WorkerEnd("writer", 1, failed), WorkerEnd("writer", 2, failed)]
     stored = Stored(marked.record(0, 0), marked.counted(None, 0), dict.fromkeys(INSTRUMENTS))
     assert _loss(judged(ended, stored)) == (0, 0)
 

@@ -20,7 +20,7 @@ from exlab_store.doctor.probes import OF_MACHINES, OF_PAIRS, OF_PLACES, PROBES
 from exlab_store.doctor.verdict import Evidence, blamed, judge
 
 if TYPE_CHECKING:
-    from exlab_store.doctor.findings import Observation
+    from exlab_store.doctor.findings import ProbeResult
 
 COMMAND = [sys.executable, "-m", "exlab_store.cli", "doctor"]
 
@@ -156,7 +156,7 @@ def test_there_is_a_probe_for_every_name() -> None:
 CIFS = "55 23 0:50 / /mnt/nas rw,relatime shared:1 - cifs //nas01/lab rw,vers=3.1.1,cache=strict,{options}actimeo=1"
 
 
-def _mounted(options: str, kernel: str = "6.1.0-28-amd64") -> Observation:
+def _mounted(options: str, kernel: str = "6.1.0-28-amd64") -> ProbeResult:
     lines = ["22 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw", CIFS.format(options=options)]
     return mounts.judged(mounts.mount_of("/mnt/nas/exlab", "\n".join(lines)), kernel)
 

@@ -28,7 +28,8 @@ from exlab_store import (
     open_store,
     version_of,
 )
-from exlab_store.testing.conformance.clients import ClientProcess
+from exlab_store.clients.process import ClientProcess
+from exlab_store.testing.conformance.clients import KitRequests
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -189,8 +190,8 @@ def test_a_write_whose_connection_is_cut_leaves_nothing_but_the_document(
 
 def test_a_writer_that_is_killed_leaves_at_most_its_temporary_file(samba: SambaServer, tmp_path: Path) -> None:
     (samba.root / "a.json").write_bytes(b"before")
-    client = ClientProcess(samba.url(), {"password": samba.password}, 10.0).ready()
-    client.send("write", key="a.json", text="x" * (8 << 20))
+    client = ClientProcess(KitRequests, 10.0).open(samba.url(), {"password": samba.password})
+    client.send("write", key="a.json", data=b"x" * (8 << 20))
     eventually(lambda: len(names(samba)) > 1 or (samba.root / "a.json").stat().st_size > 100)
     client.kill()
     assert (samba.root / "a.json").read_bytes() in {b"before", b"x" * (8 << 20)}
@@ -267,7 +268,7 @@ def test_who_waits_in_vain_is_told_who_holds_the_lock(lab: Store, other: Store) 
 
 
 def test_a_process_is_told_which_other_process_holds_the_lock(samba: SambaServer, lab: Store) -> None:
-    client = ClientProcess(samba.url(), {"password": samba.password}, 10.0).ready()
+    client = ClientProcess(KitRequests, 10.0).open(samba.url(), {"password": samba.password})
     try:
         identifier = client.ask("lock", key="a.json", timeout=5.0)
         with pytest.raises(LockTimeout) as caught:

@@ -26,7 +26,8 @@ from exlab_store import (
     WriteOutcomeUnknown,
     open_store,
 )
-from exlab_store.testing.conformance.clients import ClientProcess
+from exlab_store.clients.process import ClientProcess
+from exlab_store.testing.conformance.clients import KitRequests
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,11 +55,8 @@ def other(samba: SambaServer) -> Iterator[Store]:
 
 @contextmanager
 def client(samba: SambaServer) -> Iterator[ClientProcess]:
-    process = ClientProcess(samba.url(), {"password": samba.password}, 10.0)
-    try:
-        yield process.ready()
-    finally:
-        process.end()
+    with ClientProcess(KitRequests, 10.0) as process:
+        yield process.open(samba.url(), {"password": samba.password})
 
 
 def the_lock(store: Store) -> Leftover:

@@ -15,7 +15,8 @@ import pytest
 from conftest import lacking
 
 from exlab_store import LockLost, LockTimeout, Store, open_store, version_of
-from exlab_store.testing.conformance.clients import ClientProcess
+from exlab_store.clients.process import ClientProcess
+from exlab_store.testing.conformance.clients import KitRequests
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -117,7 +118,7 @@ def test_a_lock_keeps_others_out_and_its_record_says_whose_it_is(samba: SambaSer
 
 
 def test_a_lock_that_is_waited_for_does_not_hold_other_threads_up(samba: SambaServer, lab: Store) -> None:
-    holder = ClientProcess(samba.url(), {"password": samba.password}, 10.0).ready()
+    holder = ClientProcess(KitRequests, 10.0).open(samba.url(), {"password": samba.password})
     try:
         holder.ask("lock", key="c.json", timeout=5.0)
         held = threading.Event()

@@ -358,10 +358,11 @@ def test_a_server_that_syncs_only_by_name_is_not_found_out() -> None:
 
 
 def test_a_lock_is_free_within_a_second_of_its_holder_being_killed(server: SambaServer, folder: SmbHarness) -> None:
-    from exlab_store.testing.conformance.clients import ClientProcess
+    from exlab_store.clients.process import ClientProcess
+    from exlab_store.testing.conformance.clients import KitRequests
 
     with open_store(str(folder.location), **folder.options) as store:
-        client = ClientProcess(str(folder.location), folder.options, 10.0).ready()
+        client = ClientProcess(KitRequests, 10.0).open(str(folder.location), folder.options)
         try:
             client.ask("lock", key="a.json", timeout=5.0)
             client.kill()

@@ -1,4 +1,4 @@
-"""``exlab-store demo`` as a whole: set the stage, let the crew work, read everything back, judge, print."""
+"""``exlab-store demo`` as a whole: make the folder, let the crew work, read everything back, judge, print."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from exlab_store import ConfigError, DocumentNotFound, StoreError, StorePath
 from exlab_store.cli.demo import marked
 from exlab_store.cli.demo.crew import Crew
 from exlab_store.cli.demo.documents import Documents
+from exlab_store.cli.demo.folder import remains, set_up
 from exlab_store.cli.demo.marked import TornDocument
-from exlab_store.cli.demo.messages import Job
 from exlab_store.cli.demo.printing import printed
 from exlab_store.cli.demo.projects import ENDPOINT, sample_projects
-from exlab_store.cli.demo.stage import Stage, remains, set_up
 from exlab_store.cli.demo.verdict import Demonstration, Stored, Verdict, judged
 from exlab_store.cli.ending import ended_in_order
 from exlab_store.cli.exit_codes import ExitCode
@@ -58,18 +57,18 @@ def run_demo(at: HiddenLocation | None, *, seconds: float, writers: int, readers
 def _demonstrated(
     at: HiddenLocation | None, seconds: float, writers: int, readers: int, tick: Callable[[float], None]
 ) -> Demonstration:
-    with set_up(at) as stage:
-        documents = Documents(stage.store, stage.folder)
+    with set_up(at) as folder:
+        documents = Documents(folder.store, folder.key)
         projects = sample_projects()
         write_catalogue(documents.catalogue, marked.catalogue_of(projects, 0, now(), ENDPOINT))
         documents.record.atomic_write(marked.record(0, 0))
         documents.counter.atomic_write(marked.counted(None, 0))
-        with Crew(_jobs(stage, seconds, writers, readers)) as crew:
-            ended = crew.work(seconds, tick)
+        with Crew(writers, readers) as crew:
+            ended = crew.work(folder, seconds, tick)
         return Demonstration(
-            location=stage.shown,
-            remains=remains(stage),
-            durable=stage.store.guarantees.durable,
+            location=folder.shown,
+            remains=remains(folder),
+            durable=folder.store.guarantees.durable,
             seconds=seconds,
             writers=writers,
             readers=readers,
@@ -77,13 +76,6 @@ def _demonstrated(
             instruments=len(documents.equipment),
             verdict=judged(ended, _stored(documents)),
         )
-
-
-def _jobs(stage: Stage, seconds: float, writers: int, readers: int) -> list[Job]:
-    return [
-        *(Job("writer", number + 1, stage.location, stage.folder, seconds) for number in range(writers)),
-        *(Job("reader", number + 1, stage.location, stage.folder, seconds) for number in range(readers)),
-    ]
 
 
 def _stored(documents: Documents) -> Stored:

@@ -2,108 +2,87 @@
 
 from __future__ import annotations
 
-import os
-import queue
 import signal
-import subprocess
-import sys
 import tempfile
-import threading
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-import msgspec
-
-from exlab_store.cli.demo.messages import GO, READY, Job, Report, encoded
-from exlab_store.cli.demo.verdict import Ended
-from exlab_store.opening.interpreter import own_interpreter
+from exlab_store.cli.demo.report import Report
+from exlab_store.cli.demo.verdict import WorkerEnd
+from exlab_store.cli.demo.worker import WorkerRequests
+from exlab_store.clients.client import ClientGone, NoAnswer
+from exlab_store.clients.process import ClientProcess, end_all
+from exlab_store.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from types import TracebackType
     from typing import IO, Self
 
+    from exlab_store.cli.demo.folder import DemoFolder
+    from exlab_store.cli.demo.report import Role
+
 __all__ = ["Crew"]
+
+T = TypeVar("T")
 
 _START = 60.0
 
 # A worker that waits for a lock or for a server gives up by itself before this.
 _LINGER = 90.0
-_LAST_WORDS = 3.0
 _TICK = 0.1
 
 
-class _Process:
-    """A worker and the thread that listens to it."""
+class _WorkerProcess:
+    """One of the crew."""
 
-    def __init__(self, job: Job, heard: queue.Queue[_Process]) -> None:
-        self.job = job
-        self.ready = False
-        self.ended: Ended | None = None
-        self._heard = heard
+    def __init__(self, role: Role, number: int) -> None:
+        self.role: Role = role
+        self.number = number
+        self.end: WorkerEnd | None = None
         # A file takes whatever a dying interpreter has to say, without anybody reading meanwhile.
         self._complaints: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # for as long as it lives
-        self._process = subprocess.Popen(  # noqa: S603  # this program
-            [own_interpreter(), "-P", "-m", "exlab_store.cli.demo.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._complaints,
-            # The terminal's Ctrl-C is for the demo, which ends its workers in order.
-            start_new_session=True,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        )
-        self._tell(job)
-        self._listener = threading.Thread(target=self._listen, daemon=True)
-        self._listener.start()
+        self.client = ClientProcess(WorkerRequests, _TICK, start=_TICK, complaints=self._complaints)
 
-    def go(self) -> None:
-        self._tell(GO)
+    def await_answer(self, answer: Callable[[], T], until: float, tick: Callable[[], None]) -> T | None:
+        """What it answers; None if it has ended, or must not take longer.
 
-    def stop(self) -> None:
-        """Says that it is over: standard input ends."""
-        with suppress(OSError):
-            self._stdin.close()
+        Args:
+            answer: Asks for the answer and raises `NoAnswer` as long as there is none.
+            until: By when there must be one, by `time.monotonic`.
+            tick: Called as long as there is none.
+        """
+        while self.end is None:
+            try:
+                return answer()
+            except NoAnswer:
+                if time.monotonic() > until:
+                    self._ended(None, "it did not end in time")
+                tick()
+            except ClientGone as gone:
+                self._ended(None, self._cause(gone.code))
+            except StoreError as error:
+                self._ended(Report(fault=str(error)))
+        return None
 
-    def kill(self) -> None:
-        self._process.kill()
+    def report(self, until: float, tick: Callable[[], None]) -> WorkerEnd:
+        """What it has done in the end.
 
-    def join(self, timeout: float) -> None:
-        self._listener.join(timeout)
+        Args:
+            until: As for `await_answer`.
+            tick: As for `await_answer`.
+        """
+        report: Report | None = self.await_answer(self.client.answer, until, tick)
+        return self.end or self._ended(report)
 
-    @property
-    def _stdin(self) -> IO[bytes]:
-        assert self._process.stdin is not None  # noqa: S101  # it is a pipe
-        return self._process.stdin
+    def _ended(self, report: Report | None, cause: str = "") -> WorkerEnd:
+        self.end = WorkerEnd(self.role, self.number, report, cause)
+        return self.end
 
-    def _tell(self, message: Job | bytes) -> None:
-        # One that has died is heard of through its end.
-        with suppress(OSError):
-            self._stdin.write(message if isinstance(message, bytes) else encoded(message))
-            self._stdin.flush()
-
-    def _listen(self) -> None:
-        assert self._process.stdout is not None  # noqa: S101  # it is a pipe
-        report: Report | None = None
-        with self._process.stdout as answers:
-            for line in answers:
-                if line == READY:
-                    self.ready = True
-                    self._heard.put(self)
-                    continue
-                with suppress(msgspec.DecodeError):
-                    report = msgspec.json.decode(line, type=Report)
-        code = self._process.wait()
-        self.stop()
-        cause = "" if report is not None else self._cause(code)
-        self._complaints.close()
-        self.ended = Ended(self.job.role, self.job.number, report, cause)
-        self._heard.put(self)
-
-    def _cause(self, code: int) -> str:
-        if code < 0:
-            with suppress(ValueError):
-                return f"ended by {signal.Signals(-code).name}"
+    def _cause(self, code: int | None) -> str:
+        with suppress(ValueError, TypeError):
+            return f"ended by {signal.Signals(-code).name}"  # type: ignore[operator]  # None is a TypeError
         self._complaints.seek(0)
         lines = self._complaints.read().decode(errors="replace").split("\n")
         last = next((line for line in reversed(lines) if line.strip()), "it did not say why")
@@ -114,46 +93,43 @@ class Crew:
     """The processes of one demo; as a context manager, it leaves none behind.
 
     Args:
-        jobs: What each is to do.
+        writers: How many write.
+        readers: How many read.
     """
 
-    def __init__(self, jobs: Sequence[Job]) -> None:
-        self._jobs = jobs
-        self._heard: queue.Queue[_Process] = queue.Queue()
-        self._processes: list[_Process] = []
+    def __init__(self, writers: int, readers: int) -> None:
+        self._members: list[tuple[Role, int]] = [
+            *(("writer", number + 1) for number in range(writers)),
+            *(("reader", number + 1) for number in range(readers)),
+        ]
+        self._processes: list[_WorkerProcess] = []
 
-    def work(self, seconds: float, tick: Callable[[float], None]) -> list[Ended]:
+    def work(self, folder: DemoFolder, seconds: float, tick: Callable[[float], None]) -> list[WorkerEnd]:
         """Starts all, lets them begin at the same time, and waits for their reports.
 
         Args:
+            folder: Where.
             seconds: How long they work.
             tick: Called about ten times a second with the seconds since they began; 0 until then.
 
         Returns:
-            What each has done, in the order of the jobs; one that died has no report.
+            What each has done, first the writers; one that died has no report.
         """
-        for job in self._jobs:
-            self._processes.append(_Process(job, self._heard))
-        self._wait(_START, lambda process: process.ready or process.ended is not None, lambda: tick(0.0))
-        for process in self._processes:
-            process.go()
+        for role, number in self._members:
+            self._processes.append(_WorkerProcess(role, number))
+            self._processes[-1].client.open(folder.location)
         begin = time.monotonic()
-        self._wait(
-            seconds + _LINGER,
-            lambda process: process.ended is not None,
-            lambda: tick(time.monotonic() - begin),
-        )
-        return [
-            process.ended or Ended(process.job.role, process.job.number, None, "it did not end in time")
-            for process in self._processes
-        ]
-
-    def _wait(self, seconds: float, enough: Callable[[_Process], bool], tick: Callable[[], None]) -> None:
-        deadline = time.monotonic() + seconds
-        while not all(map(enough, self._processes)) and time.monotonic() < deadline:
-            with suppress(queue.Empty):
-                self._heard.get(timeout=_TICK)
-            tick()
+        for process in self._processes:
+            client = process.client
+            process.await_answer(lambda client=client: client.opened, begin + _START, lambda: tick(0.0))  # type: ignore[misc]
+        for process in self._processes:
+            if process.end is None:
+                process.client.send(
+                    "work", role=process.role, number=process.number, folder=folder.key, seconds=seconds
+                )
+        begin = time.monotonic()
+        until = begin + seconds + _LINGER
+        return [process.report(until, lambda: tick(time.monotonic() - begin)) for process in self._processes]
 
     def __enter__(self) -> Self:
         return self
@@ -161,11 +137,4 @@ class Crew:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for process in self._processes:
-            process.stop()
-        deadline = time.monotonic() + _LAST_WORDS
-        for process in self._processes:
-            process.join(max(0.0, deadline - time.monotonic()))
-            if process.ended is None:
-                process.kill()
-                process.join(_LAST_WORDS)
+        end_all(process.client for process in self._processes)

@@ -16,15 +16,15 @@ from exlab_store.cli.demo.timings import Sample, quantile
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from exlab_store.cli.demo.messages import Report, Role
+    from exlab_store.cli.demo.report import Report, Role
 
-__all__ = ["Demonstration", "Ended", "Operation", "Stored", "Verdict", "judged"]
+__all__ = ["Demonstration", "OperationTiming", "Stored", "Verdict", "WorkerEnd", "judged"]
 
 _WRITES = ("durable write", "lock + update", "equipment rewrite", "catalogue publish")
 _READS = ("snapshot read", "catalogue read")
 
 
-class Ended(msgspec.Struct, frozen=True):
+class WorkerEnd(msgspec.Struct, frozen=True):
     """A worker that has ended.
 
     Attributes:
@@ -56,7 +56,7 @@ class Stored(msgspec.Struct, frozen=True):
     catalogue_flaw: str | None = None
 
 
-class Operation(msgspec.Struct, frozen=True):
+class OperationTiming(msgspec.Struct, frozen=True):
     """How long one kind of operation took.
 
     Attributes:
@@ -92,7 +92,7 @@ class Verdict(msgspec.Struct, frozen=True):
     lost_updates: int
     increments: int
     added_fields: int
-    operations: tuple[Operation, ...]
+    operations: tuple[OperationTiming, ...]
     problems: tuple[str, ...]
 
     @property
@@ -101,7 +101,7 @@ class Verdict(msgspec.Struct, frozen=True):
         return not self.problems
 
 
-def judged(ended: Sequence[Ended], stored: Stored) -> Verdict:
+def judged(ended: Sequence[WorkerEnd], stored: Stored) -> Verdict:
     """Counts.
 
     Args:
@@ -119,7 +119,7 @@ def judged(ended: Sequence[Ended], stored: Stored) -> Verdict:
 
 
 class _Count:
-    def __init__(self, ended: Sequence[Ended]) -> None:
+    def __init__(self, ended: Sequence[WorkerEnd]) -> None:
         self._ended = ended
         self._writers: dict[int, Report] = {
             worker.number: worker.report for worker in ended if worker.role == "writer" and worker.report is not None
@@ -209,7 +209,7 @@ class _Count:
                 for operation, sample in worker.report.timings.items():
                     samples.setdefault(operation, []).append(sample)
         operations = tuple(
-            Operation(
+            OperationTiming(
                 name,
                 sum(sample.count for sample in samples[name]),
                 round(quantile(samples[name], 0.5) * 1000, 4),

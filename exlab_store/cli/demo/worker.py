@@ -1,38 +1,34 @@
 """One worker process of the demo: it writes or it reads until its time is over, then reports.
 
-It is told what to do on standard input and answers on standard output (`messages`). When standard input ends, so
-does the worker: nothing of a demo that was interrupted, or killed, goes on.
+Nothing of a demo that was interrupted, or killed, goes on: a worker ends with the demo.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
-import threading
 import time
 from functools import partial
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, cast
 
-import msgspec
-
-from exlab_store import ConfigError, DocumentNotFound, StoreError, open_store
+from exlab_store import ConfigError, DocumentNotFound, StoreError
 from exlab_store.cli.demo import marked
 from exlab_store.cli.demo.documents import Documents
 from exlab_store.cli.demo.marked import TornDocument
-from exlab_store.cli.demo.messages import GO, READY, Job, Report, job_of
 from exlab_store.cli.demo.projects import ENDPOINT, sample_projects
+from exlab_store.cli.demo.report import Report
 from exlab_store.cli.demo.timings import Stopwatch
+from exlab_store.clients.requests import StoreRequests
 from exlab_store.documents import EquipmentCacheWriter, EquipmentJson, now, read_catalogue, write_catalogue
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Iterator
 
     from exlab_store import StorePath
+    from exlab_store.cli.demo.report import Role
 
-__all__ = ["main"]
+__all__ = ["WorkerRequests"]
 
-_LAST_WORDS = 5.0
 _EXAMPLES = 3
 
 # More would only make the documents large: every field of every writer stays.
@@ -40,13 +36,13 @@ _MOST_FIELDS = 400
 
 
 class _Worker:
-    def __init__(self, job: Job, documents: Documents, over: threading.Event) -> None:
-        self.number = job.number
+    def __init__(self, number: int, seconds: float, documents: Documents, over: threading.Event) -> None:
+        self.number = number
         self.documents = documents
         self.watch = Stopwatch()
         self.report = Report(timings=self.watch.samples)
         self.rows = sample_projects()
-        self._seconds = job.seconds
+        self._seconds = seconds
         self._over = over
 
     def rounds(self) -> Iterator[int]:
@@ -173,19 +169,6 @@ def _check_catalogue(worker: _Worker) -> None:
         worker.torn(error.message)
 
 
-def _work(job: Job, started: Callable[[], None], over: threading.Event) -> Report:
-    report = Report()
-    try:
-        with open_store(job.location) as store:
-            worker = _Worker(job, Documents(store, job.folder), over)
-            report = worker.report
-            started()
-            (_write if job.role == "writer" else _read)(worker)
-    except* Exception as group:
-        report.fault = "; ".join(map(_sentence, _leaves(group)))
-    return report
-
-
 def _leaves(group: ExceptionGroup[Exception]) -> Iterator[Exception]:
     for error in group.exceptions:
         if isinstance(error, ExceptionGroup):
@@ -198,39 +181,14 @@ def _sentence(error: Exception) -> str:
     return str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
 
 
-def _end_with(orders: BinaryIO, over: threading.Event) -> None:
-    while orders.read(1):
-        pass
-    over.set()
-    # Where the storage system hangs, nobody would ever look at the event.
-    time.sleep(_LAST_WORDS)
-    os._exit(1)
+class WorkerRequests(StoreRequests):
+    """What a worker can be asked for; each public method is a request."""
 
-
-def main() -> None:
-    """Does the job that is described on standard input."""
-    # What a plugin prints must not get among the answers.
-    answers = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)
-    # Unbuffered: a thread that waits for a buffered stream would get in the way when the process ends.
-    orders = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115  # for as long as the process lives
-    job = job_of(orders.readline())
-    over = threading.Event()
-
-    def started() -> None:
-        answers.write(READY)
-        if orders.readline() != GO:
-            sys.exit(1)
-        threading.Thread(target=_end_with, args=(orders, over), daemon=True).start()
-
-    _write_all(answers, msgspec.json.encode(_work(job, started, over)) + b"\n")
-
-
-def _write_all(stream: BinaryIO, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[stream.write(view) :]
-
-
-if __name__ == "__main__":
-    main()
+    def work(self, role: Role, number: int, folder: str, seconds: float) -> Report:
+        """Writes or reads the documents below a folder, as the worker of a number."""
+        worker = _Worker(number, seconds, Documents(self.store, folder), self.over)
+        try:
+            (_write if role == "writer" else _read)(worker)
+        except* Exception as group:
+            worker.report.fault = "; ".join(map(_sentence, _leaves(group)))
+        return worker.report

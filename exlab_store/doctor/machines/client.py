@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
-import time
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from exlab_store.doctor.clients import ClientGone, NoAnswer
+from exlab_store.clients.client import Client, ClientGone, NoAnswer
+from exlab_store.clients.requests import StoreDescription
 from exlab_store.doctor.machines.messages import PROTOCOL, Answer, Failed, Invitation, Joined, Request
 from exlab_store.doctor.machines.names import kernel, machine, shown
 from exlab_store.doctor.machines.post import MachineGone, Post
 from exlab_store.doctor.machines.requests import TASKS
-from exlab_store.doctor.opened_store import Opened
 from exlab_store.errors import (
     AccessDenied,
     BackendUnavailable,
@@ -164,8 +162,8 @@ class OtherMachine:
         self._post.close()
 
 
-class RemoteClient:
-    """A client of the other machine: has the methods of `clients.Client` that probes use.
+class RemoteClient(Client):
+    """A client of the other machine.
 
     Args:
         of: The machine.
@@ -173,67 +171,33 @@ class RemoteClient:
     """
 
     def __init__(self, of: OtherMachine, patience: float) -> None:
+        super().__init__(patience)
         self._machine = of
-        self._patience = patience
-        self.deadline = math.inf
-        """When the probe that is under way must be over, by `time.monotonic`."""
-        self._asked, self._kind = "open", cast("Any", Opened)
+        self._asked, self._kind = "open", cast("Any", StoreDescription)
         self._sent = of.request("open", {}, patience)
-        self._opened: Opened | None = None
+        self._opened: StoreDescription | None = None
 
     @property
-    def opened(self) -> Opened:
-        """What it has opened; waits until it has.
-
-        Raises:
-            StoreError: It could not.
-        """
+    def opened(self) -> StoreDescription:
+        """See `Client`."""
         if self._opened is None:
-            found: Opened = self.answer()
-            self._opened = Opened(shown(found.location), found.of_server, found.guarantees)
+            found: StoreDescription = self.answer()
+            self._opened = StoreDescription(shown(found.location), found.of_server, found.guarantees)
         return self._opened
 
     def send(self, request: str, **arguments: Any) -> None:
-        """Tells the client to do something; `answer` gives what comes of it.
-
-        Args:
-            request: One of `requests.TASKS`.
-            arguments: Its arguments.
-
-        Raises:
-            StoreError: The store cannot be opened.
-        """
+        """See `Client`; the request is one of `requests.TASKS`."""
         _ = self.opened  # the first answer is about that
         task = TASKS[request]
         self._asked, self._kind = request, task.result
         self._sent = self._machine.request(request, task.arguments(**arguments), self._patience)
 
     def answer(self, seconds: float | None = None) -> Any:
-        """What comes of the last request.
-
-        Args:
-            seconds: How long that may take; None for the client's patience.
-
-        Raises:
-            StoreError: What the store raised.
-            NoAnswer: It took too long.
-            ClientGone: The process has ended.
-        """
-        limit = min(self._patience if seconds is None else seconds, max(0.0, self.deadline - time.monotonic()))
-        return self._machine.result(self._asked, self._sent, limit, self._kind)
-
-    def ask(self, request: str, /, **arguments: Any) -> Any:
-        """Sends and waits for the answer.
-
-        Args:
-            request: As for `send`.
-            arguments: As for `send`.
-        """
-        self.send(request, **arguments)
-        return self.answer()
+        """See `Client`."""
+        return self._machine.result(self._asked, self._sent, self._limit(seconds), self._kind)
 
     def kill(self) -> None:
-        """Ends the process as a crash would: it does nothing any more."""
+        """See `Client`."""
         self._machine.result("kill", self._machine.request("kill", {}, self._patience), self._patience, None)
 
     def end(self) -> None:

@@ -7,7 +7,7 @@ import secrets
 
 import msgspec
 
-from exlab_store.doctor.space import FOLDER
+from exlab_store.doctor.folder import FOLDER
 from exlab_store.errors import StoreError
 
 __all__ = ["Code", "InvalidCode", "new_code", "parsed"]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from exlab_store.doctor.clients import Client, ClientGone, NoAnswer
+from exlab_store.clients.client import ClientGone, NoAnswer
+from exlab_store.doctor.clients import start_client
 from exlab_store.doctor.machines.codes import parsed
 from exlab_store.doctor.machines.messages import PROTOCOL, Answer, Ended, Failed, Invitation, Joined, Request
 from exlab_store.doctor.machines.names import kernel, machine, shown
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable
 
+    from exlab_store.clients.process import ClientProcess
     from exlab_store.doctor.machines.codes import Code
     from exlab_store.doctor.machines.messages import Message
 
@@ -108,7 +110,7 @@ class _Part:
         self._code = code
         self._post = post
         self._progress = progress
-        self._client: Client | None = None
+        self._client: ClientProcess | None = None
         self._number = 0
 
     def done(self) -> Participation:
@@ -206,7 +208,7 @@ class _Part:
             return None
         if request.name == "open" or self._client is None:
             self._end_client()
-            self._client = Client(self._location, self._config, request.limit)
+            self._client = start_client(self._location, self._config, request.limit)
         if request.name == "open":
             return self._client.opened
         self._client.send(request.name, **checked(request.name, request.arguments, self._code.folder))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exlab_store.doctor.findings import Observation, failed, passed, warned
+from exlab_store.doctor.findings import ProbeResult, failed, passed, warned
 from exlab_store.doctor.machines.names import machine
 from exlab_store.errors import DocumentNotFound
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["machines"]
 
 
-def machines(visit: Visit) -> Observation:
+def machines(visit: Visit) -> ProbeResult:
     """Each writes, and the other reads; and who they are.
 
     Args:

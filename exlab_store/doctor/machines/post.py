@@ -12,7 +12,8 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from exlab_store.doctor.clients import Client, ClientGone, NoAnswer
+from exlab_store.clients.client import ClientGone, NoAnswer
+from exlab_store.doctor.clients import start_client
 from exlab_store.doctor.machines.messages import Ended, opened, sealed
 from exlab_store.errors import BackendUnavailable, StoreError
 from exlab_store.model import version_of
@@ -20,6 +21,7 @@ from exlab_store.model import version_of
 if TYPE_CHECKING:
     import os
 
+    from exlab_store.clients.process import ClientProcess
     from exlab_store.doctor.machines.codes import Code
     from exlab_store.doctor.machines.messages import Message, Side
     from exlab_store.model import Version
@@ -54,8 +56,8 @@ class Post:
     """
 
     def __init__(self, location: str | os.PathLike[str], config: str | None, code: Code, side: Side) -> None:
-        self._client = Client(location, config, _PATIENCE)
-        self._another = partial(Client, location, config, _PATIENCE)
+        self._another = partial(start_client, location, config, _PATIENCE)
+        self._client = self._another()
         self._code = code
         self._side: Side = side
         self._waiting = False
@@ -67,7 +69,7 @@ class Post:
         """Whether the other side has ended."""
 
     @property
-    def client(self) -> Client:
+    def client(self) -> ClientProcess:
         """The process that reads and writes the documents."""
         return self._client
 

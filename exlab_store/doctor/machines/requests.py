@@ -11,10 +11,11 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from exlab_store.doctor.serving import ClientSide
+from exlab_store.doctor.requests import DoctorRequests
 from exlab_store.errors import NotSupported
 from exlab_store.keys import check_key
 from exlab_store.model import Version
+from exlab_store.store import Store
 
 __all__ = ["TASKS", "Task", "checked"]
 
@@ -56,8 +57,10 @@ class Task(msgspec.Struct, frozen=True):
 
 
 def _task(name: str) -> Task:
-    method = getattr(ClientSide, name)
-    hints = get_type_hints(method, localns={"Version": Version})  # known to type checkers only, where it is used
+    method = getattr(DoctorRequests, name)
+    hints = get_type_hints(
+        method, localns={"Version": Version, "Store": Store}
+    )  # known to type checkers only, where it is used
     fields: list[Any] = []
     for parameter in list(inspect.signature(method).parameters.values())[1:]:
         field = (parameter.name, hints[parameter.name])

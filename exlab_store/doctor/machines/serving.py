@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from exlab_store.clients.requests import on_store
 from exlab_store.doctor.lock_requests import LockRequests
 from exlab_store.doctor.machines import tasks
 from exlab_store.doctor.machines.inbox import Inbox
@@ -23,15 +24,13 @@ class MachineRequests(LockRequests):
         super().__init__()
         self._inbox = Inbox()
 
-    def occupy(self, key: str, client: str, seconds: float) -> tuple[int, int]:
-        """See `tasks.occupy`."""
-        return tasks.occupy(self.store, key, client, seconds)
+    occupy = on_store(tasks.occupy)
 
     def write_in_turns(self, turn: str, key: str, rounds: int) -> None:
         """See `tasks.write_in_turns`; the first lock has been taken."""
         tasks.write_in_turns(self.store, self._locked(), turn, key, rounds)
 
-    def read_in_turns(self, turn: str, key: str, rounds: int) -> tasks.Turns:
+    def read_in_turns(self, turn: str, key: str, rounds: int) -> tasks.ReadsInTurns:
         """See `tasks.read_in_turns`; the second lock has been taken."""
         return tasks.read_in_turns(self.store, self._locked(), turn, key, rounds)
 

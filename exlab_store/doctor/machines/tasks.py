@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from exlab_store.clients.work import rounds
 from exlab_store.errors import DocumentNotFound
 
 if TYPE_CHECKING:
     from exlab_store.locks.held import StoreLock
     from exlab_store.store import Store
 
-__all__ = ["Turns", "occupy", "read_in_turns", "turn_locks", "write_in_turns"]
+__all__ = ["ReadsInTurns", "occupy", "read_in_turns", "turn_locks", "write_in_turns"]
 
 _LET_IN = 0.005
 _OLD = 3.0
 _WAIT = 10.0
 
 
-class Turns(msgspec.Struct, frozen=True):
+class ReadsInTurns(msgspec.Struct, frozen=True):
     """What a reader saw that had its turns from a writer.
 
     Attributes:
@@ -61,7 +62,7 @@ def write_in_turns(store: Store, held: StoreLock, turn: str, key: str, rounds: i
     next_held.release()
 
 
-def read_in_turns(store: Store, held: StoreLock, turn: str, key: str, rounds: int) -> Turns:
+def read_in_turns(store: Store, held: StoreLock, turn: str, key: str, rounds: int) -> ReadsInTurns:
     """Reads, without the lock of what it reads, as soon as the writer has let it have its turn.
 
     Of three locks, the writer holds two and the reader one, and each waits for one that the other holds. The writer
@@ -87,7 +88,7 @@ def read_in_turns(store: Store, held: StoreLock, turn: str, key: str, rounds: in
         held.release()
         held = next_held
     held.release()
-    return Turns(stale, seconds)
+    return ReadsInTurns(stale, seconds)
 
 
 def _is_read(store: Store, key: str, number: int) -> bool:
@@ -117,8 +118,7 @@ def occupy(store: Store, key: str, client: str, seconds: float) -> tuple[int, in
         How often the lock was held, and how often another client wrote meanwhile.
     """
     held = entered = 0
-    end = time.monotonic() + seconds
-    while held < 3 or time.monotonic() < end:
+    for _ in rounds(seconds, 3):
         with store.lock(key, timeout=_WAIT, purpose="doctor"):
             store.atomic_write(key, client.encode())
             time.sleep(_LET_IN)

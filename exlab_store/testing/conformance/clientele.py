@@ -12,7 +12,7 @@ import pytest
 from exlab_store.errors import LockTimeout, NotSupported
 from exlab_store.model import LockOwner
 from exlab_store.store import Store
-from exlab_store.testing.conformance.clients import ClientProcess
+from exlab_store.testing.conformance.clients import start_client
 from exlab_store.testing.conformance.harness import Harness, Oracle
 from exlab_store.testing.conformance.running import within
 from exlab_store.testing.conformance.watching import Watch, WatchedHooks
@@ -20,6 +20,7 @@ from exlab_store.testing.conformance.watching import Watch, WatchedHooks
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
 
+    from exlab_store.clients.process import ClientProcess
     from exlab_store.guarantees import Guarantees
     from exlab_store.hooks.calls import Backend, BackendHooks
 
@@ -87,15 +88,13 @@ def start_processes(harness: Harness, count: int, *, pid: int | None = None) -> 
     Args:
         harness: A harness with a location.
         count: The number of clients.
-        pid: As for `ClientProcess`.
+        pid: As for `ClientProcess.open`.
     """
     with ExitStack() as stack:
-        started: list[ClientProcess] = []
-        for _ in range(count):
-            client = ClientProcess(str(harness.location), harness.options, harness.patience, pid=pid)
-            stack.callback(client.end)
-            started.append(client)
-        yield [client.ready() for client in started]
+        clients = [stack.enter_context(start_client(harness, pid=pid)) for _ in range(count)]
+        for client in clients:
+            _ = client.opened
+        yield clients
 
 
 def _close(backends: Iterable[Backend], watch: Watch) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from exlab_store.testing.conformance.clientele import Clientele
-from exlab_store.testing.conformance.clients import ClientProcess
+from exlab_store.testing.conformance.clients import start_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,7 +37,7 @@ _CALL = re.compile(r"(?:\d+ +)?(?P<name>\w+)\((?P<arguments>.*)\) += (?P<result>
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _DESCRIPTOR = re.compile(r"(?P<number>\d+)<(?P<path>[^>]*)>")
 _AT = re.compile(r"(?:AT_FDCWD|\d+)<(?P<folder>[^>]*)>, ")
-_ANSWER = '"{\\"result\\"'
+_ANSWER = ', "\\200\\'  # how a pickle begins
 
 ACKNOWLEDGED = "acknowledged"
 
@@ -74,7 +74,7 @@ def steps_of(trace: str) -> list[Step]:
             for text in _QUOTED.findall(arguments)
         ]
         if name in {"write", "pwrite64", "writev"} and descriptor is not None:
-            answer = descriptor["number"] == "1" and _ANSWER in arguments
+            answer = descriptor["path"].startswith("pipe:") and _ANSWER in arguments
             steps.append(Step(ACKNOWLEDGED, "") if answer else Step("write", descriptor["path"]))
         elif name in {"fsync", "fdatasync"} and descriptor is not None:
             steps.append(Step("fsync", descriptor["path"]))
@@ -197,11 +197,10 @@ def _trace(harness: Harness, key: str, changes: Iterable[str], log: Path) -> str
     if subprocess.run([strace, "-o", str(log), "true"], capture_output=True, check=False).returncode:  # noqa: S603
         _lacking("strace may not trace here: run the tests where ptrace is permitted")
     under = [strace, "-f", "-y", "-s", "400", "-o", str(log), "-e", f"trace={_TRACED}"]
-    client = ClientProcess(str(harness.location), harness.options, 3 * harness.patience, under=under)
+    client = start_client(harness, under=under)
     try:
-        client.ready()
         for number, change in enumerate(changes):
-            client.ask(change, key=key, **({} if change == "delete" else {"text": f"durable {number}"}))
+            client.ask(change, key=key, **({} if change == "delete" else {"data": f"durable {number}".encode()}))
     finally:
         client.end()
     return log.read_text(encoding="utf-8", errors="surrogateescape")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from exlab_store.clients.work import create, swap_up
 from exlab_store.errors import DocumentExists, NotSupported, VersionConflict
 from exlab_store.model import ABSENT, ANY, Version
 from exlab_store.testing.conformance.clientele import (
@@ -18,7 +19,6 @@ from exlab_store.testing.conformance.clientele import (
     start_processes,
 )
 from exlab_store.testing.conformance.running import together
-from exlab_store.testing.conformance.work import compare_and_swap, create
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -127,7 +127,7 @@ class ExpectationRaces(Clientele):
             for number in range(10):
                 key = f"race/{number}.json"
                 made = together(
-                    [partial(create, client, key, str(name)) for name, client in enumerate(clients)],
+                    [partial(create, client, key, str(name).encode()) for name, client in enumerate(clients)],
                     harness.patience,
                 )
                 assert made.count(True) == 1
@@ -162,7 +162,8 @@ class ExpectationRaces(Clientele):
     ) -> None:
         clients = [open_client() for _ in range(3)]
         with as_claimed(_conditional(guarantees)):
-            together([partial(compare_and_swap, client, KEY, 15) for client in clients], 3 * harness.patience)
+            swaps = [partial(swap_up, client, KEY, 0, 15, patience=harness.patience) for client in clients]
+            together(swaps, 3 * harness.patience)
             assert oracle.read(KEY) == b"45"
 
     def test_processes_that_count_with_compare_and_swap_lose_nothing(
@@ -172,7 +173,7 @@ class ExpectationRaces(Clientele):
             return
         with start_processes(harness, 3) as clients, as_claimed(_conditional(guarantees)):
             for client in clients:
-                client.send("compare_and_swap", key=KEY, times=15)
+                client.send("swap_up", key=KEY, times=15)
             for client in clients:
                 client.answer(3 * harness.patience)
             assert oracle.read(KEY) == b"45"
@@ -185,7 +186,7 @@ class ExpectationRaces(Clientele):
         with start_processes(harness, 3) as clients, as_claimed(_conditional(guarantees)):
             for number in range(10):
                 for name, client in enumerate(clients):
-                    client.send("create", key=f"race/{number}.json", client=str(name))
+                    client.send("create", key=f"race/{number}.json", data=str(name).encode())
                 made = [client.answer() for client in clients]
                 assert made.count(True) == 1
                 assert oracle.read(f"race/{number}.json") == str(made.index(True)).encode()

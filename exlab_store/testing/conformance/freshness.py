@@ -65,14 +65,14 @@ class Freshness(Clientele):
             return
         with start_processes(harness, 1) as (process,):
             for number in range(8):
-                text = str(number)
+                data = str(number).encode()
                 if number % 4 < 2:
-                    store.atomic_write(KEY, text.encode())
+                    store.atomic_write(KEY, data)
                     if _plainly(guarantees):
-                        assert process.ask("read", key=KEY) == text
+                        assert process.ask("read", key=KEY)[0] == data
                     continue
-                version = process.ask("write", key=KEY, text=text)
+                version = process.ask("write", key=KEY, data=data)
                 for way in _reads_of(store):
                     with way:
                         snapshot = store.read_snapshot(KEY)
-                    assert (snapshot.data, snapshot.version) == (text.encode(), version)
+                    assert (snapshot.data, snapshot.version) == (data, version)

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from exlab_store.clients.work import write_sealed
 from exlab_store.errors import InvalidKey, StoreError
 from exlab_store.keys import lock_key
 from exlab_store.testing.conformance.clientele import KEY, Clientele
 from exlab_store.testing.conformance.errors import failures
 from exlab_store.testing.conformance.running import together
-from exlab_store.testing.conformance.work import write_sealed
+from exlab_store.testing.conformance.work import BODY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,7 +106,7 @@ class Leftovers(Clientele):
         for client in clients:
             _visit(client)
         before = oracle.names()
-        together([partial(write_sealed, client, KEY, "writer", 5) for client in clients], harness.patience)
+        together([partial(write_sealed, client, KEY, "writer", 0, 5, BODY) for client in clients], harness.patience)
         assert oracle.names() == before
 
     def test_a_failed_wait_for_a_lock_leaves_nothing(self, store: Store, other: Store, oracle: Oracle) -> None:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from exlab_store.clients.work import write_sealed
 from exlab_store.errors import DocumentNotFound, VersionConflict
 from exlab_store.keys import is_key
 from exlab_store.model import ABSENT, Version
 from exlab_store.testing.conformance.clientele import KEY, Clientele, as_claimed, assert_locked
 from exlab_store.testing.conformance.running import Started, together
-from exlab_store.testing.conformance.work import write_sealed
+from exlab_store.testing.conformance.work import BODY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,7 +90,7 @@ class Listing(Clientele):
             assert store.list_keys() == [KEY]
             if all(oracle.plant(name) for name in _PLANTED):  # what a writer leaves that was killed
                 assert store.list_keys() == [KEY]
-            writer = Started(lambda: write_sealed(other, KEY, "writer", 20))
+            writer = Started(lambda: write_sealed(other, KEY, "writer", 0, 20, BODY))
             while not writer.ended:
                 assert store.list_keys() == [KEY]
             writer.result(harness.patience)

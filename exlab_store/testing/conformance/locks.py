@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exlab_store.clients.witness import Hold, overlap
+from exlab_store.clients.witness import overlap
+from exlab_store.clients.work import count_up, hold
 from exlab_store.errors import DocumentNotFound, LockLost, LockTimeout
 from exlab_store.testing.conformance.clientele import (
     KEY,
@@ -27,9 +28,8 @@ from exlab_store.testing.conformance.clientele import (
     owner,
     start_processes,
 )
-from exlab_store.testing.conformance.clients import ClientProcess
+from exlab_store.testing.conformance.clients import start_client
 from exlab_store.testing.conformance.running import Started, together, within
-from exlab_store.testing.conformance.work import hold, increment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -184,7 +184,7 @@ class Exclusion(Clientele):
         clients = [open_client() for _ in range(4)]
         with as_claimed(_locks(guarantees)):
             holds = together(
-                [partial(hold, client, KEY, str(name), 10) for name, client in enumerate(clients)],
+                [partial(hold, client, KEY, str(name), seconds=0, times=10) for name, client in enumerate(clients)],
                 3 * harness.patience,
             )
             assert overlap([each for held in holds for each in held]) is None
@@ -194,14 +194,17 @@ class Exclusion(Clientele):
     ) -> None:
         clients = [open_client() for _ in range(4)]
         with as_claimed(_locks(guarantees)):
-            together([partial(increment, client, KEY, 15) for client in clients], 3 * harness.patience)
+            together(
+                [partial(count_up, client, KEY, seconds=0, times=15) for client in clients],
+                3 * harness.patience,
+            )
             assert oracle.read(KEY) == b"60"
 
     def test_threads_that_share_one_client_lose_no_update(
         self, harness: Harness, store: Store, guarantees: Guarantees, oracle: Oracle
     ) -> None:
         with as_claimed(_locks(guarantees)):
-            together([lambda: increment(store, KEY, 15)] * 4, 3 * harness.patience)
+            together([lambda: count_up(store, KEY, seconds=0, times=15)] * 4, 3 * harness.patience)
             assert oracle.read(KEY) == b"60"
 
 
@@ -362,7 +365,7 @@ class ProcessLocks(Clientele):
         with start_processes(harness, 3) as clients:
             for name, client in enumerate(clients):
                 client.send("hold", key=KEY, client=str(name), times=15)
-            holds = [Hold(**each) for client in clients for each in client.answer(3 * harness.patience)]
+            holds = [each for client in clients for each in client.answer(3 * harness.patience)]
         assert len(holds) == 45
         assert overlap(holds) is None
 
@@ -371,7 +374,7 @@ class ProcessLocks(Clientele):
             return
         with start_processes(harness, 3) as clients:
             for client in clients:
-                client.send("increment", key=KEY, times=20)
+                client.send("count_up", key=KEY, times=20)
             for client in clients:
                 client.answer(3 * harness.patience)
         assert oracle.read(KEY) == b"60"
@@ -381,7 +384,7 @@ class ProcessLocks(Clientele):
     ) -> None:
         if not reaches_processes:
             return
-        process = ClientProcess(str(harness.location), harness.options, harness.patience).ready()
+        process = start_client(harness)
         try:
             process.ask("lock", key=KEY, timeout=0)
         finally:
@@ -393,7 +396,7 @@ class ProcessLocks(Clientele):
     ) -> None:
         if not reaches_processes or sys.platform == "win32":
             return
-        process = ClientProcess(str(harness.location), harness.options, harness.patience).ready()
+        process = start_client(harness)
         program: int | None = None
         try:
             process.ask("lock", key=KEY, timeout=0)

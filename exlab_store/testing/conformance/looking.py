@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from exlab_store.clients.work import write_sealed
 from exlab_store.errors import DocumentNotFound
 from exlab_store.model import Stat
 from exlab_store.testing.conformance.clientele import KEY, Clientele, as_claimed
 from exlab_store.testing.conformance.running import Started
-from exlab_store.testing.conformance.work import write_sealed
+from exlab_store.testing.conformance.work import BODY
 
 if TYPE_CHECKING:
     from exlab_store.guarantees import Guarantees
@@ -113,7 +114,7 @@ class Looking(Clientele):
         if not guarantees.atomic_replace:
             return
         store.atomic_write(KEY, b"1")
-        writer = Started(lambda: write_sealed(other, KEY, "writer", 20))
+        writer = Started(lambda: write_sealed(other, KEY, "writer", 0, 20, BODY))
         while not writer.ended:
             assert store.exists(KEY)
             assert store.stat(KEY).kind == "document"
@@ -171,7 +172,7 @@ class Looking(Clientele):
                 oracle.plant(name)
             if guarantees.lock_scope != "none":
                 store.lock(KEY).release()
-            writer = Started(lambda: write_sealed(other, KEY, "writer", 20))
+            writer = Started(lambda: write_sealed(other, KEY, "writer", 0, 20, BODY))
             while not writer.ended:
                 assert _shown(store, "") == ["folder/"]
                 assert _shown(store, "folder") == [KEY]

@@ -30,7 +30,7 @@ T = TypeVar("T")
 _LOOK = 0.1  # seconds from one look at the calls to the next
 
 
-class _Call:
+class _TimedCall:
     """A call that is under way."""
 
     __slots__ = ("_watch", "name", "seconds", "until")
@@ -60,20 +60,20 @@ class Watch:
     def __init__(self, patience: float, limit: float) -> None:
         self._patience = patience
         self._limit = limit
-        self._calls: dict[int, _Call] = {}
+        self._calls: dict[int, _TimedCall] = {}
         self.hung = False
         """Whether a call has not returned in time."""
 
-    def call(self, name: str, more: float = 0.0) -> _Call:
+    def call(self, name: str, more: float = 0.0) -> _TimedCall:
         """A context in which one call of the backend is made.
 
         Args:
             name: What is called, with the key.
             more: Seconds that it may take beside the patience, as its own timeout allows.
         """
-        return _Call(self, name, self._patience + more)
+        return _TimedCall(self, name, self._patience + more)
 
-    def begin(self, call: _Call) -> None:
+    def begin(self, call: _TimedCall) -> None:
         """Notes a call.
 
         Raises:
@@ -84,7 +84,7 @@ class Watch:
         call.until = time.monotonic() + call.seconds
         self._calls[id(call)] = call
 
-    def end(self, call: _Call) -> None:
+    def end(self, call: _TimedCall) -> None:
         """Forgets a call."""
         self._calls.pop(id(call), None)
 

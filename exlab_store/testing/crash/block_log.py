@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["BlockLog", "Entry", "flush_entry", "position_of", "write_entry"]
+__all__ = ["BlockLog", "LogEntry", "flush_entry", "position_of", "write_entry"]
 
 _HEADER = struct.Struct("<BQI")
 _WRITE = 1
@@ -37,7 +37,7 @@ def flush_entry() -> bytes:
     return _HEADER.pack(_FLUSH, 0, 0)
 
 
-class Entry(NamedTuple):
+class LogEntry(NamedTuple):
     """What the device was asked for.
 
     Attributes:
@@ -57,7 +57,7 @@ class BlockLog:
     """
 
     def __init__(self, path: Path) -> None:
-        self.entries: list[Entry] = []
+        self.entries: list[LogEntry] = []
         self._ends: list[int] = []
         log = memoryview(path.read_bytes())
         at = 0
@@ -66,7 +66,7 @@ class BlockLog:
             at += _HEADER.size
             if at + length > len(log):  # the machine that wrote the log stopped in the middle
                 break
-            self.entries.append(Entry(offset, bytes(log[at : at + length]) if kind == _WRITE else None))
+            self.entries.append(LogEntry(offset, bytes(log[at : at + length]) if kind == _WRITE else None))
             at += length
             self._ends.append(at)
 

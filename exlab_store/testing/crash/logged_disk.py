@@ -21,7 +21,7 @@ __all__ = ["main"]
 _NAME = "/disk"
 
 
-class _Disk:
+class _LoggedDisk:
     """The operations that mfusepy calls, with its names and parameters."""
 
     use_ns = True
@@ -72,5 +72,5 @@ def main() -> None:
     mountpoint, image, log = sys.argv[1:]
     # mfusepy has no types; a name that is looked up at run time needs none.
     mfusepy: Any = importlib.import_module("mfusepy")
-    operations = type("LoggedDisk", (_Disk, mfusepy.Operations), {})(image, log)
+    operations = type("LoggedDisk", (_LoggedDisk, mfusepy.Operations), {})(image, log)
     mfusepy.FUSE(operations, mountpoint, foreground=True, nothreads=True, fsname="exlab-store-crash")

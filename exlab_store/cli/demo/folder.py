@@ -19,29 +19,29 @@ from exlab_store.hidden_location import HiddenLocation
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["Stage", "remains", "set_up"]
+__all__ = ["DemoFolder", "remains", "set_up"]
 
 _SHARED_BY_PROCESSES = Guarantees.at_least(lock_scope="host")
 
 
-class Stage(msgspec.Struct):
-    """The place of one demo.
+class DemoFolder(msgspec.Struct):
+    """The folder of one demo.
 
     Attributes:
         location: The store's location, for the workers.
         shown: The same, without secrets, with the folder.
         store: The store.
-        folder: The key below which all documents are.
+        key: Its key, below which all documents are.
     """
 
     location: HiddenLocation
     shown: str
     store: Store
-    folder: str
+    key: str
 
 
 @contextmanager
-def set_up(at: HiddenLocation | None) -> Generator[Stage]:
+def set_up(at: HiddenLocation | None) -> Generator[DemoFolder]:
     """Makes a folder for the demo and removes what was written there.
 
     Args:
@@ -57,16 +57,16 @@ def set_up(at: HiddenLocation | None) -> Generator[Stage]:
             tempfile.TemporaryDirectory(prefix="exlab-store-", ignore_cleanup_errors=True) as directory,
             open_store(directory) as store,
         ):
-            yield Stage(HiddenLocation(directory), _shown(store, folder), store, folder)
+            yield DemoFolder(HiddenLocation(directory), _shown(store, folder), store, folder)
         return
     location = resolved(at)
     with open_store(location) as store:
         _refuse_if_not_shared(store)
-        stage = Stage(location, _shown(store, folder), store, folder)
+        demo = DemoFolder(location, _shown(store, folder), store, folder)
         try:
-            yield stage
+            yield demo
         finally:
-            _clear(stage)
+            _clear(demo)
 
 
 def _shown(store: Store, folder: str) -> str:
@@ -82,30 +82,30 @@ def _refuse_if_not_shared(store: Store) -> None:
         )
 
 
-def _clear(stage: Stage) -> None:
-    location = stage.store.location
+def _clear(demo: DemoFolder) -> None:
+    location = demo.store.location
     if location is not None and location.scheme == "file":
         # Of a local directory the lock files and the folders can go too. The name is the demo's own.
-        shutil.rmtree(Path(location.path) / stage.folder, ignore_errors=True)
+        shutil.rmtree(Path(location.path) / demo.key, ignore_errors=True)
         return
-    if not stage.store.guarantees.deletes:
+    if not demo.store.guarantees.deletes:
         return
-    documents = [path.key for path in Documents(stage.store, stage.folder).all()]
+    documents = [path.key for path in Documents(demo.store, demo.key).all()]
     # With a list, copies of corrupt documents are found as well.
-    keys = stage.store.list_keys(stage.folder) if stage.store.guarantees.lists else documents
+    keys = demo.store.list_keys(demo.key) if demo.store.guarantees.lists else documents
     for key in keys:
         with suppress(DocumentNotFound):
-            stage.store.delete(key)
+            demo.store.delete(key)
 
 
-def remains(stage: Stage) -> str | None:
+def remains(demo: DemoFolder) -> str | None:
     """What stays behind, in words, or None.
 
     Args:
-        stage: The place.
+        demo: The folder.
     """
-    if stage.store.location is not None and stage.store.location.scheme == "file":
+    if demo.store.location is not None and demo.store.location.scheme == "file":
         return None
-    if not stage.store.guarantees.deletes:
+    if not demo.store.guarantees.deletes:
         return "the backend does not delete: the documents stay there"
     return "lock files and empty folders may stay there"
