@@ -52,7 +52,13 @@ def _append_when_told(location: str, keys: list[str], signals: str) -> dict[str,
 @pytest.mark.parametrize(
     ("cuts", "documents"), [pytest.param(1, 5, id="short"), pytest.param(10, 20, id="long", marks=pytest.mark.slow)]
 )
-@pytest.mark.parametrize("kind", ["nfs-4.2", "nfs-4.0", "cifs-strict", "cifs-none"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("nfs-4.2", "cifs-strict"),
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("nfs-4.0", "cifs-none")),
+    ],
+)
 def test_what_the_successor_of_a_client_that_was_cut_off_has_written_stands(
     site: Site, tmp_path: Path, cuts: int, documents: int
 ) -> None:

@@ -97,7 +97,9 @@ def _poll(path: Path, until: Path) -> None:
         time.sleep(0.01)
 
 
-@shared
+@pytest.mark.parametrize(
+    "kind", ["cifs-strict", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ["nfs-4.2", *_AT_TIMES])]
+)
 def test_a_program_that_reads_the_file_by_itself_does_not_hold_up_the_new_document(site: Site) -> None:
     with open_store(site.a) as a:
         a.atomic_write("d.json", b"0")
@@ -147,6 +149,7 @@ def _counted(site: Site, updates: int) -> list[bytes]:
 
 
 @shared
+@pytest.mark.slow  # test_updates_between_clients.py shows it of more kinds of clients
 def test_no_update_of_four_processes_on_two_clients_is_lost(site: Site) -> None:
     assert _counted(site, _UPDATES) == [b"%d" % (4 * _UPDATES)] * 2
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from exlab_store import open_store
-from mounts.machines import A, B, C, Machine, Site
+from mounts.machines import KINDS, A, B, C, Machine, Site
 
 pytestmark = pytest.mark.one_interpreter
 
@@ -18,6 +18,9 @@ def _write(folder: Path) -> None:
         store.atomic_write("d.json", b"{}")
 
 
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=() if kind in {"nfs-4.2", "cifs-strict"} else pytest.mark.slow) for kind in KINDS]
+)
 def test_what_one_client_writes_stands_on_the_server(site: Site) -> None:
     with A.pool() as a:
         a.submit(_write, site.a).result()
