@@ -12,7 +12,8 @@ import pytest
 
 pytestmark = pytest.mark.one_interpreter
 
-_BROKEN = Path(__file__).parent / "broken"
+_TESTS = Path(__file__).parents[1]
+_BROKEN = _TESTS / "testing" / "broken"
 _OUTCOME = re.compile(r"^(PASSED|FAILED|ERROR|SKIPPED) \S+::(Test\w+)::(\w+)", re.MULTILINE)
 
 sys.path.insert(0, str(_BROKEN))
@@ -33,7 +34,7 @@ def _run(nodes: list[str], directory: Path) -> tuple[dict[tuple[str, str], set[s
         [sys.executable, "-m", "pytest", "-q", "-rA", "--tb=short", "-p", "no:cacheprovider"]
         + ["--rootdir", str(_BROKEN), "--basetemp", str(directory / "kit"), "-c", os.devnull, *nodes],
         cwd=_BROKEN,
-        env={**os.environ, "PYTHONPATH": str(_BROKEN)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(_BROKEN), str(_TESTS)])},
         capture_output=True,
         text=True,
         timeout=600,

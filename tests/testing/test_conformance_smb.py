@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from conftest import lacking
 from exlab_store_smb import SmbBackend, open_backend
+from files_harness import FilesHarness
 from shared_samba import BOTH, running_server
 from traced_lines import whole_calls
 
 from exlab_store import Guarantees, Location, Store, lock_key, open_store
-from exlab_store.testing import BackendConformance, Harness
+from exlab_store.testing import BackendConformance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,7 +35,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[SambaServer]:
         yield found
 
 
-class SmbHarness(Harness):
+class SmbHarness(FilesHarness):
     # The kit's strace would watch the client, which does not touch the files: there is no `local_root`. What smbd
     # does with them is watched below.
 
@@ -50,23 +51,6 @@ class SmbHarness(Harness):
     def open(self) -> SmbBackend:
         assert self.location is not None
         return open_backend(Location.parse(self.location), self.options)
-
-    def raw_read(self, key: str) -> bytes | None:
-        try:
-            return (self.root / key).read_bytes()
-        except FileNotFoundError:
-            return None
-
-    def raw_write(self, key: str, data: bytes) -> None:
-        (self.root / key).parent.mkdir(parents=True, exist_ok=True)
-        (self.root / key).write_bytes(data)
-
-    def raw_list(self) -> list[str]:
-        return [
-            os.path.relpath(os.path.join(folder, name), self.root)
-            for folder, _, names in os.walk(self.root)
-            for name in names
-        ]
 
     def break_lock(self, key: str) -> None:
         (holder,) = self._server.holder_pids(self.root / lock_key(key), locked=True)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from broken_watches import FLAWS_OF_WATCHES
 from every_broken_backend import BACKENDS
+from files_harness import FilesHarness
 from reference_files import CUTS
 
-from exlab_store import Backend, lock_key
-from exlab_store.testing import BackendConformance, Harness
+from exlab_store.testing import BackendConformance
+
+if TYPE_CHECKING:
+    from exlab_store import Backend
 
 _PASSWORD = "correct horse"
 
 
-class FlawedHarness(Harness):
+class FlawedHarness(FilesHarness):
     patience = 5.0
 
     def __init__(self, name: str, root: Path) -> None:
@@ -29,27 +32,9 @@ class FlawedHarness(Harness):
     def open(self) -> Backend:
         return BACKENDS[self.name](str(self.root), _PASSWORD)
 
-    def raw_read(self, key: str) -> bytes | None:
-        try:
-            return (self.root / key).read_bytes()
-        except FileNotFoundError:
-            return None
-
-    def raw_write(self, key: str, data: bytes) -> None:
-        (self.root / key).parent.mkdir(parents=True, exist_ok=True)
-        (self.root / key).write_bytes(data)
-
-    def raw_list(self) -> list[str]:
-        return [
-            os.path.relpath(f"{folder}/{name}", self.root) for folder, _, names in os.walk(self.root) for name in names
-        ]
-
     def cut(self) -> None:
         with open(self.root / CUTS, "ab") as file:
             file.write(b".")
-
-    def break_lock(self, key: str) -> None:
-        (self.root / lock_key(key)).unlink()
 
 
 def _over(flaw: str) -> type[BackendConformance]:
