@@ -109,3 +109,15 @@ def test_readers_refuse_what_is_no_time(memory: Store, moment: object) -> None:
 def test_the_lock_of_a_document_is_the_file_of_its_name_and_lock_beside_it_and_stays(tmp_path: Path) -> None:
     anyio.run(EquipmentCacheWriter().write_runs_marker, tmp_path / "runs.json", RUNS)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["runs.json", "runs.json.lock"]
+
+
+@pytest.mark.parametrize("year", [1, 9, 999, 1000, 9999])
+def test_a_year_has_four_digits(year: int) -> None:
+    assert timestamp(datetime(year, 2, 3, 4, 5, 6, tzinfo=UTC)) == f"{year:04d}-02-03T04:05:06Z"
+
+
+@pytest.mark.parametrize(("year", "hours"), [(1, 14), (9999, -12)])
+def test_a_time_that_no_year_holds_in_utc_is_a_value_error(year: int, hours: int) -> None:
+    moment = datetime(year, 1 if year == 1 else 12, 1 if year == 1 else 31, 12, tzinfo=timezone(timedelta(hours=hours)))
+    with pytest.raises(ValueError, match="between the years"):
+        timestamp(moment)

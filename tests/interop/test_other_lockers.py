@@ -152,13 +152,18 @@ def test_a_timeout_names_the_holder_in_another_process(tmp_path: Path, posix: St
     assert (caught.value.holder.pid, caught.value.holder.purpose) == (pid, "the nightly re-sync")
 
 
-def test_the_lock_of_a_killed_holder_is_free(tmp_path: Path, posix: Store) -> None:
+def kill_a_holder(root: Path) -> None:
+    """Has a process take the lock, and kills it."""
     line, theirs = _SPAWN.Pipe()
-    holder = _SPAWN.Process(target=_hold, args=(str(tmp_path), theirs), daemon=True)
+    holder = _SPAWN.Process(target=_hold, args=(str(root), theirs), daemon=True)
     holder.start()
     line.recv()
     holder.kill()
     holder.join(10)
+
+
+def test_the_lock_of_a_killed_holder_is_free(tmp_path: Path, posix: Store) -> None:
+    kill_a_holder(tmp_path)
     with posix.lock("d.json", timeout=5):
         pass
 
@@ -166,12 +171,7 @@ def test_the_lock_of_a_killed_holder_is_free(tmp_path: Path, posix: Store) -> No
 def test_a_killed_holder_is_not_named_when_another_program_has_the_lock_now(
     tmp_path: Path, posix: Store, other: Other
 ) -> None:
-    line, theirs = _SPAWN.Pipe()
-    holder = _SPAWN.Process(target=_hold, args=(str(tmp_path), theirs), daemon=True)
-    holder.start()
-    line.recv()
-    holder.kill()
-    holder.join(10)
+    kill_a_holder(tmp_path)
     assert other.tell("lock")
     with pytest.raises(LockTimeout) as caught:
         posix.lock("d.json", timeout=0)
