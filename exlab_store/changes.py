@@ -1,4 +1,4 @@
-"""What a watch of a store tells, and what a backend tells the core for it."""
+"""The values of a watch: the changes that it tells, and the source of changes that a backend may have."""
 
 from __future__ import annotations
 

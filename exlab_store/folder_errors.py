@@ -1,4 +1,4 @@
-"""Why a folder is not deleted."""
+"""The errors for a folder that is not deleted."""
 
 from __future__ import annotations
 

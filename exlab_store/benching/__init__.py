@@ -1,4 +1,4 @@
-"""How fast the operations of a store are at one place, beside what is done by hand where the place is a directory.
+"""The speed of a store's operations, beside the same work by hand where the store is a directory.
 
 `measure` does it, and ``exlab-store bench`` prints it.
 """

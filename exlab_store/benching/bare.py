@@ -1,4 +1,4 @@
-"""What is done by hand where there is no store: what a store's time is compared with.
+"""The same work by hand, without a store: the reference for a store's times.
 
 A write is the fewest system calls that promise the same. A read is Python's ``open().read()``, as most would write it,
 and not the fewest calls. A lock excludes others, and notes nowhere who has it.

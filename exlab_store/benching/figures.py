@@ -1,4 +1,4 @@
-"""What a measurement comes to: medians, 99th percentiles, operations a second, and how fair a lock is."""
+"""The figures of a measurement: medians, 99th percentiles, operations a second, and the fairness of a lock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands have in common: how they answer, and the parameters that several of them take."""
+"""The common parts of the commands: the form of their answers, and the parameters that several of them take."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the command prints: answers on standard output, errors and progress on standard error."""
+"""The output of the command: answers on standard output, errors and progress on standard error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person sees who waits for an answer."""
+"""A line on the terminal while the command waits for an answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every client process can be asked for; whoever needs more adds methods."""
+"""The requests that every client process answers; a subclass adds more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What several clients do with a store at the same time, as threads or as processes, and what comes of it."""
+"""The work of several clients on one store at the same time, as threads or as processes, and its results."""
 
 from __future__ import annotations
 

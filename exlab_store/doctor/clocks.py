@@ -1,4 +1,4 @@
-"""Whether the storage's clock and this machine's agree."""
+"""The probe that compares the storage's clock with this machine's."""
 
 from __future__ import annotations
 

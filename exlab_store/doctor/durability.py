@@ -1,4 +1,4 @@
-"""Whether a flush takes the time that a disk needs. A sign, and no proof: only a power cut proves it."""
+"""The probe for durability: does a flush take the time that a disk needs? Only a power cut would prove it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a client process does with the files of a store, past the store."""
+"""The requests of the doctor for files of a store, past the store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a probe found, and what it says about a claim."""
+"""The finding of a probe, and its effect on a claim."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How often an operation took how long, as an inline SVG on a logarithmic scale."""
+"""A histogram of durations: an inline SVG on a logarithmic scale."""
 
 from __future__ import annotations
 

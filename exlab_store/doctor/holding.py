@@ -1,4 +1,4 @@
-"""Whether a lock that is held keeps out whom it should and nobody else, and is free when it is given back."""
+"""The probe of a held lock: it excludes all others, touches no other document, and is free after its release."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a client process does with locks."""
+"""The requests of the doctor for locks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether locks exclude, end, and fence: between two clients of this machine, or with one of another machine.
+"""The probes of locks: exclusion, end and fence, between two clients of this machine or with another machine's.
 
 Between machines, nothing rests on a clock that both have, and what is done to a holder is done on the one machine and
 then on the other.

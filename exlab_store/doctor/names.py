@@ -1,4 +1,4 @@
-"""Which names the storage keeps as they are, what it lists, and whether it deletes."""
+"""The probes of names, lists and deletions."""
 
 from __future__ import annotations
 

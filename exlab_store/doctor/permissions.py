@@ -1,4 +1,4 @@
-"""Whether other accounts can use what this one writes."""
+"""The probe for permissions: can other accounts use the documents that this one writes?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether conditions hold when two clients write at once, and whether a read gives the last write."""
+"""The probes with two writers at once: conditions hold, and a read gives the last write."""
 
 from __future__ import annotations
 

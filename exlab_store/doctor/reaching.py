@@ -1,4 +1,4 @@
-"""Whether a place can be reached, written and read, how fast, and whether what is read is what was written."""
+"""The probes of reach, speed and exactness: a location is reached, written and read, byte for byte."""
 
 from __future__ import annotations
 

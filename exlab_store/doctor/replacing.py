@@ -1,4 +1,4 @@
-"""Whether a document is replaced as a whole under its readers, and while another program keeps it open."""
+"""The probe of replacement: under readers, and while another program keeps the document open."""
 
 from __future__ import annotations
 

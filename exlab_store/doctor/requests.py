@@ -1,4 +1,4 @@
-"""What a client process of the doctor can be asked for."""
+"""The requests that a client process of the doctor answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether there is room, and what others have left there."""
+"""The probes of free room and of leftovers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a client does with its store while others do the same, and what it writes down."""
+"""The work of a client while others do the same, and its notes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the backends claim against what was seen."""
+"""The verdict on each claim of a backend, by the findings of the probes."""
 
 from __future__ import annotations
 

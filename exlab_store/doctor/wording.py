@@ -1,4 +1,4 @@
-"""What was found, in words: for the terminal and the page alike."""
+"""The words for findings, for the terminal and the page alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is checked of a backend when it is registered."""
+"""The checks of a backend when it is registered."""
 
 from __future__ import annotations
 

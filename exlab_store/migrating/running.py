@@ -23,8 +23,15 @@ from exlab_store.errors import (
 )
 from exlab_store.migrating.guarded import delete_under, write_under
 from exlab_store.migrating.parallel import in_parallel
-from exlab_store.migrating.places import is_mark, mark, name_of, refuse_if_inside, refuse_if_marked, refuse_same_place
 from exlab_store.migrating.report import DocumentReport, Migration
+from exlab_store.migrating.same_location import (
+    is_mark,
+    mark,
+    name_of,
+    refuse_if_inside,
+    refuse_if_marked,
+    refuse_same_location,
+)
 from exlab_store.model import ABSENT, ANY, version_of
 
 if TYPE_CHECKING:
@@ -129,7 +136,7 @@ class _Run:
 
     def prepare(self) -> None:
         """Everything that refuses the whole migration, and the list of what there is."""
-        refuse_same_place(self._source, self._target)
+        refuse_same_location(self._source, self._target)
         if not self._source.guarantees.lists:
             raise self._unable("the source does not list its documents")
         if self._delete_source and not self._source.guarantees.deletes:

@@ -1,4 +1,4 @@
-"""What is known of each document, and how the store differs from that.
+"""The known state of each document, and its difference from the store.
 
 This is the one place that decides what a change is. Whatever a storage system tells is only a reason to look: a change
 is reported when a document was read and is another one than before, or was looked for twice and is gone.

@@ -1,4 +1,4 @@
-"""How long a watch waits before it looks again."""
+"""The pause of a watch before it looks again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the demo works: a folder of its own, which is gone afterwards."""
+"""The folder of a demo: its own, and gone afterwards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker process of the demo has done."""
+"""The report of a worker process of the demo."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long operations take: a sample of bounded size, the median and the 99th percentile."""
+"""The times of operations: a sample of bounded size, its median and its 99th percentile."""
 
 from __future__ import annotations
 

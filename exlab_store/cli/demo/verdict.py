@@ -1,4 +1,4 @@
-"""What the workers' reports and the stored documents say together: how much was torn, how much was lost.
+"""The verdict on a demo, from the workers' reports and the stored documents: the torn reads and the lost updates.
 
 Pure functions, so that they can be shown a run in which something was.
 """

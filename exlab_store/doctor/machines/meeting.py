@@ -1,4 +1,4 @@
-"""Whether it is two machines that meet, and at one storage."""
+"""The check that two machines take part, and that both use one storage."""
 
 from __future__ import annotations
 

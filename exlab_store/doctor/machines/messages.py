@@ -1,4 +1,4 @@
-"""What the two machines write to each other, and how each knows that it is from the other.
+"""The messages between two machines, and the proof that a message is from the other.
 
 A message is a document: 64 hex digits, a line end, and JSON. The digits are the HMAC-SHA256 of the sender's side and
 the JSON, with the key that both have from the code. So whoever else may write into the folder can end an examination,

@@ -1,4 +1,4 @@
-"""What a machine is called, and whether two are one."""
+"""The name of a machine, and the check that two machines are not one."""
 
 from __future__ import annotations
 

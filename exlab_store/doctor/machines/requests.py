@@ -1,4 +1,4 @@
-"""What a machine lets the other one ask of its client: these tasks, with arguments of these types, in one folder.
+"""The requests that one machine accepts from the other: these tasks, arguments of these types, in one folder.
 
 The types are those of the client's methods, so that nothing is written down twice. Whoever knows the code is let work
 in that folder, within bounds: no text is longer, and no wait or number is larger, than a probe needs.

@@ -1,4 +1,4 @@
-"""What a client process does for an examination in which two machines take part."""
+"""The requests of a client process for an examination of two machines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a client does with its store while one of another machine does the same; no clock of the two is compared."""
+"""The work of a client while another machine's client does the same; no clock of the two is compared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What another client has written is read at once, by the reads for which the backend claims it (``fresh``)."""
+"""Fresh reads: the write of another client is seen at once, by the reads that the backend claims it for (``fresh``)."""
 # ruff: noqa: D102, S101  # the names of the tests are their statements
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a backend's author gives to the kit."""
+"""The harness that a backend's author gives to the kit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a backend is made of: its hooks, its guarantees, and its end."""
+"""The parts of a backend: its hooks, its guarantees, and its end."""
 # ruff: noqa: D102, S101  # the names of the tests are their statements
 
 from __future__ import annotations

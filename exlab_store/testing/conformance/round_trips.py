@@ -1,4 +1,4 @@
-"""What is written is what is read, by every client, at once; and its version says so."""
+"""A written document is read by every client at once, byte for byte, with a version that says so."""
 # ruff: noqa: D102, S101  # the names of the tests are their statements
 
 from __future__ import annotations

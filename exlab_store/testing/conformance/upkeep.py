@@ -1,4 +1,4 @@
-"""What those see who look after a store: lock files and temporary files, of a backend that shows them."""
+"""The upkeep of a store: lock files and temporary files, of a backend that shows them."""
 # ruff: noqa: D102, S101  # the names of the tests are their statements
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What keeps a test of the kit from hanging: it runs in a thread of its own, and its calls of a backend are timed.
+"""The guard against a hanging test of the kit: each runs in a thread of its own, and its calls are timed.
 
 A thread that stands in a call cannot be ended. It is left to itself, and the test fails with the name of the call; the
 next call that the thread makes ends it. To note a call takes 1 us; a thread for each would cost 100 us.

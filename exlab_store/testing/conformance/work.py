@@ -1,4 +1,4 @@
-"""What the clients of a history do: they read, and change a document in several ways, and note what came of it."""
+"""The work of the clients of a history: they read, change a document in several ways, and note the outcomes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What writers began and what was acknowledged to them, noted outside the disk that loses power.
+"""The ledger of writers, outside the disk that loses power: their beginnings and their acknowledgements.
 
 Each line says at which position of the disk's log it was noted. After a cut at some position the disk has to hold,
 of each document, a whole state: the last one that was acknowledged by then, or one that was begun after that.

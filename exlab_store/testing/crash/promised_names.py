@@ -1,4 +1,4 @@
-"""What POSIX alone promises after a power cut, read from the system calls of an operation.
+"""The names that POSIX alone promises after a power cut, by the system calls of an operation.
 
 Most file systems keep more than they have to: in a journal, the fsync of one file brings along whatever came
 before it, new directories too. A program that relies on that passes a replay of power cuts on those file systems and

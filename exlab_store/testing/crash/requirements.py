@@ -1,4 +1,4 @@
-"""What a machine needs for crash tests, and how it is said that it lacks something."""
+"""The requirements of crash tests on a machine, and the error for one that is missing."""
 
 from __future__ import annotations
 

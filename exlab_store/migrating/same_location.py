@@ -1,4 +1,4 @@
-"""Source and target must be two places: whoever copies a document onto itself and deletes "the other" loses it."""
+"""Source and target must be two locations: whoever copies a document onto itself and deletes "the other" loses it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from exlab_store.location import Location
     from exlab_store.store import Store
 
-__all__ = ["is_mark", "mark", "name_of", "refuse_if_inside", "refuse_if_marked", "refuse_same_place"]
+__all__ = ["is_mark", "mark", "name_of", "refuse_if_inside", "refuse_if_marked", "refuse_same_location"]
 
 _MARK = ".exlab-store-migration-"
 
@@ -32,8 +32,8 @@ def name_of(store: Store) -> str:
     return "(a backend)" if store.location is None else str(store.location)
 
 
-def refuse_same_place(source: Store, target: Store) -> None:
-    """Refuses two stores whose locations say that they are one place, or one inside the other.
+def refuse_same_location(source: Store, target: Store) -> None:
+    """Refuses two stores whose locations say that they are one, or one inside the other.
 
     Args:
         source: The store that documents come from.
