@@ -15,7 +15,8 @@ pytestmark = pytest.mark.one_interpreter
 _KEY = "count.json"
 _PATIENCE = 240.0  # seconds that one update may wait for its turn; this machine may be busy
 
-SHORT_AND_LONG = pytest.mark.parametrize("updates", [25, pytest.param(250, marks=pytest.mark.slow)])
+# A thousand in all, by three clients or more.
+SHORT_AND_LONG = pytest.mark.parametrize("updates", [25, pytest.param(334, marks=pytest.mark.slow)])
 
 
 def _count(location: str, updates: int) -> None:
@@ -35,14 +36,14 @@ def _counted(site: Site, clients: list[tuple[Machine, str]], updates: int) -> in
 
 
 @SHORT_AND_LONG
-@pytest.mark.parametrize("kind", ["nfs-4.2", "cifs-mixed"])
+@pytest.mark.parametrize("kind", ["nfs-4.2", pytest.param("nfs-4.0", marks=pytest.mark.slow), "cifs-mixed"])
 def test_two_mounts_a_client_of_smb_and_a_process_on_the_server_lose_no_update(site: Site, updates: int) -> None:
     clients = [(A, str(site.a)), (B, str(site.b)), (C, site.smb), (SERVER, str(site.server))]
     assert _counted(site, clients, updates) == 4 * updates
 
 
 @SHORT_AND_LONG
-@pytest.mark.parametrize("kind", ["cifs-strict"])
+@pytest.mark.parametrize("kind", ["cifs-strict", pytest.param("cifs-none", marks=pytest.mark.slow)])
 def test_two_cifs_mounts_and_a_client_of_smb_lose_no_update(site: Site, updates: int) -> None:
     clients = [(A, str(site.a)), (B, str(site.b)), (C, site.smb)]
     assert _counted(site, clients, updates) == 3 * updates
