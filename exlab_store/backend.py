@@ -31,7 +31,7 @@ from exlab_store.forked_child import in_forked_child
 from exlab_store.guarantees import Guarantees
 from exlab_store.hooks.calls import Backend
 from exlab_store.hookspecs import hookimpl
-from exlab_store.ignored import IGNORED
+from exlab_store.ignored import IGNORED, not_ignored
 from exlab_store.key_pattern import KeyPattern
 from exlab_store.keys import (
     check_key,
@@ -103,6 +103,7 @@ __all__ = [
     "is_temporary_name",
     "keys_in",
     "lock_key",
+    "not_ignored",
     "shortened",
     "suppress_unless_signalled",
     "temporary_name",

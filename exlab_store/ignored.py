@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
+from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-__all__ = ["IGNORED", "flaw_of_pattern", "ignoring"]
+__all__ = ["IGNORED", "flaw_of_pattern", "ignoring", "not_ignored"]
 
 IGNORED: Final = (
     # Recycle bins: Synology and Samba, QNAP, Windows, desktops.
@@ -66,7 +67,22 @@ def ignoring(patterns: tuple[str, ...] = IGNORED) -> Callable[[str], bool]:
         lower = name.lower()
         return lower in names or lower.startswith(beginnings)
 
+    _harmless[ignores] = frozenset(map(chr, range(128))) - firsts
     return ignores
+
+
+_harmless: WeakKeyDictionary[Callable[[str], bool], frozenset[str]] = WeakKeyDictionary()
+
+
+def not_ignored(names: Iterable[str], ignores: Callable[[str], bool]) -> list[str]:
+    """The names that are not ignored; for a folder of 20,000, in a third of the time that a call for each takes.
+
+    Args:
+        names: Of files, or of folders; none is empty.
+        ignores: `Location.ignores`, or another function that tells it of one name.
+    """
+    harmless = _harmless.get(ignores, frozenset())
+    return [name for name in names if name[0] in harmless or not ignores(name)]
 
 
 def flaw_of_pattern(pattern: object) -> str | None:

@@ -34,7 +34,7 @@ class KeyPattern:
         ValueError: It is empty, or has a segment that no key has.
     """
 
-    __slots__ = ("_fitting", "_segments", "start", "text")
+    __slots__ = ("_fitting", "_segments", "_ways", "start", "text")
 
     text: str
     """The pattern as it was given."""
@@ -50,6 +50,7 @@ class KeyPattern:
             if _ANY_DEPTH in segment and segment != _ANY_DEPTH:
                 raise ValueError(f"the pattern {text!r} has '**' beside other signs; it stands for whole folders")
         self._fitting = [_fitting(segment) for segment in self._segments]
+        self._ways = [self._way(number) for number in range(len(self._segments))]
         self.start = self._reached([0])
 
     def below(self, position: Position, name: str) -> Position:
@@ -93,14 +94,28 @@ class KeyPattern:
         wanted = {self._segments[number] for number in position}
         return None if _ANY_DEPTH in wanted else sorted(wanted)
 
-    def names(self, position: Position) -> Sequence[str] | None:
-        """The names in a folder of which anything can come, where the pattern spells them out; otherwise None.
+    def way(self, position: Position) -> tuple[str, Position] | None:
+        """The one way from a folder on which anything fits, as far as the pattern spells it out.
 
         Args:
             position: Of the folder.
+
+        Returns:
+            The way, such as ``a/b.json``, and the position of the folder at its end, which is empty where the pattern
+            ends there; None where the next names are not spelt out.
         """
-        wanted = self.segments(position)
-        return None if wanted is None or any(map(_SIGNS.search, wanted)) else wanted
+        if len(position) != 1:
+            return None
+        (number,) = position
+        return self._ways[number]
+
+    def _way(self, number: int) -> tuple[str, Position] | None:
+        end = number
+        while end < len(self._segments) and not _SIGNS.search(self._segments[end]):
+            end += 1
+        if end == number:
+            return None
+        return "/".join(self._segments[number:end]), self._reached([end]) if end < len(self._segments) else frozenset()
 
     def fits(self, key: str) -> bool:
         """Whether a key fits.

@@ -49,7 +49,7 @@ _PLAIN: Final = bytes(set(range(0x20, 0x7F)) - set(b'<>:"|?*\\/')) + b"\n"
 # Looked for one by one: a regular expression for all of them takes ten times as long.
 _DOUBTFUL: Final = (
     *(".\n", " \n", ".lock\n", ".tmp.", ".tmp\n"),
-    *("\n\n", "\ncon", "\nprn", "\naux", "\nnul", "\ncom", "\nlpt"),
+    *("\n\n", "\nco", "\nprn", "\naux", "\nnul", "\nlpt"),
 )
 
 
@@ -146,6 +146,8 @@ def keys_in(folder: str, names: Sequence[str]) -> list[str]:
     Returns:
         Keys, in the order of the names.
     """
+    if not names:
+        return []
     above = f"{folder}/" if folder else ""
     has_room = len(above) + MAX_SEGMENT_BYTES <= MAX_KEY_BYTES and (not folder or (folder.isascii() and is_key(folder)))
     keys: list[str] = []

@@ -149,7 +149,7 @@ class Stat(msgspec.Struct, frozen=True):
     kind: Literal["document", "folder"] = "document"
 
 
-class FolderItem(msgspec.Struct, frozen=True):
+class FolderItem(msgspec.Struct, frozen=True, gc=False):
     """A document or a folder, as a list of a folder shows it.
 
     Attributes:

@@ -5,13 +5,15 @@ Links to directories are not followed, as they may form a circle; a link to a fi
 
 from __future__ import annotations
 
+import errno
 import heapq
 import os
 import stat
-from itertools import filterfalse
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from exlab_store import FolderItem, came_from_signal_handler, keys_in
+from exlab_store import FolderItem, came_from_signal_handler, is_key, keys_in
+from exlab_store.backend import not_ignored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +25,8 @@ __all__ = ["Lister"]
 # To sort 20,000 names takes 4 ms, to find the smallest of them 0.4: the first entries need not wait for the sort.
 _FIRST: Final = 64
 _AT_A_TIME: Final = 1024
+_SHORT: Final = 250  # characters of a key that has fewer bytes than a key may have
+_NOTHING_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 
 
 class Lister:
@@ -88,30 +92,46 @@ class Lister:
         waiting = [(prefix, pattern.start)]
         while waiting:
             folder, position = waiting.pop()
-            names = pattern.names(position)
-            files, folders = self._names(folder) if names is None else self._named(folder, names)
-            for key in self._keys(folder, pattern.select(position, files)):
-                yield FolderItem(key)
-            for key in self._keys(folder, pattern.select(position, folders)):
+            way = pattern.way(position)
+            if way is not None and way[0].isascii():  # of other names a file system may find another spelling
+                for item in self._at(folder, way[0]):
+                    if not way[1]:
+                        yield item
+                    elif item.kind == "folder":
+                        waiting.append((item.key, way[1]))
+                continue
+            entries = self._entries(folder)
+            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+            fitting = frozenset(pattern.select(position, names))
+            for key in self._keys(folder, [name for name in names if name in fitting]):
                 yield FolderItem(key, "folder")
-            inner = [(name, pattern.below(position, name)) for name in folders]
-            for name, reached in inner:
-                if reached:
-                    waiting += [(key, reached) for key in self._keys(folder, [name])]
+            reached = {name: pattern.below(position, name) for name in names}
+            above = len(folder) + 1 if folder else 0
+            entered = self._keys(folder, [name for name in names if reached[name]])
+            waiting += [(key, reached[key[above:]]) for key in entered]
+            fitting = frozenset(pattern.select(position, [entry.name for entry in entries]))
+            if fitting:
+                files = [entry.name for entry in entries if entry.name in fitting and _is_file(entry)]
+                for key in self._keys(folder, files):
+                    yield FolderItem(key)
 
     def _keys(self, folder: str, names: Sequence[str]) -> list[str]:
-        return keys_in(folder, [*filterfalse(self._ignores, names)])
+        return keys_in(folder, not_ignored(names, self._ignores))
 
-    def _names(self, folder: str) -> tuple[list[str], list[str]]:
-        """The files and the folders; none of a folder that is not there."""
+    def _entries(self, folder: str) -> list[os.DirEntry[str]]:
+        """All that is in a folder; nothing for one that is not there."""
         try:
             with os.scandir(self._base + folder) as entries:
-                found = list(entries)
+                return list(entries)
         except (FileNotFoundError, NotADirectoryError) as error:
             if came_from_signal_handler(error):
                 raise
             self._ensure_root()
-            return [], []
+            return []
+
+    def _names(self, folder: str) -> tuple[list[str], list[str]]:
+        """The files and the folders."""
+        found = self._entries(folder)
         try:
             files = [entry.name for entry in found if entry.is_file()]
         except OSError as error:
@@ -122,40 +142,43 @@ class Lister:
             return files, []
         return files, [entry.name for entry in found if entry.is_dir(follow_symlinks=False)]
 
-    def _named(self, folder: str, names: Sequence[str]) -> tuple[list[str], list[str]]:
-        """As `_names`, of these names alone: a folder of 20,000 pictures need not be listed for one document."""
-        if not all(map(str.isascii, names)):  # a file system may find another spelling of it
-            listed, below = self._names(folder)
-            return [name for name in names if name in listed], [name for name in names if name in below]
-        files: list[str] = []
-        folders: list[str] = []
-        for name in names:
-            path = f"{self._base}{folder}/{name}" if folder else self._base + name
-            mode = _mode_of(path)
-            if mode is None or not self._is_spelt(folder, name, path):
-                continue
-            if stat.S_ISDIR(mode):
-                folders.append(name)
-            elif stat.S_ISREG(mode) or (stat.S_ISLNK(mode) and os.path.isfile(path)):
-                files.append(name)
-        if not files and not folders:
+    def _at(self, folder: str, way: str) -> Iterator[FolderItem]:
+        """What stands at the end of a way from a folder: it need not be listed, though it may have 20,000 pictures."""
+        path = f"{self._base}{folder}/{way}" if folder else self._base + way
+        mode = _mode_of(path)
+        if mode is None:
             self._ensure_root()
-        return files, folders
+            return
+        is_folder = stat.S_ISDIR(mode)
+        if not is_folder and not stat.S_ISREG(mode) and not (stat.S_ISLNK(mode) and os.path.isfile(path)):
+            return
+        names = way.split("/")
+        if len(not_ignored(names, self._ignores)) < len(names) or not self._is_spelt(folder, way, path):
+            return
+        for count in range(1, len(names)):  # no folder on the way is entered over a link
+            if os.path.islink(path[: len(path) - len(way)] + "/".join(names[:count])):
+                return
+        key = path[len(self._base) :]
+        if _is_way(way) and (len(key) < _SHORT or is_key(key)):
+            yield FolderItem(key, "folder") if is_folder else FolderItem(key)
 
-    def _is_spelt(self, folder: str, name: str, path: str) -> bool:
-        """Whether a name that was found is spelt in this way, and the file system does not only ignore case."""
-        swapped = name.swapcase()
-        if swapped == name:
+    def _is_spelt(self, folder: str, way: str, path: str) -> bool:
+        """Whether names that were found are spelt in this way, and the file system does not only ignore case."""
+        swapped = way.swapcase()
+        if swapped == way:
             return True
-        other = f"{path[: -len(name)]}{swapped}"
         try:
-            if not os.path.samestat(os.lstat(path), os.lstat(other)):
+            if not os.path.samestat(os.lstat(path), os.lstat(f"{path[: -len(way)]}{swapped}")):
                 return True
         except (FileNotFoundError, NotADirectoryError) as error:
             if came_from_signal_handler(error):
                 raise
             return True
-        return name in os.listdir(self._base + folder)
+        for name in way.split("/"):
+            if name not in os.listdir(self._base + folder):
+                return False
+            folder = f"{folder}/{name}" if folder else name
+        return True
 
     def _made(
         self, folder: str, names: list[str], folders: frozenset[str], *, with_stat: bool
@@ -184,6 +207,11 @@ class Lister:
                 yield FolderItem(key, "document", status.st_size, status.st_mtime)
 
 
+@lru_cache(maxsize=64)
+def _is_way(way: str) -> bool:
+    return is_key(way)
+
+
 def _is_file(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_file()
@@ -196,7 +224,7 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
 def _mode_of(path: str) -> int | None:
     try:
         return os.lstat(path).st_mode
-    except (FileNotFoundError, NotADirectoryError) as error:
-        if came_from_signal_handler(error):
+    except OSError as error:
+        if error.errno not in _NOTHING_THERE or came_from_signal_handler(error):
             raise
         return None

@@ -74,6 +74,11 @@ def test_lists_and_many_reads_are_measured_beside_the_bare_exchanges() -> None:
         assert [row.split("|")[1].split()[0] for row in rows] == ["list", "list", "read"]
 
 
+def test_looks_are_measured_beside_the_bare_walks() -> None:
+    rows = [line for line in _run("looks.py", "--quick").splitlines() if re.search(r"\d ms \|", line)]
+    assert len(rows) == 5
+
+
 def test_a_short_run_judges_nothing_and_a_strict_one_says_so(tmp_path: Path) -> None:
     result = _ran("run.py", *BRIEFLY, "--strict", ".", cwd=tmp_path)
     assert result.returncode == 1

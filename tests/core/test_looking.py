@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -312,7 +313,8 @@ def test_a_name_that_the_file_system_only_takes_for_another_is_not_found(
     plain = os.lstat
 
     def ignoring_case(path: str, **options: Any) -> os.stat_result:
-        return plain(path.replace("/runs", "/Runs").replace("/RUNS", "/Runs").replace("/rUNS", "/Runs"), **options)
+        spelt = re.sub("/runs", "/Runs", path, flags=re.IGNORECASE)
+        return plain(re.sub("creation.json", "creation.json", spelt, flags=re.IGNORECASE), **options)
 
     monkeypatch.setattr(os, "lstat", ignoring_case)
     assert lab.list_keys(pattern="runs/creation.json") == []
