@@ -208,7 +208,8 @@ class Leftover(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: Where it is, ``/``-separated below the store.
-        kind: ``lock`` for a lock file, which stays as long as its folder; ``temporary`` for the unfinished write of a document.
+        kind: ``lock`` for a lock file, which stays as long as its folder; ``temporary`` for the unfinished write of a
+            document.
         size: Its size in bytes.
         modified: When it was last written, in seconds since 1970 by the storage's clock; None if that is not known.
         age: Seconds since then, where the storage's own clock can be read; otherwise None. Subtracting ``modified``
