@@ -27,6 +27,7 @@ class DocumentInvalid(StoreError, msgspec.ValidationError):
     """
 
     code = "document_invalid"
+    http_status = 422
 
     def __init__(
         self,
@@ -57,6 +58,7 @@ class SchemaMajorMismatchError(StoreError):
     """
 
     code = "schema_major_mismatch"
+    http_status = 409
 
     def __init__(self, expected_major: int, found: str, *, key: str | None = None, location: str | None = None) -> None:
         super().__init__(
@@ -93,6 +95,7 @@ class SchemaVersionMissing(DocumentInvalid, SchemaMajorMismatchError):
     """
 
     code = "schema_version_missing"
+    http_status = 422
 
     def __init__(
         self,
@@ -128,4 +131,5 @@ class MigrationFailed(DocumentInvalid):
     """
 
     code = "migration_failed"
+    http_status = 500
     default_hint = "Repair the migration of this program; the document was left as it is."

@@ -26,7 +26,6 @@ The type says what the caller can do, the message says what went wrong, where, a
       SchemaMajorMismatchError           another major version; ``.expected_major``, ``.found``
       ConfigError                        a catalogue or a setting that cannot be used
 
-The errors about what a document holds stand in ``exlab_store.document_errors``, `FolderNotEmpty` in ``folder_errors``.
 Every error but `WriteOutcomeUnknown` means that the operation did not happen.
 Those that are also an `OSError` keep ``errno`` where the system gave one.
 """
@@ -37,6 +36,8 @@ import errno as _errno
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
+
+from exlab_store.error_copies import restored, set_errno
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -67,19 +68,6 @@ __all__ = [
 ]
 
 
-def _restore(cls: type[StoreError], args: tuple[Any, ...], errno: int | None, state: dict[str, Any]) -> StoreError:
-    error = cls.__new__(cls)
-    error.args = args
-    error.__dict__.update(state)
-    if isinstance(error, OSError):
-        _set_errno(error, errno)
-    return error
-
-
-def _set_errno(error: OSError, errno: int | None) -> None:
-    error.errno = errno
-
-
 class StoreError(Exception):
     """The root of all errors of a store.
 
@@ -92,6 +80,7 @@ class StoreError(Exception):
     """
 
     code: ClassVar[str] = "store_error"
+    http_status: ClassVar[int] = 500
     default_errno: ClassVar[int | None] = None
     default_hint: ClassVar[str | None] = None
 
@@ -115,11 +104,10 @@ class StoreError(Exception):
         self.location = location
         self.hint = self.default_hint if hint is None else hint
         if isinstance(self, OSError):
-            _set_errno(self, self.default_errno if errno is None else errno)
+            set_errno(self, self.default_errno if errno is None else errno)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Errors cross process boundaries (a pool of writers); OSError keeps errno outside __dict__.
-        return _restore, (type(self), self.args, getattr(self, "errno", None), dict(self.__dict__))
+        return restored, (type(self), self.args, getattr(self, "errno", None), dict(self.__dict__))
 
     def at(self, key: str | None, location: object) -> Self:
         """This error, with the document and the store filled in where it does not name them.
@@ -159,18 +147,19 @@ class StoreError(Exception):
         """What the type of error adds, as JSON-compatible data."""
         return {}
 
-    def envelope(self, trace_id: str | None = None) -> dict[str, dict[str, object]]:
+    def envelope(self, trace_id: str | None = None, *, with_status: bool = False) -> dict[str, dict[str, object]]:
         """The error as the application reports it [§4.6.3].
 
         Args:
             trace_id: The caller's identifier of the request, if it has one.
+            with_status: Adds ``status``, the HTTP status (``http_status``), which is no part of the format.
 
         Returns:
-            ``{"error": {"code", "message", "field"?, "details"?, "trace_id"?}}``; optional members are left
-            out when empty.
+            ``{"error": {"code", "message", "field"?, "details"?, "trace_id"?}}``; optional ones are left out if empty.
         """
         members: dict[str, object] = {"code": self.code, "message": str(self)}
-        optional = {"field": self.field, "details": dict(self.details), "trace_id": trace_id}
+        status = self.http_status if with_status else None
+        optional = {"field": self.field, "details": dict(self.details), "trace_id": trace_id, "status": status}
         members.update({name: value for name, value in optional.items() if value})
         return {"error": members}
 
@@ -179,6 +168,7 @@ class LocationError(StoreError, ValueError):
     """The location cannot be opened as it is written."""
 
     code = "invalid_location"
+    http_status = 400
     default_hint = "Give a URL (scheme://host/path) or an absolute path."
 
 
@@ -192,6 +182,7 @@ class InvalidKey(StoreError, ValueError):
     """The key cannot name a document in every storage system."""
 
     code = "invalid_key"
+    http_status = 400
 
 
 class GuaranteeNotMet(StoreError):
@@ -222,6 +213,7 @@ class NotSupported(StoreError):
     """The backend does not claim what was asked of it."""
 
     code = "not_supported"
+    http_status = 501
     default_hint = "Look at the store's guarantees; another backend may offer it."
 
 
@@ -235,6 +227,7 @@ class DocumentNotFound(StoreError, FileNotFoundError):
     """There is no document at this key."""
 
     code = "document_not_found"
+    http_status = 404
     default_hint = "Check the name and the location, or write the document first."
     default_errno = _errno.ENOENT
 
@@ -251,6 +244,7 @@ class VersionConflict(StoreError):
     """
 
     code = "version_conflict"
+    http_status = 409
 
     def __init__(
         self,
@@ -305,6 +299,7 @@ class LockTimeout(StoreError, TimeoutError):
     """
 
     code = "lock_timeout"
+    http_status = 423
     default_errno = _errno.ETIMEDOUT
 
     def __init__(
@@ -339,6 +334,7 @@ class LockLost(StoreError):
     """The lock under which a write was to happen is gone; nothing was written."""
 
     code = "lock_lost"
+    http_status = 503
     default_hint = "Take the lock again, read the document, and repeat the change."
 
 
@@ -346,6 +342,7 @@ class AccessDenied(StoreError, PermissionError):
     """The storage system refuses the operation to this user."""
 
     code = "access_denied"
+    http_status = 403
     default_errno = _errno.EACCES
 
 
@@ -353,6 +350,7 @@ class StorageFull(StoreError, OSError):
     """There is no room for the document; the stored one is untouched."""
 
     code = "storage_full"
+    http_status = 507
     default_errno = _errno.ENOSPC
 
 
@@ -370,6 +368,7 @@ class BackendUnavailable(StoreError, ConnectionError):
     """
 
     code = "backend_unavailable"
+    http_status = 503
 
     def __init__(
         self,
@@ -396,6 +395,7 @@ class WriteOutcomeUnknown(StoreError):
     """
 
     code = "write_outcome_unknown"
+    http_status = 504
 
     def __init__(
         self,

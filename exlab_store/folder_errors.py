@@ -26,6 +26,7 @@ class FolderNotEmpty(StoreError, OSError):
     """
 
     code = "folder_not_empty"
+    http_status = 409
     default_errno = _errno.ENOTEMPTY
 
     def __init__(

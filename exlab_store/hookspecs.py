@@ -108,7 +108,8 @@ def atomic_write(key: str, data: bytes, expect: Expectation, lock: HeldLock | No
 def lock(key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]) -> HeldLock:
     """Takes the exclusive lock of a document, which need not exist. Stops at the first non-None result.
 
-    The core lets the threads of one process pass one at a time for each document.
+    The core lets the threads of one process pass one at a time for each document. Where the lock needs a folder that is
+    missing, call `exlab_store.backend.ensure_folder_wanted` before it is made.
 
     Args:
         key: A valid key.
@@ -123,6 +124,7 @@ def lock(key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], boo
         LockTimeout: Somebody else holds it, or the wait was cancelled; nothing is left behind.
         AccessDenied: This user may not lock the document.
         BackendUnavailable: The lock is not held, and a repetition may succeed.
+        DocumentNotFound: From ``ensure_folder_wanted``: no folder was made.
     """
     raise NotImplementedError
 

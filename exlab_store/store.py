@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NoReturn, cast
 
 from exlab_store.deleting import FolderDeletion
 from exlab_store.errors import NotSupported, StoreError
+from exlab_store.hooks.new_folders import question_before_folder
 from exlab_store.hooks.retrying import DEFAULT_RETRY, Retry, RetryingHooks
 from exlab_store.keys import check_key
 from exlab_store.locks.fencing import fence_of, lock_of, writer_under
@@ -136,7 +137,7 @@ class Store(ReadableStore):
 
         Returns:
             The lock, a context manager and a fence for writes (``lock=``). Keep it: it is released when nothing
-            refers to it any more, as a file is closed.
+            refers to it any more, as a file is closed, and with a `ResourceWarning`.
 
         Raises:
             LockTimeout: Somebody else holds it; ``.holder`` says who, where that is known.
@@ -176,10 +177,12 @@ class Store(ReadableStore):
         Args:
             key: The document's key.
             change: Gets the stored bytes, or None where there is no document, and returns the new ones. If it
-                returns the very object it was given, nothing is written. Its exceptions pass through. It may be
-                called more than once: again where the lock was lost before anything was written and the document
-                has changed since, and where somebody has written without the lock meanwhile, with ``expect=``, and
-                the backend's ``conditional_write`` is ``native``. If it has a method ``undo``, that is called, under
+                returns the very object it was given, nothing is written. Its exceptions pass through. Where the
+                document's folder is missing, it is called before that is made, without the lock: if it raises, no
+                folder is made. It may be called more than once: again where the document has changed since, as
+                somebody else made the folder, or the lock was lost before anything was written, or somebody has
+                written without the lock meanwhile, with ``expect=``, and the backend's ``conditional_write`` is
+                ``native``. If it has a method ``undo``, that is called, under
                 the lock, where the write was refused.
             timeout: Seconds to wait for the lock. A lock that was lost before anything was written is taken again
                 until then, and calls of ``change`` are repeated for as long again.
@@ -207,7 +210,11 @@ class Store(ReadableStore):
         except StoreError as error:
             raise error.at(key, where) from error.__cause__
         work = Update(key, change, timeout, self._read, write, swaps=swaps, own_lock=True, location=where)
-        return under_own_lock(self._request, key, timeout, purpose, take, work.run, where)
+        asked = question_before_folder.set(work.ask_before_folder)
+        try:
+            return under_own_lock(self._request, key, timeout, purpose, work.taker(take), work.run, where)
+        finally:
+            question_before_folder.reset(asked)
 
     def delete(self, key: str, *, expect: Expectation = ANY, lock: HeldLock | None = None) -> None:
         """Deletes a document; its lock file stays.

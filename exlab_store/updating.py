@@ -11,18 +11,29 @@ import random
 import time
 from typing import TYPE_CHECKING, TypeVar
 
-from exlab_store.errors import LockLost, NotSupported, PluginError, StoreError, VersionConflict, WriteOutcomeUnknown
+from exlab_store.errors import (
+    DocumentNotFound,
+    LockLost,
+    NotSupported,
+    PluginError,
+    StoreError,
+    VersionConflict,
+    WriteOutcomeUnknown,
+)
 from exlab_store.expectations import ensure_expected
 from exlab_store.model import ABSENT, ANY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeAlias
 
     from exlab_store.guarantees import Guarantees
     from exlab_store.hooks.retrying import RetryingHooks
     from exlab_store.location import Location
     from exlab_store.locks.requests import LockRequest
     from exlab_store.model import Expectation, HeldLock, LockOwner, Snapshot, Version
+
+    _Taking: TypeAlias = Callable[[str, LockOwner, float, Callable[[], bool]], tuple[HeldLock, Snapshot | None]]
 
 __all__ = ["Update", "attempt_to_delete", "attempt_to_write", "needs_own_lock", "taker", "under_own_lock"]
 
@@ -121,6 +132,7 @@ class Update:
         "_change",
         "_changed",
         "_deadline",
+        "_folder_is_missing",
         "_key",
         "_location",
         "_own_lock",
@@ -152,6 +164,45 @@ class Update:
         self._location = location
         self._deadline: float | None = None
         self._changed: tuple[bytes | None, bytes] | None = None
+        self._folder_is_missing = False
+
+    def ask_before_folder(self) -> None:
+        """Keeps a backend from making the document's folder before the change was asked whether there is to be one.
+
+        Raises:
+            DocumentNotFound: The change is to be asked first.
+        """
+        # Not of another document, which is asked for within the change.
+        if self._deadline is None and not self._folder_is_missing:
+            self._folder_is_missing = True
+            raise DocumentNotFound("there is no such document, nor its folder")
+
+    def taker(self, lock_and_read: _Taking) -> _Taking:
+        """What takes the lock, and asks the change first where the document's folder is missing.
+
+        Args:
+            lock_and_read: The hook.
+        """
+
+        def take(
+            key: str, owner: LockOwner, deadline: float, cancelled: Callable[[], bool]
+        ) -> tuple[HeldLock, Snapshot | None]:
+            try:
+                return lock_and_read(key, owner, deadline, cancelled)
+            except DocumentNotFound:
+                if not self._folder_is_missing:
+                    raise
+            began = time.monotonic()
+            self._changed = None, self._new(None)  # under the lock, it is not called again
+            return lock_and_read(key, owner, deadline + time.monotonic() - began, cancelled)
+
+        return take
+
+    def _new(self, current: bytes | None) -> bytes:
+        new = self._change(current)
+        if type(new) is not bytes:
+            raise TypeError(f"the change must return bytes, not {type(new).__name__}")
+        return new
 
     def run(self, held: HeldLock, snapshot: Snapshot | None) -> Version:
         """Changes the document.
@@ -171,11 +222,9 @@ class Update:
             if self._changed is not None and self._changed[0] == current:
                 new = self._changed[1]
             else:
-                new = self._change(current)
+                new = self._new(current)
                 if snapshot is not None and new is current:
                     return snapshot.version
-                if type(new) is not bytes:
-                    raise TypeError(f"the change must return bytes, not {type(new).__name__}")
                 self._changed = (current, new)
             expect: Expectation = ANY if not self._swaps else ABSENT if snapshot is None else snapshot.version
             try:

@@ -11,15 +11,25 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 import msgspec
 
 from exlab_store.document_errors import DocumentInvalid, MigrationFailed, SchemaVersionMissing
+from exlab_store.documents.codecs import codec_of
 from exlab_store.documents.merging import merged, raw_fields
 from exlab_store.documents.migrations import Migrations
-from exlab_store.documents.stored_bytes import UNDECODABLE, ensure_mergeable, ensure_shallow, invalid, unmarked
+from exlab_store.documents.stored_bytes import (
+    BYTE_ORDER_MARK,
+    UNDECODABLE,
+    ensure_mergeable,
+    ensure_shallow,
+    invalid,
+    unmarked,
+)
 from exlab_store.documents.versions import parsed_version, require_schema_major
+from exlab_store.documents.wrong_types import wrong_type
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import dataclass_transform
 
+    from exlab_store.documents.codecs import CodecName
     from exlab_store.documents.migrations import Migration
 
     # Type checkers call a class with such a metaclass neither frozen nor mutable [PEP 681], so that both inherit it.
@@ -75,12 +85,14 @@ class DocumentFormat(Generic[D]):
         document: The struct.
         version: ``MAJOR.MINOR``: the version that this program writes.
         migrations: From older minors; see `Migrations`.
+        codec: How documents are spelt.
 
     Raises:
-        ValueError: The version is no version, or a migration does not start below it.
+        ValueError: The version is no version, or a migration does not start below it, or there is no such codec.
+        ConfigError: The extra that the codec needs is not installed.
     """
 
-    def __init__(self, document: type[D], version: str, migrations: Mapping[str, Migration]) -> None:
+    def __init__(self, document: type[D], version: str, migrations: Mapping[str, Migration], codec: CodecName) -> None:
         parsed = parsed_version(version)
         if parsed is None:
             raise ValueError(f"the version of a kind is MAJOR.MINOR, not {version!r}")
@@ -88,6 +100,7 @@ class DocumentFormat(Generic[D]):
         self._version = version
         self._parsed = parsed
         self._migrations = Migrations(parsed, migrations) if migrations else None
+        self._codec = codec_of(codec)
         self._decoder: msgspec.json.Decoder[D] = msgspec.json.Decoder(document)
 
     def checked(self, data: bytes) -> CheckedDocument[D]:
@@ -102,7 +115,9 @@ class DocumentFormat(Generic[D]):
             MigrationFailed: A migration raised.
             DocumentInvalid: It is not a document of this kind.
         """
-        return self._checked(unmarked(data))
+        if self._codec is None:
+            return self._checked(unmarked(data))
+        return self._checked(self._codec.to_json(data.removeprefix(BYTE_ORDER_MARK)))
 
     def _checked(self, data: bytes) -> CheckedDocument[D]:
         ensure_shallow(data)
@@ -127,15 +142,28 @@ class DocumentFormat(Generic[D]):
             raise found from error
         return CheckedDocument(document, data, document.schema_version)
 
-    def encoded(self, value: D, stored: CheckedDocument[D] | None) -> bytes:
+    def encoded(self, value: D, stored: CheckedDocument[D] | None, current: bytes | None) -> bytes:
         """The bytes to store for a document; see `DocumentKind.encode`.
 
         Args:
             value: The document.
             stored: What is stored, whose unknown fields are kept; None for none.
+            current: The stored bytes that this was found in; None for none.
         """
+        data = self._encoded(value, stored)
+        if self._codec is None:
+            return data
+        text = None if stored is None or current is None else current.removeprefix(BYTE_ORDER_MARK)
+        spelt = self._codec.from_json(data, text)
+        written, read = self._checked(data).document, self.checked(spelt).document
+        if written != read:
+            raise DocumentInvalid("the document cannot be written: its text would be read as another document")
+        return spelt
+
+    def _encoded(self, value: D, stored: CheckedDocument[D] | None) -> bytes:
+        """As `encoded`, as JSON."""
         if not isinstance(value, self._document):
-            raise TypeError(f"the document must be of type {self._document.__name__}, not {type(value).__name__}")
+            raise wrong_type("the document", self._document, value)
         require_schema_major(value.schema_version, expected_major=self._parsed.major)
         newer = stored is not None and self._is_newer(stored.version)
         later = stored.version if stored is not None and newer else self._version

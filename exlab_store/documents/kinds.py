@@ -17,6 +17,7 @@ from exlab_store.reading_many import DEFAULT_CONCURRENCY
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 
+    from exlab_store.documents.codecs import CodecName
     from exlab_store.documents.migrations import Migration
     from exlab_store.documents.rewriting import OnCorrupt, OnMissing
     from exlab_store.model import Snapshot
@@ -37,9 +38,13 @@ class DocumentKind(Generic[D]):
         migrations: From an older minor version, ``MAJOR.MINOR``, to what makes an object of the next one of its
             decoded object. They are called in order when such a document is read; the result is stored by the next
             write. A minor that only adds optional fields needs none. None for no migrations.
+        codec: ``json``; or ``yaml`` or ``toml``, each with the extra of that name, for documents that people write too:
+            an update keeps their comments.
 
     Raises:
-        ValueError: The version is not ``MAJOR.MINOR``, or a migration does not start at an older minor of it.
+        ValueError: The version is not ``MAJOR.MINOR``, or a migration does not start at an older minor of it, or
+            there is no such codec.
+        ConfigError: The extra that the codec needs is not installed; the hint says what to install.
     """
 
     def __init__(
@@ -48,14 +53,15 @@ class DocumentKind(Generic[D]):
         version: str,
         *,
         migrations: Mapping[str, Migration] | None = None,
+        codec: CodecName = "json",
     ) -> None:
-        self._format = DocumentFormat(document, version, migrations or {})
+        self._format = DocumentFormat(document, version, migrations or {}, codec)
 
     def decode(self, data: bytes) -> D:
         """The document in the stored bytes.
 
         Args:
-            data: JSON; a byte order mark at its beginning is skipped.
+            data: JSON, or what the codec says; a byte order mark at its beginning is skipped.
 
         Raises:
             SchemaMajorMismatchError: It has another major version; nothing but that was looked at.
@@ -76,14 +82,16 @@ class DocumentKind(Generic[D]):
             current: The stored bytes, whose unknown fields are kept; None for none.
 
         Returns:
-            Compact JSON, with known fields in the order of their declaration, then unknown ones in theirs.
+            Compact JSON, with known fields in the order of their declaration, then unknown ones in theirs; or YAML or
+            TOML, with the comments of the stored bytes.
 
         Raises:
             TypeError: The document is not one of this kind.
             DocumentInvalid: A field of the document has a wrong type or value, or the stored bytes are no document.
             SchemaMajorMismatchError: The document names another major version, or the stored bytes do.
         """
-        return self._format.encoded(value, None if current is None else self._format.checked(current))
+        stored = None if current is None else self._format.checked(current)
+        return self._format.encoded(value, stored, current)
 
     def decoded(self, data: bytes, path: StorePath) -> D:
         """As `decode`, with the document's name in the errors."""

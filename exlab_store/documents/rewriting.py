@@ -92,7 +92,7 @@ class Rewriting(Generic[D]):
                 corrupt = error
         elif self._missing == "raise":
             raise DocumentNotFound("there is no such document")
-        new = self._format.encoded(self._change(None if stored is None else stored.document), stored)
+        new = self._format.encoded(self._change(None if stored is None else stored.document), stored, current)
         if corrupt is not None and current is not None:
             self.repair.keep(current, corrupt)
         return new

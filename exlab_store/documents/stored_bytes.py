@@ -11,7 +11,16 @@ import msgspec
 
 from exlab_store.document_errors import DocumentInvalid
 
-__all__ = ["MAX_NESTING", "UNDECODABLE", "ensure_mergeable", "ensure_shallow", "invalid", "reason", "unmarked"]
+__all__ = [
+    "BYTE_ORDER_MARK",
+    "MAX_NESTING",
+    "UNDECODABLE",
+    "ensure_mergeable",
+    "ensure_shallow",
+    "invalid",
+    "reason",
+    "unmarked",
+]
 
 MAX_NESTING = 200
 """Objects and arrays within each other. Without a bound of our own, Python's stack would be the bound: a writer that
@@ -20,7 +29,7 @@ is called from deeper down than a reader would refuse what the reader accepts.""
 # What msgspec raises for bytes that are no document.
 UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
-_MARK = b"\xef\xbb\xbf"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _HINT = "Repair it, or remove it and write it again."
 
 _STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
@@ -41,7 +50,7 @@ def unmarked(data: bytes) -> bytes:
     Args:
         data: As stored.
     """
-    return b"   " + data[3:] if data.startswith(_MARK) else data
+    return b"   " + data[3:] if data.startswith(BYTE_ORDER_MARK) else data
 
 
 def ensure_mergeable(data: bytes) -> None:

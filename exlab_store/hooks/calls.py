@@ -1,29 +1,26 @@
 """The typed face of one store's hooks: one backend, the observers that were asked for, nothing else.
 
-pluggy itself checks little: a parameter with a default is never passed, a parameter may be left out, a misspelt
-hook registers silently, and a None result falls through to nothing. All four are refused here.
+pluggy lets a None result fall through to nothing. It is refused here.
 """
 
 from __future__ import annotations
 
-import inspect
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
-import pluggy
-
-from exlab_store import hookspecs
 from exlab_store.errors import PluginError, StoreError
-from exlab_store.hooks.acceptance import check_signature, checked_guarantees, effective
+from exlab_store.hooks.acceptance import checked_guarantees, effective
 from exlab_store.hooks.backend_lock import BackendLock
 from exlab_store.hooks.backend_source import BackendSource
 from exlab_store.hooks.plugin_faults import escaped, shown
-from exlab_store.hookspecs import OPTIONAL_HOOKS, PROJECT, REQUIRED_HOOKS
+from exlab_store.hooks.registering import hooks_of, is_implemented, name_of
 from exlab_store.model import FolderItem, Snapshot, Stat
 from exlab_store.signal_handlers import came_from_signal_handler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    import pluggy
 
     from exlab_store.guarantees import Guarantees
     from exlab_store.key_pattern import KeyPattern
@@ -32,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Backend", "BackendHooks"]
 
-_CLAIMS = {"list_keys": "lists", "delete": "deletes"}
 _AT_A_TIME = 256  # entries of a folder
 _COMBINED = {"lock_and_read": ("lock", "read_snapshot"), "write_and_release": ("atomic_write",)}
 """The hooks that do what several others do, with those others."""
@@ -49,19 +45,6 @@ class Backend(Protocol):
     def close(self) -> None:
         """Gives back connections and other resources. A second call does nothing."""
         ...
-
-
-class _Manager(pluggy.PluginManager):
-    def parse_hookimpl_opts(self, plugin: object, name: str) -> Any:
-        # register() would evaluate every property of the backend; one that dials the server has no place here.
-        if isinstance(inspect.getattr_static(plugin, name, None), property):
-            return None
-        return super().parse_hookimpl_opts(plugin, name)
-
-
-def _name(plugin: object) -> str:
-    cls = plugin if isinstance(plugin, type) else type(plugin)
-    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 class BackendHooks:
@@ -86,23 +69,12 @@ class BackendHooks:
     ) -> None:
         self._secrets = tuple(secrets)
         self._url_of = url_of
-        self._name = _name(backend)
+        self._name = name_of(backend)
         self.guarantees = effective(checked_guarantees(backend, self._name))
         if not callable(getattr(backend, "close", None)):
             raise PluginError(f"the backend {self._name} has no close()")
         self._close = backend.close
-        manager = _Manager(PROJECT)
-        manager.add_hookspecs(hookspecs)
-        try:
-            manager.register(backend, name="backend")
-            # pluggy calls the wrapper that was registered last first.
-            for number, observer in reversed(list(enumerate(observers))):
-                manager.register(observer, name=f"observer {number}")
-            manager.check_pending()
-        except (pluggy.PluginValidationError, ValueError) as error:
-            raise PluginError(f"the backend {self._name} or one of its observers is not accepted: {error}") from error
-        self._check_implementations(manager, backend)
-        hook = manager.hook
+        hook = hooks_of(backend, observers, self.guarantees)
         self._read_snapshot = _call(hook.read_snapshot)
         self._atomic_write = _call(hook.atomic_write)
         self._lock = _call(hook.lock)
@@ -117,40 +89,15 @@ class BackendHooks:
         self._list_folder = _call(hook.list_folder)
         self._list_matching = _call(hook.list_matching)
         self._remove_folder = _call(hook.remove_folder)
-        self.removes_folders = _implemented(hook.remove_folder)
-        self.stats = _implemented(hook.stat_document)
-        self.lists_folders = self.guarantees.lists and _implemented(hook.list_folder)
-        self.matches = self.guarantees.lists and _implemented(hook.list_matching)
+        self.removes_folders = is_implemented(hook.remove_folder)
+        self.stats = is_implemented(hook.stat_document)
+        self.lists_folders = self.guarantees.lists and is_implemented(hook.list_folder)
+        self.matches = self.guarantees.lists and is_implemented(hook.list_matching)
         self._watch_changes = _call(hook.watch_changes)
-        self.keeps_copies = _implemented(hook.keep_copy)
-        self.shows_leftovers = _implemented(hook.list_leftovers) and _implemented(hook.remove_leftover)
-        self.combines = all(_implemented(getattr(hook, name)) and _all_see(hook, name) for name in _COMBINED)
+        self.keeps_copies = is_implemented(hook.keep_copy)
+        self.shows_leftovers = is_implemented(hook.list_leftovers) and is_implemented(hook.remove_leftover)
+        self.combines = all(is_implemented(getattr(hook, name)) and _all_see(hook, name) for name in _COMBINED)
         """Whether ``lock_and_read`` and ``write_and_release`` may be called."""
-
-    def _check_implementations(self, manager: pluggy.PluginManager, backend: object) -> None:
-        for hook_name in (*REQUIRED_HOOKS, *OPTIONAL_HOOKS):
-            caller: pluggy.HookCaller = getattr(manager.hook, hook_name)
-            implementations = [found for found in caller.get_hookimpls() if found.plugin is backend]
-            others = [found for found in caller.get_hookimpls() if found.plugin is not backend and not found.wrapper]
-            if others:
-                raise PluginError(
-                    f"the observer {_name(others[0].plugin)} implements {hook_name}; an observer may only wrap it",
-                    hint="Mark the method with hookimpl(wrapper=True).",
-                )
-            if not implementations:
-                claim = _CLAIMS.get(hook_name)
-                if hook_name == "watch_changes" and self.guarantees.watch == "pushed":
-                    raise PluginError(
-                        f"the backend {self._name} claims watch='pushed' and does not implement {hook_name}"
-                    )
-                if hook_name in REQUIRED_HOOKS:
-                    raise PluginError(f"the backend {self._name} does not implement the hook {hook_name}")
-                if claim is not None and getattr(self.guarantees, claim):
-                    raise PluginError(
-                        f"the backend {self._name} claims {claim}=True and does not implement {hook_name}"
-                    )
-                continue
-            check_signature(hook_name, implementations[0], self._name)
 
     def close(self) -> None:
         """Closes the backend.
@@ -387,11 +334,6 @@ class BackendHooks:
 def _returned(lock: HeldLock | None) -> HeldLock | None:
     """The very object that the backend has returned."""
     return lock.inner if isinstance(lock, BackendLock) else lock
-
-
-def _implemented(caller: pluggy.HookCaller) -> bool:
-    """Whether the backend has the hook, and not only observers that wrap it."""
-    return any(not implementation.wrapper for implementation in caller.get_hookimpls())
 
 
 def _all_see(hook: Any, combined: str) -> bool:

@@ -6,6 +6,7 @@ import itertools
 import math
 import os
 import time
+import warnings
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, final
 
@@ -122,7 +123,7 @@ class StoreLock(ProcessBound):
 
 @final
 class UnreleasedLock(StoreLock):
-    """A `StoreLock` for as long as it is held, which is released when nothing refers to it any more.
+    """A `StoreLock` for as long as it is held. Where nothing refers to it any more, it warns and is released.
 
     A signal handler's exception may come between `lock` and the with statement, or before `__exit__` begins. What a
     handler raises within ``__del__`` is lost: so a lock that was released is of the class that has none.
@@ -136,7 +137,12 @@ class UnreleasedLock(StoreLock):
         except AttributeError:
             return  # it was interrupted when it was made
         if held:
-            self.release()
+            try:
+                self.release()
+            finally:
+                where = self.key if self._location is None else f"{self.key} in {self._location}"
+                message = f"the lock of {where} was dropped while it was held; it is released"
+                warnings.warn(message, ResourceWarning, source=self, stacklevel=2)
 
 
 @lru_cache(maxsize=4)

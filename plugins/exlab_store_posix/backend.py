@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import TYPE_CHECKING
 
 from exlab_store import (
     ANY,
+    BackendUnavailable,
     DocumentNotFound,
     Expectation,
     FolderItem,
@@ -29,14 +31,14 @@ from exlab_store import (
     temporary_name,
     version_of,
 )
-from exlab_store.backend import ChangeSource, ensure_expected
+from exlab_store.backend import ChangeSource, NotSupported, ensure_expected, ensure_folder_wanted
 from exlab_store_posix.access import PRIVATE, checked_mode, give_mode, keep_access, replaced_by
 from exlab_store_posix.claims import claims_of
 from exlab_store_posix.copying import copy_file
 from exlab_store_posix.descriptors import discard
 from exlab_store_posix.directories import Directories
 from exlab_store_posix.encoding import base_of, checked
-from exlab_store_posix.faults import did_not_happen, root_is_gone, translated
+from exlab_store_posix.faults import did_not_happen, translated
 from exlab_store_posix.freshness import READ, ensure_stands, read_fresh, stat_fresh
 from exlab_store_posix.leftovers import TreeSearch, remove_temporary
 from exlab_store_posix.listing import Lister
@@ -244,6 +246,7 @@ class PosixBackend:
             try:
                 return take_lock(path, key, owner, timeout, cancelled, self._kind_of, self._kind)
             except FileNotFoundError:
+                ensure_folder_wanted()
                 self._directories.make(path.rpartition("/")[0])
                 return take_lock(path, key, owner, timeout, cancelled, self._kind_of, self._kind)
         except StoreError:
@@ -354,7 +357,9 @@ class PosixBackend:
 
     @hookimpl
     def watch_changes(self, prefix: str) -> ChangeSource:
-        """Has the kernel tell."""
+        """Has the kernel tell; of a share it cannot."""
+        if self.guarantees.watch != "pushed":
+            raise NotSupported("the kernel tells only what this machine changes")
         from exlab_store_posix.watching import DirectorySource  # most programs watch nothing
 
         return DirectorySource(self._base, prefix, self._ignores, self._kind_of)
@@ -435,7 +440,11 @@ class PosixBackend:
     def _ensure_root(self) -> None:
         """Tells a missing document from a share that is not mounted any more."""
         if not self._create and not os.path.isdir(self._base):
-            raise root_is_gone()
+            raise BackendUnavailable(
+                "the store's directory is gone",
+                errno=errno.ENOENT,
+                hint="Mount the share again, or restore it.",
+            )
 
 
 def _unknown(what: str, error: OSError, intended: Version | None) -> WriteOutcomeUnknown:

@@ -118,6 +118,18 @@ def test_a_failure_has_the_exit_code_that_the_table_says(row: list[str]) -> None
     assert int(row[1]) == exit_code_of(_ERRORS[name](*arguments, **_OPTIONS.get(name, {})))
 
 
+def test_the_table_of_statuses_has_every_error_once() -> None:
+    names = [row[0].strip("`") for row in _rows("how-to/map-the-errors-of-your-application.md", "Error")]
+    assert sorted(names) == sorted(_ERRORS)
+
+
+@pytest.mark.parametrize(
+    "row", _rows("how-to/map-the-errors-of-your-application.md", "Error"), ids=lambda row: row[0].strip("`")
+)
+def test_an_error_has_the_status_that_the_table_says(row: list[str]) -> None:
+    assert int(row[1]) == _ERRORS[row[0].strip("`")].http_status
+
+
 @pytest.mark.parametrize("row", _rows("how-to/handle-failures.md", "Type"), ids=lambda row: row[0].strip("`"))
 def test_a_failure_has_the_code_and_the_built_in_type_that_the_table_says(row: list[str]) -> None:
     name, code, also = (cell.strip("`") for cell in row)

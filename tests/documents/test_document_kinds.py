@@ -13,7 +13,13 @@ import pytest
 from typed_kinds import FROZEN, MUTABLE, Frozen, MoreFrozen, MoreMutable, Mutable, counted, counted_or_new
 
 from exlab_store import DocumentExists, DocumentNotFound, StoreError, open_store
-from exlab_store.documents import DocumentInvalid, DocumentKind, SchemaMajorMismatchError, SchemaVersionMissing
+from exlab_store.documents import (
+    DocumentInvalid,
+    DocumentKind,
+    SchemaMajorMismatchError,
+    SchemaVersionMissing,
+    VersionedDocument,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -278,3 +284,11 @@ def test_a_document_without_a_version_is_kept_and_replaced_like_any_corrupt_one(
     assert document.store.read_snapshot(copy).data == NO_VERSION
     assert json.loads(document.read_snapshot().data) == {"schema_version": "1.0", "count": 2}
     assert DocumentKind(Frozen, "1.0").read(document) == Frozen(count=2)
+
+
+def test_a_value_of_a_class_with_the_same_name_is_told_apart(document: StorePath) -> None:
+    class Frozen(VersionedDocument, frozen=True, kw_only=True):
+        schema_version: str = "1.0"
+
+    with pytest.raises(TypeError, match=r"must be of type typed_kinds\.Frozen, not test_document_kinds\..*Frozen"):
+        FROZEN.create(document, Frozen())  # type: ignore[arg-type]

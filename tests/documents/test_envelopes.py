@@ -87,3 +87,8 @@ def test_the_envelope_of_a_lock_timeout_says_who_holds_the_lock_and_is_json(memo
         anyio.run(EquipmentCacheWriter(lock_timeout=0.05).write_equipment, memory / "equipment.json", CONFOCAL)
     envelope = msgspec.json.decode(msgspec.json.encode(caught.value.envelope()))
     assert envelope["error"]["details"]["holder"]["purpose"] == "re-sync"
+
+
+def test_the_status_stands_in_the_envelope_where_it_is_asked_for() -> None:
+    assert DocumentNotFound("none").envelope(with_status=True)["error"]["status"] == 404
+    assert "status" not in DocumentNotFound("none").envelope()["error"]

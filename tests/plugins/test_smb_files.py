@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -500,3 +501,17 @@ def test_a_closed_store_has_no_connection(samba: SambaServer) -> None:
     with open_store(samba.url(), password=samba.password) as store:
         store.atomic_write("a.json", b"{}")
     eventually(lambda: samba.client_pids() == [])
+
+
+def test_an_update_whose_change_raises_makes_no_folder(lab: Store, samba: SambaServer) -> None:
+    lab.update("run-17/run.json", lambda _: b"1")
+    shutil.rmtree(samba.root / "run-17")
+
+    def refuse(_: bytes | None) -> bytes:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        lab.update("run-17/run.json", refuse)
+    assert list(samba.root.iterdir()) == []
+    lab.update("run-17/run.json", lambda current: (current or b"") + b"2")
+    assert lab.read_snapshot("run-17/run.json").data == b"2"

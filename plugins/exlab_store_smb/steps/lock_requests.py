@@ -13,6 +13,7 @@ import msgspec
 from smbprotocol.header import Commands
 
 from exlab_store import AccessDenied, LockOwner, LockTimeout, Snapshot, StoreError, lock_key
+from exlab_store.backend import ensure_folder_wanted
 from exlab_store_smb.session.link import LinkLost
 from exlab_store_smb.session.share import unavailable
 from exlab_store_smb.steps.backoff import Backoff
@@ -244,6 +245,7 @@ class Locks:
             link.chains.refused = True
             return self._attempt(link, request)
         if opened.status in PATH_MISSING:
+            ensure_folder_wanted()
             self._folders.make(link, request.lock_file.folder, request.deadline)
             return self._attempt(link, request)
         if opened.status in {DELETE_PENDING, SHARING_VIOLATION}:
