@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from typing import TYPE_CHECKING
 
 from exlab_store import (
     ANY,
-    BackendUnavailable,
     DocumentNotFound,
     Expectation,
     FolderItem,
@@ -31,14 +29,14 @@ from exlab_store import (
     temporary_name,
     version_of,
 )
-from exlab_store.backend import ChangeSource, NotSupported, ensure_expected, ensure_folder_wanted
+from exlab_store.backend import ChangeSource, ensure_expected, ensure_folder_wanted
 from exlab_store_posix.access import PRIVATE, checked_mode, give_mode, keep_access, replaced_by
 from exlab_store_posix.claims import claims_of
 from exlab_store_posix.copying import copy_file
 from exlab_store_posix.descriptors import discard
 from exlab_store_posix.directories import Directories
 from exlab_store_posix.encoding import base_of, checked
-from exlab_store_posix.faults import did_not_happen, translated
+from exlab_store_posix.faults import did_not_happen, root_is_gone, translated
 from exlab_store_posix.freshness import READ, ensure_stands, read_fresh, stat_fresh
 from exlab_store_posix.leftovers import TreeSearch, remove_temporary
 from exlab_store_posix.listing import Lister
@@ -357,9 +355,7 @@ class PosixBackend:
 
     @hookimpl
     def watch_changes(self, prefix: str) -> ChangeSource:
-        """Has the kernel tell; of a share it cannot."""
-        if self.guarantees.watch != "pushed":
-            raise NotSupported("the kernel tells only what this machine changes")
+        """Has the kernel tell."""
         from exlab_store_posix.watching import DirectorySource  # most programs watch nothing
 
         return DirectorySource(self._base, prefix, self._ignores, self._kind_of)
@@ -440,11 +436,7 @@ class PosixBackend:
     def _ensure_root(self) -> None:
         """Tells a missing document from a share that is not mounted any more."""
         if not self._create and not os.path.isdir(self._base):
-            raise BackendUnavailable(
-                "the store's directory is gone",
-                errno=errno.ENOENT,
-                hint="Mount the share again, or restore it.",
-            )
+            raise root_is_gone()
 
 
 def _unknown(what: str, error: OSError, intended: Version | None) -> WriteOutcomeUnknown:

@@ -14,7 +14,7 @@ from exlab_store import (
     came_from_signal_handler,
 )
 
-__all__ = ["did_not_happen", "translated"]
+__all__ = ["did_not_happen", "root_is_gone", "translated"]
 
 _DENIED = {
     errno.EACCES: "Ask for the right to {action} here.",
@@ -101,3 +101,10 @@ def translated(error: OSError, action: str) -> StoreError:
         )
     hint = _AWAY.get(number or 0, "Look at the file system and its server; trying again may succeed.")
     return BackendUnavailable(message, errno=number, hint=hint)
+
+
+def root_is_gone() -> BackendUnavailable:
+    """The error for a store whose directory is gone: a share that is not mounted any more, as a rule."""
+    return BackendUnavailable(
+        "the store's directory is gone", errno=errno.ENOENT, hint="Mount the share again, or restore it."
+    )

@@ -7,8 +7,8 @@ import os
 import time
 from typing import TYPE_CHECKING, Final
 
-from exlab_store import BackendUnavailable, NotSupported, ProcessBound, came_from_signal_handler, is_key, keys_in
-from exlab_store_posix.faults import translated
+from exlab_store import NotSupported, ProcessBound, came_from_signal_handler, is_key, keys_in
+from exlab_store_posix.faults import root_is_gone, translated
 from exlab_store_posix.inotify import FOLDER, GONE, LEFT, LOST_COUNT, ROOT_GONE, Inotify
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class DirectorySource(ProcessBound):
         self._identity = self._root_identity()
         self._next_check = time.monotonic() + _ROOT_CHECK
         if self._root is None:
-            raise _root_is_gone()
+            raise root_is_gone()
         self._watch_all()
 
     def wait(self, timeout: float, cancelled: Callable[[], bool]) -> list[str]:
@@ -104,7 +104,7 @@ class DirectorySource(ProcessBound):
             return []
         if notice.what & ROOT_GONE and not notice.name:
             if notice.watch == self._root:
-                raise _root_is_gone()
+                raise root_is_gone()
             return []  # its parent tells
         name = f"{folder}/{notice.name}" if folder else notice.name
         if not self._is_watched(folder, notice.name, name):
@@ -195,7 +195,7 @@ class DirectorySource(ProcessBound):
         if time.monotonic() >= self._next_check:
             self._next_check = time.monotonic() + _ROOT_CHECK
             if self._root_identity() != self._identity:
-                raise _root_is_gone()
+                raise root_is_gone()
 
     def _root_identity(self) -> tuple[int, int] | None:
         try:
@@ -210,9 +210,3 @@ class DirectorySource(ProcessBound):
         if error.errno in _NO_ROOM and not came_from_signal_handler(error):
             return NotSupported(f"the kernel tells of no more folders: {error.strerror}", hint=_HINT)
         return translated(error, "watch the folder")
-
-
-def _root_is_gone() -> BackendUnavailable:
-    return BackendUnavailable(
-        "the store's directory is gone", errno=errno.ENOENT, hint="Mount the share again, or restore it."
-    )
