@@ -42,6 +42,7 @@ from exlab_store_smb.steps.removing import FolderRemover
 from exlab_store_smb.steps.replacing import Replacer
 from exlab_store_smb.steps.room import Room
 from exlab_store_smb.steps.walking import walk
+from exlab_store_smb.steps.watching import ShareSource, begin_to_watch
 from exlab_store_smb.wire import messages
 from exlab_store_smb.wire.deadline import Deadline
 from exlab_store_smb.wire.statuses import MISSING, translated
@@ -254,6 +255,11 @@ class SmbBackend:
                 # It went before the answer was lost: this call or nobody has removed it.
 
         self._share.repeated(remove)
+
+    @hookimpl
+    def watch_changes(self, prefix: str) -> ShareSource:
+        """Two CHANGE_NOTIFY that wait on the server, for files and for folders."""
+        return begin_to_watch(self._share, prefix, self._ignores)
 
     @hookimpl
     def list_leftovers(self, prefix: str) -> list[Leftover]:

@@ -33,9 +33,9 @@ EVERYTHING = Guarantees(
     lists=True,
     deletes=True,
     fresh="always",
-    watch="polled",  # the core's own
+    watch="pushed",
 )
-WITHOUT_LOCKS = Guarantees(atomic_replace=True, durable=True, lists=True, deletes=True, fresh="always", watch="polled")
+WITHOUT_LOCKS = Guarantees(atomic_replace=True, durable=True, lists=True, deletes=True, fresh="always", watch="pushed")
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def share(samba: SambaServer, name: str = "") -> str:
 
 def test_a_server_that_can_neither_lock_nor_flush_folders_is_not_claimed_to(simple: Store) -> None:
     assert simple.guarantees == Guarantees(
-        atomic_replace=True, lists=True, deletes=True, fresh="always", watch="polled"
+        atomic_replace=True, lists=True, deletes=True, fresh="always", watch="pushed"
     )
 
 

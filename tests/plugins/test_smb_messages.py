@@ -104,6 +104,10 @@ def _create(access: int, disposition: int, options: int, share: int, path: str) 
         ),
         (messages.lock_byte_0(_FILE_ID, wait=True), struct.pack("<HHI16sQQII", 48, 1, 0, _FILE_ID, 0, 1, 2, 0)),
         (messages.lock_byte_0(wait=False), struct.pack("<HHI16sQQII", 48, 1, 0, _RELATED, 0, 1, 0x12, 0)),
+        (
+            messages.watch_folder(messages.ABOUT_FOLDERS, 65536, _FILE_ID),
+            struct.pack("<HHI16sII", 32, 1, 65536, _FILE_ID, 2, 0),
+        ),
         (messages.query_room(), struct.pack("<HBBIHHIII16s", 41, 2, 7, 32, 0, 0, 0, 0, 0, _RELATED)),
         (
             messages.mark(7),
@@ -116,7 +120,7 @@ def _create(access: int, disposition: int, options: int, share: int, path: str) 
     ids=(
         "open_to_read create_document open_for_flush open_for_rename open_for_deletion open_to_delete open_to_ask "
         "open_directory open_parent make_directory open_lock_file open_lock_file_to_read read write flush close rename "
-        "lock_and_wait lock_at_once query_room mark create_marked create_probe query_links"
+        "lock_and_wait lock_at_once watch_folder query_room mark create_marked create_probe query_links"
     ).split(),
 )
 def test_a_request_is_what_the_specification_says(message: Any, expected: bytes) -> None:

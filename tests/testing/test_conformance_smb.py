@@ -52,6 +52,10 @@ class SmbHarness(FilesHarness):
         assert self.location is not None
         return open_backend(Location.parse(self.location), self.options)
 
+    def cut(self) -> None:
+        for pid in self._server.client_pids():
+            self._server.kill_client(pid)
+
     def break_lock(self, key: str) -> None:
         (holder,) = self._server.holder_pids(self.root / lock_key(key), locked=True)
         self._server.kill_client(holder)
@@ -107,7 +111,7 @@ def test_a_server_with_good_settings_gives_every_guarantee(server: SambaServer, 
             lists=True,
             deletes=True,
             fresh="always",
-            watch="polled",
+            watch="pushed",
         )
 
 

@@ -99,6 +99,7 @@ def guarantees_of(shown: Shown) -> Guarantees:
         lists=True,
         deletes=True,
         fresh="always",
+        watch="pushed",
     )
 
 

@@ -15,6 +15,8 @@ from smbprotocol.open import CreateDisposition, CreateOptions, ImpersonationLeve
 from exlab_store_smb.wire.shapes import RELATED, MalformedAnswer, Reply, SmbRequest, variable_part
 
 __all__ = [
+    "ABOUT_FILES",
+    "ABOUT_FOLDERS",
     "RELATED",
     "MalformedAnswer",
     "Reply",
@@ -60,6 +62,7 @@ __all__ = [
     "room_of",
     "size_of",
     "unlock_byte_0",
+    "watch_folder",
     "write",
     "written_at",
     "written_count",
@@ -321,6 +324,25 @@ def query_directory(length: int, file_id: bytes = RELATED, names: str = "*") -> 
     )
 
 
+ABOUT_FILES: Final = 0x1 | 0x8 | 0x10
+"""CompletionFilter of `watch_folder`: FILE_NAME, SIZE, LAST_WRITE."""
+
+ABOUT_FOLDERS: Final = 0x2
+"""CompletionFilter of `watch_folder`: DIR_NAME."""
+
+
+def watch_folder(what: int, length: int, file_id: bytes) -> SmbRequest:
+    """CHANGE_NOTIFY [MS-SMB2 2.2.35] of a directory and all below it; answered when something has happened.
+
+    Args:
+        what: `ABOUT_FILES` or `ABOUT_FOLDERS`; it holds for the handle from its first request on.
+        length: How many bytes of names the answer may have; where more has happened, it says NOTIFY_ENUM_DIR.
+        file_id: The directory.
+    """
+    before = struct.pack("<HHI", 32, 1, length)
+    return SmbRequest(Commands.SMB2_CHANGE_NOTIFY, before, file_id, struct.pack("<II", what, 0), length)
+
+
 def query_room() -> SmbRequest:
     """QUERY_INFO FileFsFullSizeInformation [MS-FSCC 2.5.4]: what is free, to this user."""
     return _query_information(InfoType.SMB2_0_INFO_FILESYSTEM, 7, 32, 32)
@@ -391,7 +413,7 @@ def read_bytes(answered: Reply) -> bytes:
 
 
 def output_of(answered: Reply) -> bytes:
-    """The data in the answer to a QUERY_DIRECTORY or a QUERY_INFO [MS-SMB2 2.2.34, 2.2.38]."""
+    """The data in the answer to a QUERY_DIRECTORY, a QUERY_INFO or a CHANGE_NOTIFY [MS-SMB2 2.2.34, 2.2.38, 2.2.36]."""
     offset, length = _fixed("<xxHI", answered)
     return variable_part(answered.body, offset, length, 8)
 

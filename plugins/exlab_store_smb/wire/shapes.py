@@ -32,8 +32,12 @@ _FIXED: Final = {
     Commands.SMB2_LOCK: (4, 4),
     Commands.SMB2_QUERY_DIRECTORY: (9, 8),
     Commands.SMB2_QUERY_INFO: (9, 8),
+    Commands.SMB2_CHANGE_NOTIFY: (9, 8),
     Commands.SMB2_SET_INFO: (2, 2),
 }
+
+
+_WITH_OUTPUT: Final = frozenset({Commands.SMB2_QUERY_DIRECTORY, Commands.SMB2_QUERY_INFO, Commands.SMB2_CHANGE_NOTIFY})
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +131,7 @@ def ensure_well_formed(asked: SmbRequest, body: bytes) -> None:
         variable_part(body, offset, length, least)
     elif asked.command == Commands.SMB2_WRITE:
         _ensure_at_most(struct.unpack_from("<xxxxI", body)[0], asked.payload)
-    elif asked.command in {Commands.SMB2_QUERY_DIRECTORY, Commands.SMB2_QUERY_INFO}:
+    elif asked.command in _WITH_OUTPUT:
         offset, length = struct.unpack_from("<xxHI", body)
         _ensure_at_most(length, asked.payload)
         if length < asked.least:
