@@ -96,13 +96,16 @@ class _Notices:
             raise translated(opened.status, "watch the folder")
         self.file_id = messages.file_id_of(opened)
         self.ask(link, deadline)
-        while self.request.async_id is None and self.request.answer is None:
+        reply = link.poll(self.request, Deadline(0.0))
+        while reply is None and self.request.async_id is None:
             if deadline.over:
                 link.end()
                 raise LinkLost("the server did not answer in time", sent=True)
             reply = link.poll(self.request, deadline.within(0.001))
-            if reply is not None and not reply.ok and reply.status != NOTIFY_ENUM_DIR:
-                raise _refused(reply)
+        if reply is None:  # it has come since, or the request waits
+            reply = link.poll(self.request, Deadline(0.0))
+        if reply is not None and not reply.ok and reply.status != NOTIFY_ENUM_DIR:
+            raise _refused(reply)
 
     def ask(self, link: Link, deadline: Deadline) -> None:
         """Asks for the next notices.
