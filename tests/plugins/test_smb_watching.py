@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 import waiting
-from exlab_store_smb import SmbBackend
+from exlab_store_smb import SmbBackend, open_backend
 from exlab_store_smb.steps.watching import _names_in
 from watched_writers import told_of_all
 
-from exlab_store import Change, ChangeStream, open_store, version_of
+from exlab_store import Change, ChangeStream, Location, open_store, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,9 +36,15 @@ def other(samba: SambaServer) -> Iterator[Store]:
 
 
 @pytest.fixture
-def watched(samba: SambaServer, wire: WireProxy) -> Iterator[Store]:
+def backend(samba: SambaServer, wire: WireProxy) -> SmbBackend:
     """The client that watches, through a network that fails when it is told to."""
-    with open_store(samba.url(port=wire.port), password=samba.password, idle_timeout=0.2) as store:
+    location = Location.parse(samba.url(port=wire.port))
+    return open_backend(location, {"password": samba.password, "idle_timeout": 0.2})
+
+
+@pytest.fixture
+def watched(backend: SmbBackend) -> Iterator[Store]:
+    with open_store(backend=backend) as store:
         yield store
 
 
@@ -120,21 +126,18 @@ def test_notices_that_make_no_sense_are_refused(data: bytes) -> None:
         list(_names_in(data))
 
 
-def _backend(store: Store) -> SmbBackend:
-    backend = store._hooks._close.__self__  # type: ignore[attr-defined]
-    assert isinstance(backend, SmbBackend)
-    return backend
-
-
 @pytest.mark.one_interpreter
-def test_a_watch_takes_no_credit_and_gives_back_what_it_has(begin: Callable[..., ChangeStream], watched: Store) -> None:
+def test_a_watch_takes_no_credit_and_gives_back_what_it_has(
+    begin: Callable[..., ChangeStream], watched: Store, backend: SmbBackend
+) -> None:
     watched.list_keys()
-    link = _backend(watched)._links._shared._link
+    link = backend._links._shared._link
     assert link is not None
 
     def settled() -> int:
         waiting.eventually(lambda: all(each.async_id for each in link.connection.outstanding_requests.values()))
-        return link.connection.credits_left
+        window = link.connection.sequence_window  # [MS-SMB2 3.2.4.1.2]
+        return int(window["high"] - window["low"])
 
     before = settled()
     streams = [begin() for _ in range(3)]
