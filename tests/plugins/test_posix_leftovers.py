@@ -27,7 +27,6 @@ from exlab_store import (
     NotSupported,
     Store,
     open_store,
-    temporary_name,
 )
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell who holds a lock")
@@ -113,29 +112,6 @@ def test_a_holder_that_writes_no_record_is_not_taken_for_the_one_before_it(posix
         process.wait()
     with holder("OFD", tmp_path):
         assert (the_lock(posix).held, the_lock(posix).owner) == (True, None)
-
-
-def test_who_looks_keeps_nobody_from_a_lock_and_takes_it_from_nobody(posix: Store, tmp_path: Path) -> None:
-    over = threading.Event()
-    looked = 0
-
-    def look() -> None:
-        nonlocal looked
-        with open_store(tmp_path) as store:
-            while not over.is_set():
-                store.list_leftovers()
-                looked += 1
-
-    posix.lock("a.json").release()
-    watcher = threading.Thread(target=look)
-    watcher.start()
-    try:
-        while looked < 100 and watcher.is_alive():
-            with posix.lock("a.json", timeout=0) as held:
-                held.ensure_held()
-    finally:
-        over.set()
-        watcher.join()
 
 
 def test_a_waiter_gets_its_lock_while_somebody_looks(posix: Store, tmp_path: Path) -> None:
@@ -342,18 +318,6 @@ def test_a_folder_that_may_not_be_listed_is_refused_by_name(posix: Store, tmp_pa
 
 
 # Removing
-
-
-def test_a_temporary_file_is_removed_once(posix: Store, tmp_path: Path) -> None:
-    posix.atomic_write("folder/a.json", b"{}")
-    path = tmp_path / "folder" / temporary_name("a.json")
-    path.touch()
-    (found,) = posix.list_leftovers()
-    posix.remove_leftover(found)
-    assert not path.exists()
-    with pytest.raises(DocumentNotFound):
-        posix.remove_leftover(found)
-    assert posix.list_keys() == ["folder/a.json"]
 
 
 @pytest.mark.parametrize(

@@ -155,28 +155,6 @@ def test_who_may_only_read_cannot_tell_whether_a_holder_elsewhere_is_gone(samba:
     assert found == {"a.json.lock": (None, "elsewhere"), "b.json.lock": (False, None)}
 
 
-def test_who_looks_keeps_nobody_from_a_lock_and_takes_it_from_nobody(lab: Store, other: Store) -> None:
-    over = threading.Event()
-    looked = 0
-
-    def look() -> None:
-        nonlocal looked
-        while not over.is_set():
-            lab.list_leftovers()
-            looked += 1
-
-    other.lock("a.json").release()
-    watcher = threading.Thread(target=look)
-    watcher.start()
-    try:
-        while looked < 20 and watcher.is_alive():
-            with other.lock("a.json", timeout=0) as held:
-                other.atomic_write("a.json", b"{}", lock=held)
-    finally:
-        over.set()
-        watcher.join()
-
-
 def test_a_waiter_gets_its_lock_while_somebody_looks(samba: SambaServer, lab: Store, other: Store) -> None:
     held = lab.lock("a.json")
     with client(samba) as process:
@@ -292,17 +270,6 @@ def test_a_server_without_compounds_tells_the_same(lab: Store) -> None:
 
 
 # Removing
-
-
-def test_a_temporary_file_is_removed_once(samba: SambaServer, lab: Store) -> None:
-    lab.atomic_write("folder/a.json", b"{}")
-    path = temporary(samba.root / "folder", DAY)
-    (found,) = lab.list_leftovers()
-    lab.remove_leftover(found)
-    assert not path.exists()
-    with pytest.raises(DocumentNotFound):
-        lab.remove_leftover(found)
-    assert lab.list_keys() == ["folder/a.json"]
 
 
 @pytest.mark.parametrize(
