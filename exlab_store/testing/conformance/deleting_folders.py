@@ -81,6 +81,11 @@ class DeletingFolders(Clientele):
                 held.ensure_held()
                 assert_locked(store, locked)
                 assert store.list_keys() == sorted(_KEYS)
+        with other.lock("bare/never written.json") as held:  # nothing else is in its folder
+            with pytest.raises(LockTimeout):
+                store.delete_folder("bare")
+            held.ensure_held()
+            assert_locked(store, "bare/never written.json")
         store.delete_folder("run")
         assert store.list_keys() == _KEPT
 
