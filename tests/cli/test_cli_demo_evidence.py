@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import itertools
+import os
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from exlab_store.cli.demo import marked
+from exlab_store.cli.demo.crew import Crew
+from exlab_store.cli.demo.folder import set_up
 from exlab_store.cli.demo.marked import INSTRUMENTS, TornDocument
 from exlab_store.cli.demo.projects import ENDPOINT, sample_projects
 from exlab_store.cli.demo.report import Report
 from exlab_store.cli.demo.timings import Sample, Stopwatch, quantile
 from exlab_store.cli.demo.verdict import Stored, Verdict, WorkerEnd, judged
 from exlab_store.documents import DocumentKind, EquipmentJson
+from exlab_store.hidden_location import HiddenLocation
 
 NOW = "2026-05-05T14:23:00Z"
 
@@ -244,3 +249,12 @@ def test_what_fails_is_not_measured() -> None:
     with pytest.raises(TornDocument), watch.measure("read"):
         raise TornDocument
     assert watch.samples == {}
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="this system does not list the descriptors of a process")
+def test_a_crew_that_has_ended_leaves_no_file_open(tmp_path: Path) -> None:
+    with set_up(HiddenLocation(tmp_path)) as folder:
+        before = len(os.listdir("/dev/fd"))
+        with Crew(1, 1) as crew:
+            crew.work(folder, 0.01, lambda _: None)
+        assert len(os.listdir("/dev/fd")) == before

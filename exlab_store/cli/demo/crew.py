@@ -42,8 +42,8 @@ class _WorkerProcess:
         self.number = number
         self.end: WorkerEnd | None = None
         # A file takes whatever a dying interpreter has to say, without anybody reading meanwhile.
-        self._complaints: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # for as long as it lives
-        self.client = ClientProcess(WorkerRequests, _TICK, start=_TICK, complaints=self._complaints)
+        self.complaints: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # for as long as it lives
+        self.client = ClientProcess(WorkerRequests, _TICK, start=_TICK, complaints=self.complaints)
 
     def await_answer(self, answer: Callable[[], T], until: float, tick: Callable[[], None]) -> T | None:
         """What it answers; None if it has ended, or must not take longer.
@@ -83,8 +83,8 @@ class _WorkerProcess:
     def _cause(self, code: int | None) -> str:
         with suppress(ValueError, TypeError):
             return f"ended by {signal.Signals(-code).name}"  # type: ignore[operator]  # None is a TypeError
-        self._complaints.seek(0)
-        lines = self._complaints.read().decode(errors="replace").split("\n")
+        self.complaints.seek(0)
+        lines = self.complaints.read().decode(errors="replace").split("\n")
         last = next((line for line in reversed(lines) if line.strip()), "it did not say why")
         return f"exit code {code}: {last}"
 
@@ -138,3 +138,5 @@ class Crew:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         end_all(process.client for process in self._processes)
+        for process in self._processes:
+            process.complaints.close()
