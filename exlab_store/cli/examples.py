@@ -18,6 +18,7 @@ __all__ = [
     "RM_EXAMPLES",
     "STAT_EXAMPLES",
     "SWEEP_EXAMPLES",
+    "WATCH_EXAMPLES",
 ]
 
 CATALOGUE_EXAMPLES = """\b
@@ -74,6 +75,12 @@ STAT_EXAMPLES = """\b
 Examples:
   exlab-store stat @catalogue/CONFOCAL_01/equipment.json
   exlab-store stat smb://nas01/lab/runs.json --json
+"""
+
+WATCH_EXAMPLES = """\b
+Examples:
+  exlab-store watch @catalogue --pattern '**/equipment.json'
+  exlab-store watch smb://nas01/lab/exlab --existing --json
 """
 
 RM_EXAMPLES = """\b

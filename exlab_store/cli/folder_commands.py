@@ -1,4 +1,4 @@
-"""The grammar of ``ls``, ``stat`` and ``rm``: the commands that take a document or a folder."""
+"""The grammar of ``ls``, ``stat``, ``rm`` and ``watch``: the commands that take a document or a folder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from exlab_store.cli import examples
-from exlab_store.cli.grammar import AsJson, Document, LockTimeout, answered, named
+from exlab_store.cli.grammar import AsJson, Document, Folder, LockTimeout, answered, named
 from exlab_store.hidden_location import HiddenLocation
 
 if TYPE_CHECKING:
@@ -91,10 +91,35 @@ def _rm(
         remove_folder(location, ask=not yes, as_json=as_json)
 
 
+def _watch(
+    location: Folder,
+    pattern: Annotated[
+        str | None,
+        typer.Option(metavar="PATTERN", help="Only documents whose key fits: '**/equipment.json'."),
+    ] = None,
+    existing: Annotated[bool, typer.Option("--existing", help="Print the documents that are there first.")] = False,
+    timeout: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", min=0, max=31536000, help="When to end.  [default: with Ctrl-C]"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON for each change.")] = False,
+) -> None:
+    """Print a line for each document that is written or deleted.
+
+    Several changes in a short time may be one line. An outage is a warning,
+    and nothing that happens meanwhile is lost. Each document is read once at
+    the beginning: give a pattern where big files stand beside documents.
+    """
+    from exlab_store.cli.watch import watch_location
+
+    watch_location(location, pattern=pattern, existing=existing, timeout=timeout, as_json=as_json)
+
+
 _COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
     ("ls", _ls, examples.LS_EXAMPLES),
     ("stat", _stat, examples.STAT_EXAMPLES),
     ("rm", _rm, examples.RM_EXAMPLES),
+    ("watch", _watch, examples.WATCH_EXAMPLES),
 )
 
 

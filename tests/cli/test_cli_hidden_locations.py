@@ -21,6 +21,7 @@ _COMMANDS = [
     ["stat"],
     ["rm"],
     ["rm", "-r"],
+    ["watch", "--timeout=0"],
     ["locks"],
     ["sweep"],
     pytest.param(["doctor"], marks=pytest.mark.slow),

@@ -49,6 +49,7 @@ SESSION = [
     "get {at}/A/runs.json",
     "ls {at}",
     "stat {at}/A/runs.json",
+    "watch {at} --existing --timeout 0",
     "locks {at}",
     "sweep {at}",
     "migrate {at} {local} --create",

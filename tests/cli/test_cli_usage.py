@@ -24,6 +24,7 @@ COMMANDS = (
     ("ls",),
     ("stat",),
     ("rm",),
+    ("watch",),
     ("migrate",),
     ("config",),
     ("config", "show"),
