@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import random
+import statistics
 import threading
+import time
 from concurrent.futures import ProcessPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +15,9 @@ from exlab_store import open_store
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from exlab_store import ChangeStream
+    from exlab_store import ChangeStream, Store
 
-__all__ = ["told_of_all"]
+__all__ = ["median_delay", "told_of_all"]
 
 END = "end"
 WRITERS = 3
@@ -37,6 +39,18 @@ def _write(location: str, options: dict[str, Any], name: str, count: int) -> lis
                 states.append((key, store.atomic_write(key, f"{name} {number}".encode())))
                 there.add(key)
     return states
+
+
+def median_delay(stream: ChangeStream, writer: Store, times: int = 200) -> float:
+    """Seconds from the end of a write to the moment at which the watch has told it, the median of many."""
+    delays: list[float] = []
+    for number in range(times):
+        version = writer.atomic_write(f"run {number % 5}/document.json", str(number).encode())
+        written = time.perf_counter()
+        while next(stream).version != version:
+            pass
+        delays.append(time.perf_counter() - written)
+    return statistics.median(delays)
 
 
 def told_of_all(

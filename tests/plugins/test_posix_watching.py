@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 import waiting
 from exlab_store_posix.inotify import Inotify
-from watched_writers import told_of_all
+from watched_writers import median_delay, told_of_all
 
 from exlab_store import BackendUnavailable, Change, ChangeStream, open_store, version_of
 
@@ -253,3 +253,9 @@ def test_the_last_state_of_every_document_is_told_and_none_is_invented(
         told, wrong = told_of_all(stream, str(root), {}, changes)
     assert wrong == []
     assert told > changes / 10
+
+
+@pytest.mark.slow
+def test_half_of_all_changes_are_told_within_50_ms(begin: Callable[..., ChangeStream], store: Store) -> None:
+    with begin() as stream:
+        assert median_delay(stream, store) < 0.05

@@ -11,7 +11,7 @@ import pytest
 import waiting
 from exlab_store_smb import SmbBackend, open_backend
 from exlab_store_smb.steps.watching import _names_in
-from watched_writers import told_of_all
+from watched_writers import median_delay, told_of_all
 
 from exlab_store import Change, ChangeStream, Location, open_store, version_of
 
@@ -175,3 +175,9 @@ def test_the_last_state_of_every_document_is_told_across_connections_that_are_cu
         told, wrong = told_of_all(stream, samba.url(), {"password": samba.password}, changes, cut)
     assert wrong == []
     assert told > changes / 10
+
+
+@pytest.mark.slow
+def test_half_of_all_changes_are_told_within_50_ms(begin: Callable[..., ChangeStream], other: Store) -> None:
+    with begin() as stream:
+        assert median_delay(stream, other) < 0.05
