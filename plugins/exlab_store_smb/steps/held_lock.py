@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from exlab_store import BackendUnavailable, LockLost, LockOwner, ProcessBound
 from exlab_store_smb.session.link import LinkLost
+from exlab_store_smb.steps.lock_file import RECORD_AT
 from exlab_store_smb.wire import messages
 from exlab_store_smb.wire.deadline import Deadline
 from exlab_store_smb.wire.statuses import (
@@ -28,10 +29,8 @@ if TYPE_CHECKING:
     from exlab_store_smb.session.reconnecting import Links
     from exlab_store_smb.wire.shapes import SmbRequest
 
-__all__ = ["RECORD_AT", "SmbLock", "in_use_for_too_long", "lock_file_closed"]
+__all__ = ["SmbLock", "in_use_for_too_long", "lock_file_closed"]
 
-# The record begins behind byte 0: a client without the lock can neither read nor write that byte.
-RECORD_AT = 1
 _VOID = b"-"
 # Seconds for which an answer about the lock's handle is taken to be true. A lock that is used at once, as by `update`,
 # costs no question; a lock that was held for longer costs one round trip.
@@ -48,12 +47,24 @@ class SmbLock(ProcessBound):
         file_id: The handle that it belongs to.
         timeout: Seconds that the release may take.
         links: Of the store that holds it.
+        recorded: The owner's record stands in its file.
 
     Attributes:
         changing: Held by the thread that changes the document under this lock.
     """
 
-    __slots__ = ("_answered", "_file_id", "_links", "_released", "_timeout", "changing", "key", "link", "owner")
+    __slots__ = (
+        "_answered",
+        "_file_id",
+        "_links",
+        "_recorded",
+        "_released",
+        "_timeout",
+        "changing",
+        "key",
+        "link",
+        "owner",
+    )
 
     def __init__(
         self,
@@ -63,6 +74,8 @@ class SmbLock(ProcessBound):
         file_id: bytes,
         timeout: float,
         links: Links,
+        *,
+        recorded: bool = True,
     ) -> None:
         self.key = key
         self.owner = owner
@@ -70,6 +83,7 @@ class SmbLock(ProcessBound):
         self._file_id = file_id
         self._timeout = timeout
         self._links = links
+        self._recorded = recorded
         self._released = False
         self.changing = threading.Lock()
         self._answered = time.monotonic()
@@ -120,11 +134,9 @@ class SmbLock(ProcessBound):
         """The requests that release the lock: a chain of their own, for the end of a compound."""
         # CLOSE alone would free it too. But of several who wait, the last is then forgotten (measured on Samba
         # 4.17, in a third of all cases with six of them; with an unlock before the close in none of 700).
-        return [
-            replace(messages.write(RECORD_AT, _VOID, self._file_id), anew=True),
-            messages.unlock_byte_0(),
-            messages.close(),
-        ]
+        void = [messages.write(RECORD_AT, _VOID, self._file_id)] if self._recorded else []
+        requests = [*void, messages.unlock_byte_0(self._file_id), messages.close()]
+        return [replace(requests[0], anew=True), *requests[1:]]
 
     def note_released(self) -> None:
         """The server has released the lock, with the last request of a compound."""

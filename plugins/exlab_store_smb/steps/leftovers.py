@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from exlab_store import Leftover, is_key, is_temporary_name, temporary_name
 from exlab_store_smb.session.claims import remembered
 from exlab_store_smb.steps.listing import ListingBudget
+from exlab_store_smb.steps.lock_file import beginning, is_database
 from exlab_store_smb.steps.walking import walk
 from exlab_store_smb.wire import messages
 from exlab_store_smb.wire.statuses import END_OF_FILE, LOCKED, MISSING
@@ -87,18 +88,24 @@ class ShareSearch:
         """Asks to read byte 0 of each: refused while another handle has locked it, and it disturbs nobody."""
         asked = self._link.run_all(
             [
-                [messages.open_to_read(self._link.path(self._root, name)), messages.read(0, 2), messages.close()]
+                [
+                    messages.open_to_read(self._link.path(self._root, name)),
+                    messages.read(0, 2),
+                    beginning(),
+                    messages.close(),
+                ]
                 for name, _ in batch
             ],
             self._soon(),
         )
-        for (name, entry), (opened, answered, closed) in zip(batch, asked, strict=True):
+        for (name, entry), (opened, answered, begins, closed) in zip(batch, asked, strict=True):
             if opened.ok and not closed.ok:  # a server may give a compound up after a refusal
                 self._link.run([messages.close(messages.file_id_of(opened))], self._soon())
             if opened.status in MISSING:
                 continue
             held, owner = self._state(name, answered) if opened.ok else (None, None)
-            yield self._leftover(name, entry, held=held, owner=owner)
+            database = opened.ok and is_database(begins)
+            yield self._leftover(name, entry, held=held, owner=owner, database=database)
 
     def _state(self, name: str, answered: Reply) -> tuple[bool | None, LockOwner | None]:
         if answered.status in LOCKED:
@@ -144,7 +151,13 @@ class ShareSearch:
             )
 
     def _leftover(
-        self, name: str, entry: FolderEntry, *, held: bool | None = None, owner: LockOwner | None = None
+        self,
+        name: str,
+        entry: FolderEntry,
+        *,
+        held: bool | None = None,
+        owner: LockOwner | None = None,
+        database: bool = False,
     ) -> Leftover:
         return Leftover(
             name=name,
@@ -154,6 +167,7 @@ class ShareSearch:
             age=None if self._now is None else max(0.0, self._now - entry.modified),
             held=held,
             owner=owner,
+            database=database,
         )
 
     def _soon(self) -> Deadline:

@@ -14,10 +14,12 @@ from smbprotocol.header import Commands
 
 from exlab_store import AccessDenied, LockOwner, LockTimeout, Snapshot, StoreError, lock_key
 from exlab_store.backend import ensure_folder_wanted
+from exlab_store_smb.session.failed_creates import goes_on
 from exlab_store_smb.session.link import LinkLost
 from exlab_store_smb.session.share import unavailable
 from exlab_store_smb.steps.backoff import Backoff
-from exlab_store_smb.steps.held_lock import RECORD_AT, SmbLock
+from exlab_store_smb.steps.held_lock import SmbLock
+from exlab_store_smb.steps.lock_file import RECORD_AT, OwnLockFiles, keeps_records, look_at
 from exlab_store_smb.steps.refusals import lock_refused
 from exlab_store_smb.wire import messages
 from exlab_store_smb.wire.deadline import Deadline
@@ -27,6 +29,7 @@ from exlab_store_smb.wire.statuses import (
     DELETE_PENDING,
     FILE_IS_A_DIRECTORY,
     LOCKED,
+    NAME_COLLISION,
     NAME_MISSING,
     PATH_MISSING,
     REFUSED_REQUEST,
@@ -108,6 +111,7 @@ class Locks:
         self._folders = folders
         self._claims = claims
         self._timeout = share.timeout
+        self._own = OwnLockFiles()
 
     def take(
         self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool], *, read: bool
@@ -227,23 +231,19 @@ class Locks:
 
     def _attempt(self, link: Link, request: SmbLockRequest) -> tuple[SmbLock, list[Reply]] | None:
         """Asks once, and waits on the server; leaves no handle behind where the answer is no."""
-        # The record covers byte 0, so that it is refused, like the lock, while somebody else holds that.
-        beside = self._beside(link, request)
-        compound = [
-            messages.open_lock_file(request.lock_file.path),
-            messages.lock_byte_0(wait=False),
-            messages.write(0, request.record),
-            *beside,
-        ]
-        opened, locked, _, *replies = link.run(compound, self._soon(request))
-        backoff = Backoff(request.deadline)
-        while opened.status == ACCESS_DENIED and backoff.asks_again(opened.status):
-            self._close_left_open(link, beside, replies, request)
-            opened, locked, _, *replies = link.run(compound, self._soon(request))
-        self._close_left_open(link, beside, replies, request)
-        if beside and opened.status in REFUSED_REQUEST:
-            link.chains.refused = True
-            return self._attempt(link, request)
+        path, recorded = request.lock_file.path, True
+        if path in self._own:
+            opened, locked, replies, _ = self._run(link, request, messages.open_lock_file(path))
+        else:
+            opened, locked, replies, seen = self._run(link, request, messages.make_lock_file(path), look=True)
+            if opened.status == NAME_COLLISION:
+                if seen[0].status == NAME_MISSING:
+                    return None  # it was deleted between the two requests, and has to be made
+                recorded = keeps_records(seen)
+                opening = messages.open_lock_file(path)
+                opened, locked, replies, _ = self._run(link, request, opening, recorded=recorded)
+            if opened.ok and recorded:
+                self._own.add(path)
         if opened.status in PATH_MISSING:
             ensure_folder_wanted()
             self._folders.make(link, request.lock_file.folder, request.deadline)
@@ -257,12 +257,12 @@ class Locks:
         if not opened.ok:
             raise not_created(opened.status, "lock the document")
         file_id = messages.file_id_of(opened)
-        lock = SmbLock(request.key, request.owner, link, file_id, self._timeout, request.links)
+        lock = SmbLock(request.key, request.owner, link, file_id, self._timeout, request.links, recorded=recorded)
         status = locked.status
         if status in LOCKED and not request.given_up:
             status = self._wait(link, file_id, request)
             if status == 0:
-                confirmed, replies = self._confirm(link, file_id, request)
+                confirmed, replies = self._confirm(link, file_id, request, recorded=recorded)
                 if not confirmed:
                     lock.release()
                     return None
@@ -273,6 +273,45 @@ class Locks:
         if status not in LOCKED and status != CANCELLED:
             raise translated(status, "lock the document")
         return None
+
+    def _run(
+        self, link: Link, request: SmbLockRequest, opening: SmbRequest, *, recorded: bool = True, look: bool = False
+    ) -> tuple[Reply, Reply, list[Reply], list[Reply]]:
+        """Opens a lock file and asks for the lock, in one round trip with what can be asked at the same time.
+
+        Args:
+            link: The connection.
+            request: For the lock.
+            opening: The CREATE.
+            recorded: The owner's record is written.
+            look: The file is looked at too, as the CREATE is refused if there is one.
+
+        Returns:
+            The answers to the CREATE, to the LOCK, to the requests that read the document, and to the look.
+        """
+        path = request.lock_file.path
+        # A message of its own where the server does not go on after a CREATE that was refused.
+        chained = look and link.may_chain and goes_on(link)
+        beside = [] if look and not chained else self._beside(link, request, recorded=recorded)
+        looking = look_at(path, anew=True) if chained else []
+        # The record covers byte 0, so that it is refused, like the lock, while somebody else holds that.
+        record = [messages.write(0, request.record)] if recorded else []
+        compound = [opening, messages.lock_byte_0(wait=False), *record, *beside, *looking]
+        backoff = Backoff(request.deadline)
+        seen: list[Reply] = []
+        while True:
+            if look and not chained:
+                seen, (opened, locked, *replies) = link.run_all([look_at(path), compound], self._soon(request))
+            else:
+                opened, locked, *replies = link.run(compound, self._soon(request))
+            del replies[: len(record)]
+            self._close_left_open(link, [*beside, *looking], replies, request)
+            if opened.status != ACCESS_DENIED or not backoff.asks_again(opened.status):
+                break
+        if (beside or looking) and opened.status in REFUSED_REQUEST:
+            link.chains.refused = True
+            return self._run(link, request, opening, recorded=recorded, look=look)
+        return opened, locked, replies[: len(beside)], seen or replies[len(beside) :]
 
     def _close_left_open(
         self, link: Link, beside: list[SmbRequest], replies: list[Reply], request: SmbLockRequest
@@ -309,16 +348,18 @@ class Locks:
             if reply.status != CANCELLED or request.given_up:
                 return reply.status  # of success: perhaps it was granted at the last moment
 
-    def _confirm(self, link: Link, file_id: bytes, request: SmbLockRequest) -> tuple[bool, list[Reply]]:
+    def _confirm(
+        self, link: Link, file_id: bytes, request: SmbLockRequest, *, recorded: bool
+    ) -> tuple[bool, list[Reply]]:
         """Writes the record of a lock that was waited for; whether the lock guards anything, and is still wanted."""
-        _, asked, *replies = link.run(
-            [messages.write(0, request.record, file_id), messages.query_links(), *self._beside(link, request)],
-            self._soon(request),
-        )
+        record = [messages.write(0, request.record, file_id)] if recorded else []
+        beside = self._beside(link, request, recorded=recorded)
+        replies = link.run([*record, messages.query_links(file_id), *beside], self._soon(request))
+        asked, *replies = replies[len(record) :]
         removed = asked.ok and messages.links_of(asked) == 0  # somebody has taken the file away while we waited
         return not removed and not request.cancelled(), replies
 
-    def _beside(self, link: Link, request: SmbLockRequest) -> list[SmbRequest]:
+    def _beside(self, link: Link, request: SmbLockRequest, *, recorded: bool) -> list[SmbRequest]:
         """A chain behind the one that takes the lock: it reads the document.
 
         As long as it was not shown that the server carries out chains in order, this one reads the lock's record
@@ -329,6 +370,8 @@ class Locks:
         first, *others = request.reading
         if link.chains.in_order:
             return [replace(first, anew=True), *others]
+        if not recorded:
+            return []
         opening = replace(messages.open_lock_file_to_read(request.lock_file.path), anew=True)
         return [opening, messages.read(RECORD_AT, len(request.record)), messages.close(), *request.reading]
 

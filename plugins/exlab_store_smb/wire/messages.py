@@ -34,6 +34,7 @@ __all__ = [
     "links_of",
     "lock_byte_0",
     "make_directory",
+    "make_lock_file",
     "mark",
     "open_directory",
     "open_directory_to_remove",
@@ -196,6 +197,11 @@ def make_directory(path: str) -> SmbRequest:
 def open_lock_file(path: str) -> SmbRequest:
     """CREATE of a lock file, whether it exists or not."""
     return _create(path, _READ_DATA | _WRITE_DATA, CreateDisposition.FILE_OPEN_IF, _FILE, _SHARE_READ_WRITE)
+
+
+def make_lock_file(path: str) -> SmbRequest:
+    """CREATE of a lock file that must not exist yet."""
+    return _create(path, _READ_DATA | _WRITE_DATA, CreateDisposition.FILE_CREATE, _FILE, _SHARE_READ_WRITE)
 
 
 def open_lock_file_to_read(path: str) -> SmbRequest:
