@@ -272,9 +272,14 @@ def take_lock(
                 flags = _OPEN if flags is _OPEN_ALONE else _OPEN_ALONE
                 os.close(descriptor)
                 continue
-            while not _locked(descriptor, kind):
+            while not (taken := _locked(descriptor, kind)):
                 patience = patience or _Patience(path, timeout, cancelled, kind)
                 patience.pause()
+                if kind is FileSystem.SMB_MOUNT:  # a close gives back what it was granted and has refused
+                    break
+            if not taken:
+                os.close(descriptor)
+                continue
             # Whoever deletes a folder unlinks this file, and frees it at once: then it has no name, but a free lock.
             if (patience is None and os.fstat(descriptor).st_nlink) or _stands_at(
                 path, status if kind.is_of_this_machine else os.fstat(descriptor)

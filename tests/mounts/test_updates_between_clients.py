@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 
-from exlab_store import open_store
+from exlab_store import ABSENT, DocumentNotFound, Expectation, VersionConflict, open_store
 from mounts.machines import SERVER, A, B, C, Machine, Site, new_site
 
 pytestmark = pytest.mark.one_interpreter
@@ -54,3 +54,27 @@ def test_an_nfs_mount_and_a_cifs_mount_lose_no_update_where_lock_files_have_no_l
     nfs, cifs = new_site("nfs-4.2"), "cifs-mixed"
     clients = [(A, str(nfs.a)), (B, str(B.mount(cifs) / nfs.name))] * 2
     assert _counted(nfs, clients, updates) == 4 * updates
+
+
+def _swap(location: str, client: str, times: int) -> None:
+    with open_store(location) as store:
+        for number in range(times):
+            try:
+                expect: Expectation = store.read_snapshot(_KEY).version
+            except DocumentNotFound:
+                expect = ABSENT
+            with suppress(VersionConflict):
+                store.atomic_write(_KEY, f"{client} {number}".encode(), expect=expect)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["cifs-strict", "cifs-none"])
+def test_a_lock_that_two_processes_of_a_cifs_client_ask_for_at_once_is_lost_to_nobody(kind: str) -> None:
+    """Linux may refuse a lock that the server has granted: nobody would get it any more (about one round in 8)."""
+    with A.pool(2) as a, B.pool() as b:
+        for _ in range(8):
+            site = new_site(kind)
+            ways = ((a, site.a, "first"), (b, site.b, "second"), (a, site.a, "third"))
+            swapping = [pool.submit(_swap, str(folder), client, 60) for pool, folder, client in ways]
+            for each in swapping:
+                each.result()  # LockTimeout, where the lock is lost
