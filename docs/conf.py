@@ -58,7 +58,7 @@ _ABSTRACT = (
     "Literal Mapping Path PurePosixPath Self Sequence Struct TracebackType datetime"
 )
 # Type variables, short names of a few words and enumerations that have no page of their own.
-_INTERNAL = r"OnCorrupt|OnMissing|Position|D|M|_P|_R|.*\.D|_Expect|.*\._Expect\.\w+"
+_INTERNAL = r"CodecName|OnCorrupt|OnMissing|Position|D|M|_P|_R|.*\.D|_Expect|.*\._Expect\.\w+"
 nitpick_ignore_regex = [
     # A type variable, and what a recording of a disk is made of.
     (r"py:class", r"exlab_store\.testing\.crash\.power_cut\.T|BlockLog"),

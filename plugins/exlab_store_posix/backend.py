@@ -241,12 +241,12 @@ class PosixBackend:
         """Takes ``<key>.lock``; missing folders are made."""
         path = self._base + lock_key(key)
         try:
-            try:
-                return take_lock(path, key, owner, timeout, cancelled, self._kind_of, self._kind)
-            except FileNotFoundError:
+            for _ in range(20):  # others may delete the folder, again and again
+                with suppress_unless_signalled(FileNotFoundError):
+                    return take_lock(path, key, owner, timeout, cancelled, self._kind_of, self._kind)
                 ensure_folder_wanted()
                 self._directories.make(path.rpartition("/")[0])
-                return take_lock(path, key, owner, timeout, cancelled, self._kind_of, self._kind)
+            return take_lock(path, key, owner, timeout, cancelled, self._kind_of, self._kind)
         except StoreError:
             raise
         except OSError as error:

@@ -148,17 +148,17 @@ class DeletingFolders(Clientele):
     def test_what_is_not_of_the_store_is_left_and_named(
         self, store: Store, other: Store, deletes: bool, oracle: Oracle
     ) -> None:
-        if not deletes or not oracle.plant("run/b/~foreign file.tmp."):
+        if not deletes or not oracle.plant("run/b/notes.tmp.backup"):
             return
         for key in _KEYS:
             store.atomic_write(key, b"1")
         with pytest.raises(FolderNotEmpty) as refused:
             store.delete_folder("run")
         assert refused.value.key == "run/b"
-        assert refused.value.left == ("~foreign file.tmp.",)
+        assert refused.value.left == ("notes.tmp.backup",)
         assert "all documents" in str(refused.value)
         assert other.list_keys() == _KEPT
-        assert "run/b/~foreign file.tmp." in oracle.names()
+        assert "run/b/notes.tmp.backup" in oracle.names()
 
     def test_a_folder_can_be_made_again(self, store: Store, other: Store, deletes: bool) -> None:
         if not deletes:

@@ -181,10 +181,13 @@ class FileBackend:
     @hookimpl
     def lock(self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]) -> HeldLock:
         path = self.path(self.lock_name(key))
-        self.make_directory(os.path.dirname(path))
         deadline = time.monotonic() + timeout
         while True:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            self.make_directory(os.path.dirname(path))
+            try:
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            except FileNotFoundError:  # somebody has removed the folder at this moment
+                continue
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
