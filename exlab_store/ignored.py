@@ -79,7 +79,7 @@ def not_ignored(names: Iterable[str], ignores: Callable[[str], bool]) -> list[st
 
     Args:
         names: Of files, or of folders; none is empty.
-        ignores: `Location.ignores`, or another function that tells it of one name.
+        ignores: ``Location.ignores``, or another function that tells it of one name.
     """
     harmless = _harmless.get(ignores, frozenset())
     return [name for name in names if name[0] in harmless or not ignores(name)]
