@@ -271,7 +271,7 @@ def _doctor(
             metavar="PROBE",
             callback=known_probes,
             help="Only this probe; may be repeated: reach, mount, space, permissions, exact, replace, held-open, lock, "
-            "separate, wait, crash, fence, swap, fresh, flush, names, list, clock, leftovers.",
+            "separate, wait, crash, fence, swap, fresh, watching, flush, names, list, clock, leftovers.",
         ),
     ] = None,
     seconds: Annotated[float, typer.Option(metavar="N", min=0.05, max=3600, help="How long each race goes on.")] = 1.0,
@@ -295,10 +295,11 @@ def _doctor(
     Two client processes work there at the same time, in a folder of their own
     that is removed afterwards; documents that are there are never touched.
     They see whether documents are replaced as a whole, locks exclude, end and
-    fence, conditions hold, reads are fresh, flushes reach a disk (by a sign
-    only), names are kept, clocks agree, and whether there is room. Of several
-    LOCATIONs, each two are also examined together. What is wrong comes with
-    what to do about it: the setting of the server, where there is one.
+    fence, conditions hold, reads are fresh, changes are told, flushes reach a
+    disk (by a sign only), names are kept, clocks agree, and whether there is
+    room. Of several LOCATIONs, each two are also examined together. What is
+    wrong comes with what to do about it: the setting of the server, where
+    there is one.
 
     With --invite, another machine takes part: the command that is shown is
     run there. The two have no connection but the place itself. What is shown

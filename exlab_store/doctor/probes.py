@@ -17,6 +17,7 @@ from exlab_store.doctor.racing import fresh, swap
 from exlab_store.doctor.reaching import exact, reach
 from exlab_store.doctor.replacing import held_open, replace
 from exlab_store.doctor.space import leftovers, space
+from exlab_store.doctor.watching import watching
 from exlab_store.errors import DocumentNotFound
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ OF_PLACES = (
     Probe("fence", "A writer that lost its lock", fence),
     Probe("swap", "Compare-and-swap", swap),
     Probe("fresh", "Reads are of the last write", fresh),
+    Probe("watching", "Changes are told", watching),
     Probe("flush", "Flushes reach the disk (heuristic)", flush),
     Probe("names", "Names", names),
     Probe("list", "Listing and deleting", listing),
@@ -98,6 +100,7 @@ OF_MACHINES = (
     Probe("fence", "A writer that lost its lock", fence),
     Probe("swap", "Compare-and-swap", swap),
     Probe("fresh", "Reads are of the last write", fresh),
+    Probe("watching", "Changes are told", watching),
 )
 
 PROBES = {probe.name: probe for probe in (*OF_PAIRS, *OF_MACHINES, *OF_PLACES)}

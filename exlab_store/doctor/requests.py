@@ -15,6 +15,7 @@ from exlab_store.doctor.bypass import NO_FOLDER
 from exlab_store.doctor.file_requests import FileRequests
 from exlab_store.doctor.findings import Latencies
 from exlab_store.doctor.machines.serving import MachineRequests
+from exlab_store.doctor.watch_requests import WatchRequests
 from exlab_store.errors import DocumentNotFound
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ _DESCRIPTORS = "/dev/fd"
 _PATIENCE = 5.0
 
 
-class DoctorRequests(MachineRequests, FileRequests):
+class DoctorRequests(MachineRequests, FileRequests, WatchRequests):
     """Each public method is a request."""
 
     def touch(self) -> None:

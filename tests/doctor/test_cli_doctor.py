@@ -38,12 +38,12 @@ def test_in_a_terminal_it_shows_how_far_it_is_and_fits_80_columns(tmp_path: Path
         encoding="utf-8",
         timeout=60,
     )
-    child.expect_exact("/19")
+    child.expect_exact("/20")
     child.expect(pexpect.EOF)
     child.close()
     assert child.exitstatus == 0
     said = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", child.before)
-    assert "All is well: 19 probes passed" in said
+    assert "All is well: 20 probes passed" in said
     lines = re.split(r"[\r\n]+", said)
     assert max(len(line) for line in lines if str(tmp_path) not in line) <= 80
     assert report.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")

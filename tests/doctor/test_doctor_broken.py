@@ -8,7 +8,7 @@ import pytest
 from examined import BRIEF, finding, on_a_disk, outcomes, seen
 
 from exlab_store import BackendUnavailable, PluginError
-from exlab_store.doctor import examine
+from exlab_store.doctor import examine, watching
 
 pytestmark = pytest.mark.one_interpreter
 
@@ -62,6 +62,9 @@ FOUND: dict[str, tuple[str, str | None]] = {
     "lock-on-the-document": ("lock", "lock_scope"),
     "tombstones": ("list", "deletes"),
     "lock-left-by-a-failed-read": ("lock", None),
+    "deaf-to-new-folders": ("watching", "watch"),
+    "watches-from-the-first-wait": ("watching", "watch"),
+    "watch-that-cannot-be-ended": ("watching", None),
 }
 # The store does not even open.
 REFUSED = ("parameter-default", "guarantees-of-another-type")
@@ -122,6 +125,7 @@ _QUICK = {
     "lock-on-the-document",
     "tombstones",
     "descriptors-leak",
+    "deaf-to-new-folders",
 }
 
 
@@ -133,8 +137,13 @@ def flawed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_broken_backend_is_found_or_there_is_a_reason(flawed: None) -> None:
     from every_broken_backend import BACKENDS, CAUGHT_BY
 
-    # The doctor has no probe for the hooks that look at documents without reading them, and for those that watch.
-    not_probed = [flaw for flaw in CAUGHT_BY if BACKENDS[flaw].__module__ in {"broken_looks", "broken_watches"}]
+    # The doctor has no probe for the hooks that look at documents without reading them, and of a watch it sees no more
+    # than a store shows: not what its source tells beside the changes, nor what is lost while connections are cut.
+    not_probed = [
+        flaw
+        for flaw in CAUGHT_BY
+        if BACKENDS[flaw].__module__ in {"broken_looks", "broken_watches"} and flaw not in FOUND
+    ]
     listed = [*FOUND, *REFUSED, *UNSEEN, *GUARDED, *COMPARED, *NOT_OF_THE_STORAGE, *NOT_CLAIMED, *not_probed]
     assert sorted(listed) == sorted(CAUGHT_BY)
 
@@ -142,8 +151,11 @@ def test_every_broken_backend_is_found_or_there_is_a_reason(flawed: None) -> Non
 @pytest.mark.parametrize(
     "flaw", [pytest.param(flaw, marks=() if flaw in _QUICK else pytest.mark.slow) for flaw in FOUND]
 )
-def test_the_probe_for_a_flaw_finds_it(flaw: str, flawed: None, tmp_path: Path) -> None:
+def test_the_probe_for_a_flaw_finds_it(
+    flaw: str, flawed: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     probe, guarantee = FOUND[flaw]
+    monkeypatch.setattr(watching, "_PATIENCE", 3.0)  # what is never told is not told in 25 s either
     only = {probe, "swap"} if flaw == "temporary-left-behind" else {probe}
     seconds = 0.5 if flaw in _RACES else BRIEF
     examination = examine([f"flawed://{flaw}{tmp_path}"], seconds=seconds, only=only)
@@ -206,3 +218,13 @@ def test_a_stale_read_breaks_the_claim_of_the_place_that_read(flawed: None, tmp_
     examination = examine([str(tmp_path), stale], seconds=BRIEF, only={"same", "fresh"})
     assert finding(examination, "fresh", 0, 1).outcome == "fail"
     assert [seen(examination, place)["fresh"] for place in (0, 1)] == ["held", "broken"]
+
+
+def test_a_storage_that_leaves_the_telling_to_the_core_is_doubtful(
+    flawed: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "_PUSHED", 0.05)  # the core looks every 3 s
+    monkeypatch.setattr(watching, "_LATE", 1.0)
+    examination = examine([f"flawed://mute-and-incomplete{tmp_path}"], seconds=BRIEF, only={"watching"})
+    assert finding(examination, "watching").outcome == "warn", examination.findings
+    assert seen(examination)["watch"] == "doubtful"

@@ -113,7 +113,18 @@ def examination() -> Examination:
             for place in (0, 1)
             for claim, seen in zip(
                 judge([_GUARANTEES], []),
-                ("held", "plausible", "doubtful", "broken", "not tested", "not claimed", "held", "held", "held"),
+                (
+                    "held",
+                    "plausible",
+                    "doubtful",
+                    "broken",
+                    "not tested",
+                    "not claimed",
+                    "held",
+                    "held",
+                    "held",
+                    "held",
+                ),
                 strict=True,
             )
         ),

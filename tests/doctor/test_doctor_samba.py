@@ -103,6 +103,7 @@ def test_a_share_with_good_settings_passes_every_probe_and_its_locks_are_the_sit
         "lists": "held",
         "deletes": "held",
         "fresh": "held",
+        "watch": "held",
     }
     assert "its connection was cut" in finding(directory_and_share, "fence", 1).observed
 

@@ -40,6 +40,9 @@ _ASKED = (
     "make_sealed",
     "read_made",
     "versions_of",
+    "begin_watch",
+    "hear",
+    "end_watch",
     "cut_connections",
 )
 

@@ -133,3 +133,18 @@ class StubbornSource(LookingSource):
 @_watched_by(StubbornSource)
 class WaitsToTheEnd(FileBackend):
     """Nobody can end its wait."""
+
+
+class MuteSource(LookingSource):
+    complete = False
+
+    def told(self, names: list[str]) -> list[str]:
+        return []
+
+
+@_watched_by(MuteSource)
+class LeavesItToTheCore(FileBackend):
+    """It tells nothing, and says that it may not hear of everything: the core looks by itself."""
+
+
+flaws.BACKENDS["mute-and-incomplete"] = LeavesItToTheCore
