@@ -51,8 +51,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PosixBackend", "open_backend"]
 
-_READ = (READ,)
-_CREATE = (CREATE,)
+_READ, _CREATE = (READ,), (CREATE,)
 
 
 def open_backend(location: Location, options: Mapping[str, object]) -> PosixBackend:
@@ -242,10 +241,11 @@ class PosixBackend:
         path = self._base + lock_key(key)
         try:
             for _ in range(20):  # others may delete the folder, again and again
-                with suppress_unless_signalled(FileNotFoundError):
+                try:  # and no context manager: a strike within its exit would lose the lock
                     return take_lock(path, key, owner, timeout, cancelled, self._kind_of, self._kind)
-                ensure_folder_wanted()
-                self._directories.make(path.rpartition("/")[0])
+                except FileNotFoundError:
+                    ensure_folder_wanted()
+                    self._directories.make(path.rpartition("/")[0])
             return take_lock(path, key, owner, timeout, cancelled, self._kind_of, self._kind)
         except StoreError:
             raise
