@@ -136,6 +136,7 @@ class Update:
         "_key",
         "_location",
         "_own_lock",
+        "_owner",
         "_read",
         "_swaps",
         "_timeout",
@@ -165,15 +166,18 @@ class Update:
         self._deadline: float | None = None
         self._changed: tuple[bytes | None, bytes] | None = None
         self._folder_is_missing = False
+        self._owner: LockOwner | None = None
 
-    def ask_before_folder(self) -> None:
+    def ask_before_folder(self, owner: LockOwner) -> None:
         """Keeps a backend from making the document's folder before the change was asked whether there is to be one.
+
+        Args:
+            owner: Who asks for the lock: another one for a document that is locked within the change.
 
         Raises:
             DocumentNotFound: The change is to be asked first.
         """
-        # Not of another document, which is asked for within the change.
-        if self._deadline is None and not self._folder_is_missing:
+        if owner == self._owner and self._deadline is None and not self._folder_is_missing:
             self._folder_is_missing = True
             raise DocumentNotFound("there is no such document, nor its folder")
 
@@ -187,6 +191,7 @@ class Update:
         def take(
             key: str, owner: LockOwner, deadline: float, cancelled: Callable[[], bool]
         ) -> tuple[HeldLock, Snapshot | None]:
+            self._owner = owner
             try:
                 return lock_and_read(key, owner, deadline, cancelled)
             except DocumentNotFound:

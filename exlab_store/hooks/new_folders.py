@@ -12,20 +12,28 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from exlab_store.model import LockOwner
+
 __all__ = ["ensure_folder_wanted", "question_before_folder"]
 
-question_before_folder: Final[ContextVar[Callable[[], None] | None]] = ContextVar(
+question_before_folder: Final[ContextVar[Callable[[LockOwner], None] | None]] = ContextVar(
     "exlab_store_question_before_folder", default=None
 )
-"""Raises if the folder is not wanted yet; None for no question."""
+"""Raises if the folder is not wanted yet by the one who asks; None for no question.
+
+A signal handler's exception may leave the question of an update that has ended: it is about no other lock request.
+"""
 
 
-def ensure_folder_wanted() -> None:
+def ensure_folder_wanted(owner: LockOwner) -> None:
     """Asks whether a folder that is missing is to be made; a backend calls it before it makes one for a lock.
+
+    Args:
+        owner: Who asks for the lock.
 
     Raises:
         DocumentNotFound: Not yet: let it pass. The core asks for the lock again once it is.
     """
     question = question_before_folder.get()
     if question is not None:
-        question()
+        question(owner)

@@ -244,7 +244,7 @@ class PosixBackend:
                 try:  # and no context manager: a strike within its exit would lose the lock
                     return take_lock(path, key, owner, timeout, cancelled, self._kind_of, self._kind)
                 except FileNotFoundError:
-                    ensure_folder_wanted()
+                    ensure_folder_wanted(owner)
                     self._directories.make(path.rpartition("/")[0])
             return take_lock(path, key, owner, timeout, cancelled, self._kind_of, self._kind)
         except StoreError:

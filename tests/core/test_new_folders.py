@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shutil
 import time
+from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 import anyio
 import pytest
 
 from exlab_store import DocumentNotFound, open_store
+from exlab_store.hooks.new_folders import question_before_folder
+from exlab_store.updating import Update
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -122,3 +125,11 @@ def test_a_change_may_make_documents_in_other_folders(store: Store) -> None:
     store.update("run-17/run.json", change)
     assert store.read_snapshot("run-17/run.json").data == b"11"
     assert store.read_snapshot("index/runs.json").data == b"1717"
+
+
+def test_the_question_of_an_update_that_was_interrupted_is_about_no_other_lock(posix: Store) -> None:
+    context = copy_context()
+    interrupted = Update("a", refuse, 0.0, refuse, refuse, swaps=False, own_lock=True, location=None)  # type: ignore[arg-type]
+    context.run(question_before_folder.set, interrupted.ask_before_folder)
+    held = context.run(posix.lock, "run-19/run.json")
+    held.release()

@@ -245,7 +245,7 @@ class Locks:
             if opened.ok and recorded:
                 self._own.add(path)
         if opened.status in PATH_MISSING:
-            ensure_folder_wanted()
+            ensure_folder_wanted(request.owner)
             self._folders.make(link, request.lock_file.folder, request.deadline)
             return self._attempt(link, request)
         if opened.status in {DELETE_PENDING, SHARING_VIOLATION}:
