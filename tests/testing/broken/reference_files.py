@@ -228,7 +228,8 @@ class FileBackend:
         others = [name for name in names if not name.endswith(".lock") and temporary_writer(name) is None]
         if others:
             raise FolderNotEmpty("there is something in the folder", left=sorted(others))
-        for name in names:
+        # The locks first: whoever holds one may be writing a temporary file at this moment.
+        for name in sorted(names, key=lambda name: not name.endswith(".lock")):
             self.remove_file(f"{path}/{name}")
         try:
             os.rmdir(path)
@@ -252,8 +253,12 @@ class FileBackend:
 
     @hookimpl
     def list_leftovers(self, prefix: str) -> list[Leftover]:
-        found = [name for name in self.names(prefix) if not is_key(name)]
-        return [self.leftover(name) for name in found]
+        found: list[Leftover] = []
+        for name in self.names(prefix):
+            if not is_key(name):
+                with suppress(FileNotFoundError):  # it went meanwhile
+                    found.append(self.leftover(name))
+        return found
 
     @hookimpl
     def stat_document(self, key: str) -> Stat:
