@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from conftest import lacking
 from samba_server import HOST, PATIENCE, SambaServer, find_smbd
+from waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -158,9 +159,8 @@ class KerberosRealm:
         )
         deadline = time.monotonic() + PATIENCE
         while True:
-            with socket.socket() as asked:
-                if asked.connect_ex((HOST, self.port)) == 0:
-                    return
+            if self._is_listening():
+                return
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
                 raise RuntimeError(f"krb5kdc does not listen; its log:\n{self.log_text()}")
@@ -173,6 +173,12 @@ class KerberosRealm:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGTERM)  # faketime's child too
             process.wait(PATIENCE)
+            eventually(lambda: not self._is_listening())  # faketime's child may outlive it
+
+    def _is_listening(self) -> bool:
+        with socket.socket() as asked:
+            # The port is one that the system gives to clients, too: a socket may meet itself there.
+            return asked.connect_ex((HOST, self.port)) == 0 and asked.getsockname() != asked.getpeername()
 
     def log_text(self) -> str:
         """What the KDC has said so far."""
