@@ -230,6 +230,18 @@ def test_operations_of_many_threads_lose_nothing_to_the_end_of_idle_connections(
         assert [store.read_snapshot(f"{number}.json").data for number in range(4)] == [b"15"] * 4
 
 
+def test_a_store_is_opened_though_its_own_new_connection_has_gone(samba: SambaServer, wire: WireProxy) -> None:
+    url = samba.url(user=False, port=wire.port)
+    open_store(url, **samba.options).close()  # what it finds out about the server is asked once
+    with wire.counting() as count:
+        store = open_store(url, **samba.options)
+    store.close()
+    wire.cut_at(count.requests - 1, "before_request")
+    with open_store(url, **samba.options) as store:
+        assert wire.fired.is_set()
+        assert store.list_keys() is not None
+
+
 def test_a_store_is_opened_though_the_connection_of_the_others_has_fallen_silent(
     samba: SambaServer, wire: WireProxy
 ) -> None:
