@@ -26,6 +26,7 @@ from exlab_store.errors import (
     WriteOutcomeUnknown,
 )
 from exlab_store.expectations import ensure_expected
+from exlab_store.folder_contents import removal_order
 from exlab_store.folder_errors import FolderNotEmpty
 from exlab_store.forked_child import in_forked_child
 from exlab_store.guarantees import Guarantees
@@ -106,6 +107,7 @@ __all__ = [
     "keys_in",
     "lock_key",
     "not_ignored",
+    "removal_order",
     "shortened",
     "suppress_unless_signalled",
     "temporary_name",

@@ -18,8 +18,8 @@ from exlab_store import (
     NotSupported,
     WriteOutcomeUnknown,
     came_from_signal_handler,
-    is_temporary_name,
 )
+from exlab_store.backend import removal_order
 from exlab_store_posix.locking import take_lock
 
 if TYPE_CHECKING:
@@ -64,16 +64,10 @@ def remove_directory(
         )
     with os.scandir(path) as entries:
         found = {entry.name: entry.is_file(follow_symlinks=False) for entry in entries}
-    others = [name for name, is_file in found.items() if not is_file or not _goes_along(name)]
-    if others:
-        raise FolderNotEmpty("there is something in the folder", left=sorted(others))
-    # The locks first: whoever holds one may be writing a temporary file at this moment. One that is made from now on is
-    # not among these, and keeps the directory.
-    for name in found:
+    for name in removal_order(found):
         if name.endswith(_LOCK):
             _remove_lock_file(f"{path}/{name}", f"{key}/{name.removesuffix(_LOCK)}", kind_of, kind)
-    for name in found:
-        if not name.endswith(_LOCK):
+        else:
             _unlink(f"{path}/{name}")
     above = directories.open(path.rpartition("/")[0])
     try:
@@ -101,10 +95,6 @@ def _ensure_directory(base: str, key: str) -> None:
             if count + 1 < len(segments):
                 raise FileNotFoundError(errno.ENOENT, "there is no such folder")
             raise InvalidKey("the key names a document, not a folder", hint="Delete the document.")
-
-
-def _goes_along(name: str) -> bool:
-    return name.endswith(_LOCK) or is_temporary_name(name)
 
 
 def _remove_lock_file(path: str, key: str, kind_of: Callable[[int, str], FileSystem], kind: FileSystem) -> None:

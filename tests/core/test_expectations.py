@@ -31,7 +31,14 @@ def test_another_version_and_a_missing_document_are_refused_with_both_versions(f
 
 
 def test_the_names_for_authors_are_the_same_objects_under_both_names() -> None:
-    for_authors_alone = {"ChangeSource", "ensure_expected", "ensure_folder_wanted", "in_forked_child", "not_ignored"}
+    for_authors_alone = {
+        "ChangeSource",
+        "ensure_expected",
+        "ensure_folder_wanted",
+        "in_forked_child",
+        "not_ignored",
+        "removal_order",
+    }
     shared = set(exlab_store.backend.__all__) - for_authors_alone
     assert shared <= set(exlab_store.__all__)
     differing = [name for name in shared if getattr(exlab_store, name) is not getattr(exlab_store.backend, name)]

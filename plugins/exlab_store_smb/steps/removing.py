@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from exlab_store import DocumentNotFound, FolderNotEmpty, InvalidKey, LockTimeout, is_temporary_name
+from exlab_store import DocumentNotFound, FolderNotEmpty, InvalidKey, LockTimeout
+from exlab_store.backend import removal_order
 from exlab_store_smb.steps.backoff import Backoff
 from exlab_store_smb.steps.listing import ListingBudget
 from exlab_store_smb.steps.walking import NoFurther, walk
@@ -66,14 +67,10 @@ class FolderRemover:
         """
         if self._looker.stat(link, key, deadline).kind != "folder":
             raise InvalidKey("the key names a document, not a folder", hint="Delete the document.")
-        names = self._names(link, key, deadline)
-        # The locks first: whoever holds one may be writing a temporary file at this moment. One that is made from now
-        # on is not among these, and keeps the folder.
-        for name in names:
+        for name in self._names(link, key, deadline):
             if name.endswith(_LOCK):
                 self._remove_lock_file(link, f"{key}/{name}", deadline)
-        for name in names:
-            if not name.endswith(_LOCK):
+            else:
                 self._discard(link, f"{key}/{name}", deadline)
         opening = messages.open_directory_to_remove(self._share.document_path(link, key).path)
         compound = [opening, messages.remove(), messages.close()]
@@ -89,16 +86,12 @@ class FolderRemover:
         self._folders.note_removed(link, key, deadline)
 
     def _names(self, link: Link, key: str, deadline: Deadline) -> list[str]:
-        """What goes along: all that there is, or the folder stays."""
+        """See `removal_order`."""
         try:
             found = list(walk(link, self._share.root, key, ListingBudget(deadline), lambda _: False, NoFurther()))
         except FileNotFoundError as error:
             raise DocumentNotFound("there is no such folder") from error
-        entries = [entry for _, entries in found for entry in entries]
-        others = [entry.name for entry in entries if entry.kind != "file" or not _goes_along(entry.name)]
-        if others:
-            raise FolderNotEmpty("there is something in the folder", left=sorted(others))
-        return [entry.name for entry in entries]
+        return removal_order({entry.name: entry.kind == "file" for _, entries in found for entry in entries})
 
     def _discard(self, link: Link, name: str, deadline: Deadline) -> None:
         path = self._share.document_path(link, name).path
@@ -131,7 +124,3 @@ class FolderRemover:
         removed, closed = link.run([messages.remove(file_id), messages.close(file_id)], deadline.half())
         if not removed.ok or not closed.ok:
             raise translated(closed.status if removed.ok else removed.status, _REMOVE)
-
-
-def _goes_along(name: str) -> bool:
-    return name.endswith(_LOCK) or is_temporary_name(name)

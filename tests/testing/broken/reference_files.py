@@ -38,6 +38,7 @@ from exlab_store import (
     temporary_writer,
     version_of,
 )
+from exlab_store.backend import removal_order
 
 if TYPE_CHECKING:
     from exlab_store.key_pattern import Position
@@ -224,12 +225,7 @@ class FileBackend:
             raise InvalidKey("the key names a document")
         if not os.path.isdir(path):
             raise DocumentNotFound("there is no such folder")
-        names = os.listdir(path)
-        others = [name for name in names if not name.endswith(".lock") and temporary_writer(name) is None]
-        if others:
-            raise FolderNotEmpty("there is something in the folder", left=sorted(others))
-        # The locks first: whoever holds one may be writing a temporary file at this moment.
-        for name in sorted(names, key=lambda name: not name.endswith(".lock")):
+        for name in removal_order({name: os.path.isfile(f"{path}/{name}") for name in os.listdir(path)}):
             self.remove_file(f"{path}/{name}")
         try:
             os.rmdir(path)
