@@ -11,7 +11,7 @@ import os
 import stat
 import struct
 import sys
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 from exlab_store import AccessDenied, BackendUnavailable, came_from_signal_handler, suppress_unless_signalled
 from exlab_store_posix import acl
@@ -19,15 +19,21 @@ from exlab_store_posix.access import hand_over
 from exlab_store_posix.acl import AclEntry, Tag
 from exlab_store_posix.descriptors import open_into
 
+if TYPE_CHECKING:
+    from exlab_store_posix.mounts import FileSystem
+
 __all__ = [
     "OPEN",
     "OPEN_ALONE",
     "REMOVE",
     "SMALLEST_PAGE",
     "excluded_from",
+    "guards_still",
     "is_database",
     "open_lock_file",
+    "refuse_what_is_no_lock_file",
     "shown_account",
+    "stands_at",
 ]
 
 OPEN: Final = (
@@ -305,3 +311,51 @@ else:
         except KeyError:
             return []
         return os.getgrouplist(account.pw_name, account.pw_gid)
+
+
+def guards_still(
+    path: str, descriptor: int, kind: FileSystem, status: os.stat_result, *, was_free: bool, waited: bool
+) -> bool:
+    """Whether a locked file has its name still: who deletes a folder unlinks the lock files in it, and frees them.
+
+    Args:
+        path: The lock file.
+        descriptor: Of the file that is locked.
+        kind: The file system that it is on.
+        status: Of the locked file.
+        was_free: The lock was free, and the status was asked for under it.
+        waited: Others held the lock meanwhile: a server may have given the file's number to another one.
+    """
+    if was_free:
+        return status.st_nlink > 0
+    if not waited:
+        return os.fstat(descriptor).st_nlink > 0
+    return stands_at(path, status if kind.is_of_this_machine else os.fstat(descriptor))
+
+
+def stands_at(path: str, status: os.stat_result) -> bool:
+    """Whether an open file is still the one that others find under its name.
+
+    Args:
+        path: The name.
+        status: Of the open file.
+    """
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    return found.st_ino == status.st_ino and found.st_dev == status.st_dev
+
+
+def refuse_what_is_no_lock_file(status: os.stat_result) -> NoReturn:
+    """Says why a file is not used as a lock: the owner's record would be written into a linked document or a device.
+
+    Args:
+        status: Of the file.
+
+    Raises:
+        AccessDenied: Always.
+    """
+    if stat.S_ISREG(status.st_mode):
+        raise AccessDenied("the lock file is a file of another name too (a hard link)", hint=REMOVE)
+    raise AccessDenied("what stands at the lock's name is not a file", hint=REMOVE)

@@ -16,13 +16,12 @@ import stat
 import struct
 import sys
 import time
-from typing import TYPE_CHECKING, Final, Literal, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import msgspec
 from filelock import lock_descriptor, unlock_descriptor
 
 from exlab_store import (
-    AccessDenied,
     BackendUnavailable,
     LockLost,
     LockOwner,
@@ -33,7 +32,16 @@ from exlab_store import (
 from exlab_store.backend import in_forked_child
 from exlab_store_posix.descriptors import discard_all, open_into
 from exlab_store_posix.freshness import OPEN_DIRECT
-from exlab_store_posix.lock_file import OPEN, OPEN_ALONE, REMOVE, SMALLEST_PAGE, is_database, open_lock_file
+from exlab_store_posix.lock_file import (
+    OPEN,
+    OPEN_ALONE,
+    SMALLEST_PAGE,
+    guards_still,
+    is_database,
+    open_lock_file,
+    refuse_what_is_no_lock_file,
+    stands_at,
+)
 from exlab_store_posix.mounts import FileSystem
 
 if TYPE_CHECKING:
@@ -146,7 +154,7 @@ class FileLock(ProcessBound, msgspec.Struct, eq=False):
         try:
             # A server may give the number of a file that another client has deleted to a new one, while this is open.
             status = self.status if self.kind.is_of_this_machine else os.fstat(self.descriptor)
-            still_there = _stands_at(self.path, status)
+            still_there = stands_at(self.path, status)
             passed_on = self.kind.is_remote and self._was_passed_on()
         except OSError as error:
             if came_from_signal_handler(error):
@@ -264,15 +272,22 @@ def take_lock(
                     made = open_lock_file(path, opened, flags[0])
                 finally:
                     descriptor = opened[0] if opened else -1
+            # Nothing is remote here and the lock is free, most often: then one fstat after it answers all questions.
+            taken = patience is None and expected.is_of_this_machine and _locked(descriptor, expected)
             status = os.fstat(descriptor)
             if status.st_nlink > 1 or not stat.S_ISREG(status.st_mode):
-                _refuse_what_is_no_lock_file(status)
+                refuse_what_is_no_lock_file(status)
             kind = kind_of(status.st_dev, path)
-            if (kind is FileSystem.SMB_MOUNT) is not (flags is _OPEN_ALONE):  # mounted below the store's directory
+            if taken and kind is not expected:  # mounted below the store's directory
+                os.close(descriptor)
+                expected = kind
+                continue
+            was_free = taken
+            if (kind is FileSystem.SMB_MOUNT) is not (flags is _OPEN_ALONE):
                 flags = _OPEN if flags is _OPEN_ALONE else _OPEN_ALONE
                 os.close(descriptor)
                 continue
-            while not (taken := _locked(descriptor, kind)):
+            while not taken and not (taken := _locked(descriptor, kind)):
                 patience = patience or _Patience(path, timeout, cancelled, kind)
                 patience.pause()
                 if kind is FileSystem.SMB_MOUNT:  # a close gives back what it was granted and has refused
@@ -280,10 +295,7 @@ def take_lock(
             if not taken:
                 os.close(descriptor)
                 continue
-            # Whoever deletes a folder unlinks this file, and frees it at once: then it has no name, but a free lock.
-            if (patience is None and os.fstat(descriptor).st_nlink) or _stands_at(
-                path, status if kind.is_of_this_machine else os.fstat(descriptor)
-            ):
+            if guards_still(path, descriptor, kind, status, was_free=was_free, waited=patience is not None):
                 size = status.st_size
                 record: Record = (
                     "kept" if made or 0 < size < SMALLEST_PAGE else _record_of(path, descriptor, size, kind)
@@ -325,22 +337,6 @@ def _is_database(path: str, descriptor: int, size: int, kind: FileSystem) -> boo
         return is_database(open_into(opened, path, _for_reading(kind)), size)
     finally:
         discard_all(opened)
-
-
-def _stands_at(path: str, status: os.stat_result) -> bool:
-    """Whether an open file is still the one that others find under its name."""
-    try:
-        found = os.lstat(path)
-    except FileNotFoundError:
-        return False
-    return found.st_ino == status.st_ino and found.st_dev == status.st_dev
-
-
-def _refuse_what_is_no_lock_file(status: os.stat_result) -> NoReturn:
-    # The owner record would be written into a document that somebody has linked here, or into a device.
-    if stat.S_ISREG(status.st_mode):
-        raise AccessDenied("the lock file is a file of another name too (a hard link)", hint=REMOVE)
-    raise AccessDenied("what stands at the lock's name is not a file", hint=REMOVE)
 
 
 class _Patience:
