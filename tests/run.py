@@ -4,7 +4,7 @@ It makes a virtual environment of its own (``.test-venv``), installs the package
 the type checkers, the import contracts, the documentation build, the tests, and a wheel that is installed into a
 clean environment and has to run its demonstration. Further interpreters (3.11 to 3.13) that it finds run the tests
 too, but for those that are about a server, a disk, a page or the kit rather than Python. ``--only STEP`` runs one step;
-words after ``--`` go to pytest.
+words after ``--`` go to pytest, which then runs once, on this interpreter.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 import venv
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 if sys.version_info < (3, 11):  # noqa: UP036  # this script is what says so
@@ -28,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = ROOT / ".test-venv"
 SUPPORTED = ("3.11", "3.12", "3.13")
 ALL_BUT_SLOW = ("-m", "not slow")
+OF_ONE_INTERPRETER = ("-m", "one_interpreter and not slow")
 
 
 class Failed(Exception):
@@ -91,25 +93,37 @@ def tests(bin_: Path, *options: str) -> None:
     call(bin_ / "python", "-m", "pytest", *options)
 
 
-def tests_on_all(interpreters: list[str], *options: str) -> None:
-    """The tests that depend on Python, on several interpreters at a time; what each printed comes at its end."""
-    with tempfile.TemporaryDirectory(prefix="exlab-store-venvs-") as directory:
-        running: list[tuple[str, Path, subprocess.Popen[bytes]]] = []
-        for number, interpreter in enumerate(interpreters):
-            bin_ = environment(Path(directory, str(number)), interpreter)
-            printed = Path(directory, f"{number}.txt")
-            with printed.open("wb") as output:
-                command = [str(bin_ / "python"), "-m", "pytest", *options]
-                running.append(
-                    (interpreter, printed, subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output))
-                )
-        failed: list[str] = []
-        for interpreter, printed, process in running:
-            if process.wait():
-                failed.append(interpreter)
-            print(f"--- {interpreter}\n{printed.read_text(errors='replace')}", flush=True)
+def tests_on_all(bin_: Path, interpreters: list[str]) -> None:
+    """All tests that are not slow, by two processes at a time, as many of them wait for a server or a disk.
+
+    One runs the tests that need one interpreter. The other runs the rest on this interpreter, then on each other one;
+    its output comes at its end.
+    """
+    with tempfile.TemporaryDirectory(prefix="exlab-store-tests-") as directory, ThreadPoolExecutor(1) as beside:
+        of_python = beside.submit(_tests_of_python, Path(directory), bin_, interpreters)
+        servers = subprocess.run([bin_ / "python", "-m", "pytest", *OF_ONE_INTERPRETER], cwd=ROOT, check=False)
+        failed = of_python.result()
+    if servers.returncode:
+        failed.insert(0, "the tests that need one interpreter")
     if failed:
-        raise Failed(f"pytest with {' and '.join(failed)}")
+        raise Failed(f"pytest: {', '.join(failed)}")
+
+
+def _tests_of_python(directory: Path, bin_: Path, interpreters: list[str]) -> list[str]:
+    failed: list[str] = []
+    for number, interpreter in enumerate([sys.executable, *interpreters]):
+        try:
+            scripts_ = environment(directory / str(number), interpreter) if number else bin_
+        except Failed as failure:
+            failed.append(str(failure))
+            continue
+        printed = directory / f"{number}.txt"
+        with printed.open("wb") as output:
+            command = [scripts_ / "python", "-m", "pytest"]
+            if subprocess.run(command, cwd=ROOT, stdout=output, stderr=output, check=False).returncode:
+                failed.append(interpreter)
+        print(f"\n--- {interpreter}\n{printed.read_text(errors='replace')}", flush=True)
+    return failed
 
 
 def benchmarks(bin_: Path) -> None:
@@ -185,10 +199,10 @@ def main() -> int:
     step("environment", environment, ENVIRONMENT)
     if results[-1][2] == "passed":
         for name, function in STEPS.items():
-            if arguments.only in (None, name):
+            if name == "tests" and not arguments.only and not arguments.pytest:
+                step("tests on all interpreters", tests_on_all, bin_, other_interpreters())
+            elif arguments.only in (None, name):
                 step(name, function, bin_, *((*ALL_BUT_SLOW, *arguments.pytest) if name == "tests" else ()))
-        if arguments.only is None:
-            step("tests on further interpreters", tests_on_all, other_interpreters(), *arguments.pytest)
     print()
     for name, seconds, outcome in results:
         print(f"{name:28} {seconds:6.1f} s  {outcome}")
