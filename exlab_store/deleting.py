@@ -57,10 +57,18 @@ class FolderDeletion:
         store: The store.
         key: The folder's key.
         remove_folder: The hook of this name.
+        cancelled: Asked before each document is deleted; True ends the deletion.
     """
 
-    def __init__(self, store: DeletableStore, key: str, remove_folder: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        store: DeletableStore,
+        key: str,
+        remove_folder: Callable[[str], None],
+        cancelled: Callable[[], bool] | None = None,
+    ) -> None:
         self._store = store
+        self._cancelled = cancelled
         self._key = key
         self._remove_folder = remove_folder
         self._deleted = 0
@@ -73,7 +81,8 @@ class FolderDeletion:
             expect_empty: Delete nothing if there is a document below.
 
         Raises:
-            FolderNotEmpty: There is a document, and there was to be none; or something that the store does not delete.
+            FolderNotEmpty: There is a document, and there was to be none; or something that the store does not delete;
+                or it was cancelled.
             LockTimeout: A lock below is held.
             StoreError: As the verbs of a store do; the message says how far the deletion has come.
         """
@@ -116,10 +125,14 @@ class FolderDeletion:
     def _delete_documents(self) -> None:
         claims = self._store.guarantees
         while self._left:
+            if self._cancelled is not None and self._cancelled():
+                raise FolderNotEmpty("the deletion was cancelled", left=self._left)
             key = self._left[0]
             locking = claims.lock_scope != "none"
             with self._store.lock(key, timeout=0, purpose=_PURPOSE) if locking else nullcontext() as held:
                 try:
+                    if held is not None and not claims.fenced:
+                        held.ensure_held()
                     self._store.delete(key, lock=held if claims.fenced else None)
                 except DocumentNotFound:
                     pass  # somebody else has deleted it

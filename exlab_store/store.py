@@ -154,13 +154,15 @@ class Store(ReadableStore):
             request = self._request(key, timeout, purpose, cancelled, holder)
             held = request.ask(take)
             return UnreleasedLock(self, self._location, held, request.turn, request.asker)
-        except StoreError as error:
-            raise error.at(key, self._location) from error.__cause__
-        except BaseException:
-            if held is not None:
-                held.release()
-            if request is not None:
-                request.end()
+        except BaseException as error:  # a signal handler may raise a StoreError, too
+            try:
+                if held is not None:
+                    held.release()
+            finally:
+                if request is not None:
+                    request.end()
+            if isinstance(error, StoreError):
+                raise error.at(key, self._location) from error.__cause__
             raise
 
     def update(
@@ -245,7 +247,9 @@ class Store(ReadableStore):
         except StoreError as error:
             raise error.at(key, self._location) from error.__cause__
 
-    def delete_folder(self, key: str, *, expect_empty: bool = False) -> None:
+    def delete_folder(
+        self, key: str, *, expect_empty: bool = False, cancelled: Callable[[], bool] | None = None
+    ) -> None:
         """Deletes a folder: the documents below it, their lock files, temporary files and folders.
 
         Each document is deleted under its lock. It is for a folder in which nobody works any more: whoever writes into
@@ -254,11 +258,12 @@ class Store(ReadableStore):
         Args:
             key: The folder's key.
             expect_empty: Delete nothing if there is a document below.
+            cancelled: Asked before each document is deleted; True ends the deletion.
 
         Raises:
             DocumentNotFound: There is no such folder.
             FolderNotEmpty: There is a document, with ``expect_empty``; or something else that the store does not
-                delete is left, such as a file whose name is no key. ``.left`` has it.
+                delete is left, such as a file whose name is no key; or it was cancelled. ``.left`` has it.
             LockTimeout: A lock below is held. Nothing was deleted, unless the message says so.
             NotSupported: The backend does not delete folders, or not in this place.
             InvalidKey: The key is not portable, or names a document.
@@ -268,7 +273,7 @@ class Store(ReadableStore):
             check_key(key)
             if not (self._guarantees.deletes and self._guarantees.lists and self._hooks.removes_folders):
                 raise NotSupported("the backend does not delete folders", hint="Delete the documents one by one.")
-            FolderDeletion(self, key, self._calls.remove_folder).run(expect_empty=expect_empty)
+            FolderDeletion(self, key, self._calls.remove_folder, cancelled).run(expect_empty=expect_empty)
         except StoreError as error:
             raise error.at(key, self._location) from error.__cause__
 

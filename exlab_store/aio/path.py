@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING, final, overload
 
 from exlab_store.errors import DocumentNotFound
@@ -91,9 +92,10 @@ class AsyncStorePath(KeyPath):
     async def iterdir(self) -> AsyncGenerator[AsyncStorePath]:
         """As `StorePath.iterdir`."""
         empty = True
-        async for entry in self.list_folder():
-            empty = False
-            yield self._at(entry.key)
+        async with aclosing(self.list_folder()) as found:
+            async for entry in found:
+                empty = False
+                yield self._at(entry.key)
         if empty and (await self.stat()).kind == "document":
             raise no_folder(self._key).at(None, self._store.store.location)
 

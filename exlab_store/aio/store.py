@@ -11,6 +11,7 @@ is left behind.
 from __future__ import annotations
 
 import random
+import threading
 import weakref
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, overload
@@ -256,8 +257,14 @@ class AsyncStore:
             await self._called(key, delete, changes=True)
 
     async def delete_folder(self, key: str, *, expect_empty: bool = False) -> None:
-        """As `Store.delete_folder`."""
-        await self._called(key, lambda: self._store.delete_folder(key, expect_empty=expect_empty), changes=True)
+        """As `Store.delete_folder`; where the task is cancelled, it ends before the next document."""
+        await admitted()
+        cancelled = threading.Event()
+
+        def delete() -> None:
+            self._store.delete_folder(key, expect_empty=expect_empty, cancelled=cancelled.is_set)
+
+        await self._on_worker(key, delete, changes=True, abandon=cancelled.set)
 
     async def keep_copy(self, key: str, copy: str, data: bytes) -> bool:
         """As `Store.keep_copy`."""

@@ -44,6 +44,9 @@ class _Relay:
             BackendUnavailable: There is no thread.
         """
         asked: Future[Change | None] = Future()
+        if self.stopped:
+            asked.set_result(None)
+            return asked
         if not self._started:
             context = copy_context()
             thread = threading.Thread(target=context.run, args=(self._run,), name="exlab-store-watch", daemon=True)
@@ -67,9 +70,12 @@ class _Relay:
     def _run(self) -> None:
         stream: ChangeStream | None = None
         try:
-            while not self.stopped and (asked := self._asked.get()) is not None:
+            # Until the None that ends it, which stands behind the last question: nobody waits for an answer in vain.
+            while (asked := self._asked.get()) is not None:
                 try:
-                    if stream is None:
+                    if self.stopped:
+                        asked.set_result(None)
+                    elif stream is None:
                         stream = self._begin(cancelled=lambda: self.stopped)
                         asked.set_result(None)
                     else:
@@ -78,9 +84,11 @@ class _Relay:
                     asked.set_exception(error)
                     del error
         finally:
-            if stream is not None:
-                stream.close()
-            self.ended.set_result(None)
+            try:
+                if stream is not None:
+                    stream.close()
+            finally:
+                self.ended.set_result(None)
 
 
 class AsyncChangeStream:

@@ -10,7 +10,9 @@ from typing import Any
 
 import msgspec
 from ruamel.yaml import YAML
+from ruamel.yaml.constructor import RoundTripConstructor
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.representer import RoundTripRepresenter
 
 from exlab_store.document_errors import DocumentInvalid
 from exlab_store.documents.stored_bytes import MAX_NESTING
@@ -68,8 +70,36 @@ class YamlText:
         return written.data
 
 
+class _Time(str):
+    """A time as it is spelt. Readers take it for text; a date that is made of it would be spelt anew, or refused."""
+
+    __slots__ = ()
+
+
+class _Constructor(RoundTripConstructor):
+    """Keeps times as they are spelt."""
+
+
+class _Representer(RoundTripRepresenter):
+    """Writes times as they were spelt."""
+
+
+def _time(_constructor: Any, node: Any) -> _Time:
+    return _Time(node.value)
+
+
+def _spelt(representer: Any, time: _Time) -> Any:
+    return representer.represent_scalar(f"{_TAG}timestamp", str(time))
+
+
+_Constructor.add_constructor(f"{_TAG}timestamp", _time)  # pyright: ignore[reportUnknownMemberType]  # ruamel has no types
+_Representer.add_representer(_Time, _spelt)  # pyright: ignore[reportUnknownMemberType]
+
+
 def _yaml() -> Any:
     yaml: Any = YAML()
+    yaml.Constructor = _Constructor
+    yaml.Representer = _Representer
     yaml.preserve_quotes = True
     yaml.width = _WIDTH
     return yaml
@@ -106,7 +136,10 @@ def _value(node: Any, constructor: Any, seen: set[int], level: int) -> Any:
         if kind in {"str", "timestamp"}:
             return str(node.value)
         if kind in {"int", "float", "bool", "null"}:
-            value = constructor.construct_object(node)
+            try:
+                value = constructor.construct_object(node)
+            except (KeyError, IndexError) as error:  # for `!!bool maybe` and `!!int ''`
+                raise ValueError(f"{node.value!r} is no {kind} in{_where(node)}") from error
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"{node.value} is no number that JSON has, in{_where(node)}")
             return value

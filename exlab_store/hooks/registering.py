@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["hooks_of", "is_implemented", "name_of"]
 
-_CLAIMS = {"list_keys": "lists", "delete": "deletes"}
+_CLAIMS = {"list_keys": ("lists", True), "delete": ("deletes", True), "watch_changes": ("watch", "pushed")}
 
 
 class _Manager(pluggy.PluginManager):
@@ -74,16 +74,15 @@ def hooks_of(backend: object, observers: Sequence[object], guarantees: Guarantee
 
 def _broken_claims(hooks: Any, guarantees: Guarantees) -> list[str]:
     """The hooks that the guarantees claim and the backend does not implement."""
-    broken = [
+    return [
         hook
-        for hook, claim in _CLAIMS.items()
-        if getattr(guarantees, claim) and not is_implemented(getattr(hooks, hook))
+        for hook, (claim, value) in _CLAIMS.items()
+        if getattr(guarantees, claim) == value and not is_implemented(getattr(hooks, hook))
     ]
-    pushed = guarantees.watch == "pushed" and not is_implemented(hooks.watch_changes)
-    return [*broken, "watch_changes"] if pushed else broken
 
 
 def _check_implementations(manager: pluggy.PluginManager, backend: object, guarantees: Guarantees, name: str) -> None:
+    broken = _broken_claims(manager.hook, guarantees)
     for hook_name in (*REQUIRED_HOOKS, *OPTIONAL_HOOKS):
         caller: pluggy.HookCaller = getattr(manager.hook, hook_name)
         implementations = [found for found in caller.get_hookimpls() if found.plugin is backend]
@@ -94,13 +93,11 @@ def _check_implementations(manager: pluggy.PluginManager, backend: object, guara
                 hint="Mark the method with hookimpl(wrapper=True).",
             )
         if not implementations:
-            claim = _CLAIMS.get(hook_name)
-            if hook_name == "watch_changes" and guarantees.watch == "pushed":
-                raise PluginError(f"the backend {name} claims watch='pushed' and does not implement {hook_name}")
             if hook_name in REQUIRED_HOOKS:
                 raise PluginError(f"the backend {name} does not implement the hook {hook_name}")
-            if claim is not None and getattr(guarantees, claim):
-                raise PluginError(f"the backend {name} claims {claim}=True and does not implement {hook_name}")
+            if hook_name in broken:
+                claim, value = _CLAIMS[hook_name]
+                raise PluginError(f"the backend {name} claims {claim}={value!r} and does not implement {hook_name}")
             continue
         check_signature(hook_name, implementations[0], name)
 

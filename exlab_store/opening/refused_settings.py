@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, get_args
 
 from exlab_store.errors import ConfigError, LocationError
-from exlab_store.guarantees import ConditionalWrite, Fresh, Guarantees, LockRelease, LockScope
+from exlab_store.guarantees import ConditionalWrite, Fresh, Guarantees, LockRelease, LockScope, Watch
 from exlab_store.opening.secrets import SecretSource
 from exlab_store.opening.store_entry import StoreEntry
 
@@ -25,6 +25,7 @@ _CHOICES: Final = {
     ".require.lock_scope": get_args(LockScope),
     ".require.lock_release": get_args(LockRelease),
     ".require.fresh": get_args(Fresh),
+    ".require.watch": get_args(Watch),
 }
 _TOML: Final = {
     "`str | object | null`": "text, or a table with keyring, env or file",

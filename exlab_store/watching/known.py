@@ -6,6 +6,7 @@ is reported when a document was read and is another one than before, or was look
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from exlab_store.changes import Change
@@ -55,11 +56,12 @@ class KnownDocuments:
         self.versions: dict[str, Version | None] = {key: since[key] for key in since if self._is_watched(key)}
         """The version of each document that is there; None for one that may not be read."""
 
-    def differences(self, names: Iterable[str]) -> Iterator[Change]:
+    def differences(self, names: Iterable[str], stopped: Callable[[], bool]) -> Iterator[Change]:
         """Looks, and makes what it finds known.
 
         Args:
             names: As `ChangeSource.wait` tells them.
+            stopped: Asked before each document that is read; True ends the look.
 
         Yields:
             Each change, once: after an error, the same names may be given again.
@@ -71,27 +73,27 @@ class KnownDocuments:
         for name in names:
             folder = name.removesuffix("/")
             if self._below.startswith(f"{folder}/") or not folder:
-                yield from self._everything_below(self._below, self._list_watched())
+                yield from self._everything_below(self._below, self._list_watched(), stopped)
                 return
             if name.endswith("/"):
                 if folder.startswith(self._below) and is_key(folder):
-                    yield from self._everything_below(name, self._list_keys(folder))
+                    yield from self._everything_below(name, self._list_keys(folder), stopped)
             elif self._is_watched(name):
                 keys[name] = None
-        yield from self._read_again(keys)
+        yield from self._read_again(keys, stopped)
 
-    def _everything_below(self, below: str, listed: Iterable[str]) -> Iterator[Change]:
+    def _everything_below(self, below: str, listed: Iterable[str], stopped: Callable[[], bool]) -> Iterator[Change]:
         keys = {key: None for key in listed if self._is_watched(key)}
         # What the list has left out is asked for by name: a server may overlook a document that is being replaced.
         keys |= {key: None for key in self.versions if key.startswith(below)}
-        yield from self._read_again(keys)
+        yield from self._read_again(keys, stopped)
 
     def _is_watched(self, key: str) -> bool:
         if not key.startswith(self._below) or not is_key(key):
             return False
         return self._fits is None or self._fits(key[len(self._below) :])
 
-    def _read_again(self, keys: Iterable[str]) -> Iterator[Change]:
+    def _read_again(self, keys: Iterable[str], stopped: Callable[[], bool]) -> Iterator[Change]:
         closed_to_us: list[str] = []
         no_documents: list[str] = []
 
@@ -103,7 +105,8 @@ class KnownDocuments:
             else:
                 raise error
 
-        for key, snapshot in read_each(self._read, keys, DEFAULT_CONCURRENCY, sort):
+        asked_for = takewhile(lambda _: not stopped(), keys)
+        for key, snapshot in read_each(self._read, asked_for, DEFAULT_CONCURRENCY, sort):
             if snapshot is not None:
                 yield from self._found(key, snapshot.version)
             elif key in self.versions:

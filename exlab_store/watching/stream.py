@@ -40,7 +40,7 @@ class ChangeStream(ProcessBound):
         known: What is known of the documents.
         open_source: Opens what tells of changes; None where the backend has no such thing.
         pace: When to look where nobody tells.
-        timeout: Seconds until it ends, or None.
+        timeout: Seconds until it ends, or None. A look that has begun is finished.
         cancelled: Asked about every 50 ms while waiting; True ends it.
         store_is_closed: Asked as ``cancelled`` is.
         onerror: Told that the storage cannot be reached, instead of raising it.
@@ -207,8 +207,10 @@ class ChangeStream(ProcessBound):
         began = time.monotonic()
         whole, before = "" in self._names, len(self._ready)
         names = sorted(self._names)
-        for change in self._known.differences(names):
+        for change in self._known.differences(names, self._is_stopped):
             self._ready.append(change)
+        if self._is_stopped():
+            return
         self._names.clear()  # not before: after an error they are looked at again
         if not whole:
             return
@@ -268,8 +270,18 @@ class ChangeStream(ProcessBound):
 
     def _drop_source(self) -> None:
         source, self._source = self._source, None
-        if source is not None:
+        if source is None:
+            return
+        try:
             source.close()
+        except StoreError as error:  # as a lock's release: it changes nothing of what was told
+            if came_from_signal_handler(error):
+                raise
+            import logging  # 10 ms to import
+
+            where = self._explained(error).location or "the store"
+            message = "%s: what told of changes could not be given back: %s"
+            logging.getLogger("exlab_store").warning(message, where, error.message)
 
 
 def _pause(failures: int) -> float:

@@ -165,6 +165,7 @@ _URL = "url = 'memory://x'\n"
         (_URL + "require = { durabel = true }", "require.durabel", "Expected: atomic_replace, durable,"),
         (_URL + "require = { durable = 'yes' }", "require.durable", "expected true or false, got text"),
         (_URL + "require = { lock_scope = 'sight' }", "require.lock_scope", "'none', 'process', 'host', 'site'"),
+        (_URL + "require = { watch = 'push' }", "require.watch", "'none', 'polled', 'pushed'"),
         (_URL + "require = { lock_scope = true }", "require.lock_scope", "'none', 'process', 'host', 'site'"),
         (_URL + "require = 'durable'", "require", "expected a table, got text"),
         (_URL + "observers = 'log'", "observers", "expected a list, got text"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
@@ -16,6 +16,7 @@ from exlab_store import (
     Guarantees,
     InvalidKey,
     LockLost,
+    LockTimeout,
     NotSupported,
     Snapshot,
     StorePath,
@@ -306,3 +307,14 @@ def test_an_update_does_not_lose_a_compare_and_swap_that_comes_in_between(memory
 
     memory.update("a", change)
     assert (seen, memory.read_snapshot("a").data) == ([b"1", b"2"], b"2+")
+
+
+def test_a_store_error_of_a_signal_handler_leaves_no_lock_behind(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def strike(*_: object) -> NoReturn:
+        raise LockTimeout("of an alarm")
+
+    with monkeypatch.context() as struck:
+        struck.setattr("exlab_store.store.UnreleasedLock", strike)
+        with pytest.raises(LockTimeout, match="of an alarm"):
+            store.lock("a.json")
+    store.lock("a.json", timeout=0).release()

@@ -52,6 +52,7 @@ class Fragile(MemoryBackend):
         self.raises: dict[str, Exception] = {}
         self.opened = 0
         self.closed = 0
+        self.on_read: Callable[[str], object] = lambda _: None
 
     def maybe_raise(self, what: str) -> None:
         if what in self.raises:
@@ -60,6 +61,7 @@ class Fragile(MemoryBackend):
     @hookimpl
     def read_snapshot(self, key: str) -> Snapshot:
         self.maybe_raise(f"read {key}")
+        self.on_read(key)
         return super().read_snapshot(key)
 
     @hookimpl
@@ -81,6 +83,7 @@ class FragileSource(MemoryChangeSource):
     def close(self) -> None:
         self.backend.closed += 1
         self.sound.close()
+        self.backend.maybe_raise("close")
 
 
 class Polled(MemoryBackend):
@@ -371,6 +374,31 @@ def test_a_source_is_closed_with_its_watch(store: Store, fragile: Fragile) -> No
     assert (fragile.opened, fragile.closed) == (2, 2)
 
 
+def test_a_source_that_cannot_be_closed_ends_no_watch_with_an_error(
+    store: Store, fragile: Fragile, caplog: pytest.LogCaptureFixture
+) -> None:
+    fragile.raises = {"close": OSError("gone")}
+    with store.watch(timeout=0) as ending:
+        assert list(ending) == []
+    assert "could not be given back" in caplog.text
+
+
+def test_a_look_ends_when_its_watch_is_cancelled(store: Store, fragile: Fragile, other: Store) -> None:
+    for number in range(100):
+        other.atomic_write(f"{number:03}", b"1")
+    stopped = threading.Event()
+    read: list[str] = []
+
+    def note(key: str) -> None:
+        read.append(key)
+        stopped.set()
+
+    fragile.on_read = note
+    with store.watch(since={}, cancelled=stopped.is_set) as stream:
+        assert list(stream) == []
+    assert len(read) == 1
+
+
 def _asks_in_child(stream: object, answers: object) -> None:
     try:
         next(stream)  # type: ignore[call-overload]
@@ -463,3 +491,32 @@ def test_a_watch_that_a_task_drops_ends_with_its_thread(store: Store) -> None:
     asyncio.run(main())
     gc.collect()
     waiting.eventually(lambda: not _watch_threads())
+
+
+def test_a_task_that_waits_ends_when_another_one_closes_the_watch(store: Store, other: Store) -> None:
+    async def one_round(number: int) -> None:
+        told = asyncio.Event()
+
+        async def listen() -> None:
+            async for _ in stream:
+                told.set()
+
+        async with store.aio.watch() as stream:
+            listener = asyncio.ensure_future(listen())
+            other.atomic_write("a", b"%d" % number)
+            await told.wait()  # and at this moment it asks for the next change
+        await asyncio.wait_for(listener, PATIENCE)
+
+    async def main() -> None:
+        for number in range(100):
+            await one_round(number)
+
+    asyncio.run(main())
+
+
+def test_a_task_closes_a_watch_whose_source_cannot_be_closed(store: Store, fragile: Fragile) -> None:
+    async def main() -> None:
+        async with store.aio.watch():
+            fragile.raises = {"close": OSError("gone")}
+
+    asyncio.run(asyncio.wait_for(main(), PATIENCE))

@@ -297,3 +297,28 @@ def test_json_is_what_it_was(document: StorePath) -> None:
     assert document.read_snapshot().data == (
         b'{"schema_version":"1.1","label":"a","lamps":[],"limits":{},"operator":null,"seen_at":""}'
     )
+
+
+@pytest.mark.parametrize("value", ["!!bool maybe", "!!int ''", "!!float ''"])
+def test_a_tag_that_its_text_does_not_fit_is_invalid(value: str) -> None:
+    with pytest.raises(DocumentInvalid, match="in line 3"):
+        KINDS["yaml"].decode(f'schema_version: "1.1"\nlabel: a\non: {value}\n'.encode())
+
+
+@pytest.mark.parametrize("time", ["2024-02-28", "2024-02-28 12:00:00Z", "2024-02-30", "2024-02-28 25:00:00"])
+def test_a_time_stays_as_it_is_spelt_and_need_not_be_one(document: StorePath, time: str) -> None:
+    document.atomic_write(f'schema_version: "1.1"\nlabel: a\nwhen: {time}  # by hand\n'.encode())
+    KINDS["yaml"].update(document, lambda stored: msgspec.structs.replace(stored, label="b"))  # type: ignore[type-var]
+    assert f"when: {time}  # by hand\n" in document.read_snapshot().data.decode()
+
+
+class Unlike(VersionedDocument, eq=False):
+    schema_version: str
+    label: str
+
+
+@pytest.mark.parametrize("codec", ["yaml", "toml"])
+def test_structs_need_not_compare_by_what_is_in_them(codec: Any, document: StorePath) -> None:
+    kind = DocumentKind(Unlike, "1.0", codec=codec)
+    kind.write(document, Unlike("1.0", "a"))
+    assert kind.read(document).label == "a"

@@ -192,11 +192,7 @@ class ReleasesWithAnError(FlockLock):
 class FailsToRelease(FileBackend):
     """The lock is free, and its holder is told of an error in what comes after."""
 
-    @hookimpl
-    def lock(self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]) -> HeldLock:
-        held = super().lock(key, owner, timeout, cancelled)
-        assert isinstance(held, FlockLock)
-        return ReleasesWithAnError(key, owner, held.descriptor)
+    lock_type = ReleasesWithAnError
 
 
 class Portable(FlockLock):
@@ -207,11 +203,7 @@ class Portable(FlockLock):
 class LocksCanBeSent(FileBackend):
     """In another process the lock fences nothing, and its release closes somebody else's descriptor."""
 
-    @hookimpl
-    def lock(self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]) -> HeldLock:
-        held = super().lock(key, owner, timeout, cancelled)
-        assert isinstance(held, FlockLock)
-        return Portable(key, owner, held.descriptor)
+    lock_type = Portable
 
 
 @flaw("lock-for-children", caught_by="test_the_lock_of_a_killed_process_is_free_though_a_program_that_it_began_goes_on")
@@ -240,11 +232,7 @@ class OneThreads(FlockLock):
 class LocksForOneThread(FileBackend):
     """Another thread than the one that took the lock cannot give it back, and nobody is told."""
 
-    @hookimpl
-    def lock(self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]) -> HeldLock:
-        held = super().lock(key, owner, timeout, cancelled)
-        assert isinstance(held, FlockLock)
-        return OneThreads(key, owner, held.descriptor)
+    lock_type = OneThreads
 
 
 class RecordLock(FlockLock):

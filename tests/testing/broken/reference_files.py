@@ -131,6 +131,7 @@ class FileBackend:
         fresh="always",
         watch="pushed",
     )
+    lock_type: type[FlockLock] = FlockLock
 
     def __init__(self, root: str, password: str | None = None) -> None:
         self.root = root
@@ -195,7 +196,7 @@ class FileBackend:
                 os.close(descriptor)
             else:
                 if os.fstat(descriptor).st_nlink:
-                    return FlockLock(key, owner, descriptor)
+                    return self.lock_type(key, owner, descriptor)
                 os.close(descriptor)
             self.pause(deadline, cancelled)
 
