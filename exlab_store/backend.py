@@ -45,6 +45,7 @@ from exlab_store.keys import (
     temporary_name,
     temporary_writer,
 )
+from exlab_store.leases import Lease, Silence
 from exlab_store.location import Location
 from exlab_store.model import (
     ABSENT,
@@ -80,6 +81,7 @@ __all__ = [
     "HeldLock",
     "InvalidKey",
     "KeyPattern",
+    "Lease",
     "Leftover",
     "Location",
     "LocationError",
@@ -89,6 +91,7 @@ __all__ = [
     "NotSupported",
     "ProcessBound",
     "Secret",
+    "Silence",
     "Snapshot",
     "Stat",
     "StorageFull",

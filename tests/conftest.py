@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from samba_server import SambaServer
+    from seaweed_server import SeaweedServer
     from wire_proxy import WireProxy
 
 
@@ -56,6 +57,15 @@ def posix(tmp_path: Path) -> Iterator[Store]:
     """A store in a directory of its own."""
     with open_store(tmp_path) as store:
         yield store
+
+
+@pytest.fixture(scope="session")
+def seaweed() -> Iterator[SeaweedServer]:
+    """An S3 server for all tests that want one: each has a folder of its own on it, or empties its bucket."""
+    from seaweed_server import running_seaweed
+
+    with running_seaweed() as found:
+        yield found
 
 
 @pytest.fixture

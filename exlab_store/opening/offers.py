@@ -25,6 +25,7 @@ _BUNDLED: Final = {
         "cifs": "exlab_store_smb:open_backend [smb]",
         "file": "exlab_store_posix:open_backend",
         "memory": "exlab_store_memory:open_backend",
+        "s3": "exlab_store_s3:open_backend [s3]",
         "smb": "exlab_store_smb:open_backend [smb]",
     },
     "exlab_store.bypasses": {

@@ -10,7 +10,7 @@ The blocks of a page run in order, in one namespace and one directory:
 
 ``/data/lab`` stands for a directory of the reader's; here it is a temporary one. ``smb://nas01`` stands for the site's
 file server; here it is a real one, with the smb.conf of the page about it. Blocks that name it are left out where there
-is no smbd, so no other block may depend on one.
+is no smbd, so no other block may depend on one. ``s3://lab`` is a real bucket too.
 
 A block that cannot run has a comment ``<!-- not run: why -->`` above it. A page that names an example of
 ``docs/examples`` finds a copy of it in its directory, and may install it. The examples' own READMEs belong to
@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import bucket
 import nas
 import pytest
 from conftest import lacking
@@ -227,6 +228,8 @@ def test_a_page_does_what_it_says(
         if any(nas.needed_by(block.text) for block in blocks) and find_smbd() is not None:
             site = running.enter_context(nas.running())
             site.sign_in(monkeypatch)
+        if any(bucket.needed_by(block.text) for block in blocks):
+            bucket.sign_in(request.getfixturevalue("seaweed"), monkeypatch)
         reader = Reader(directory, lab, site)
         left_out = False
         for block in blocks:

@@ -1,0 +1,258 @@
+"""Requests about one object each, with a deadline: what a lost answer leaves open is found out by reading."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from exlab_store.backend import (
+    ABSENT,
+    ANY,
+    BackendUnavailable,
+    DocumentExists,
+    Version,
+    VersionConflict,
+    WriteOutcomeUnknown,
+    came_from_signal_handler,
+)
+from exlab_store_s3.faults import is_conflict, is_unknown, read_answer, refusal, unclear
+
+if TYPE_CHECKING:
+    from obstore.store import S3Store
+
+    from exlab_store.backend import Expectation
+    from exlab_store_s3.faults import S3Answer
+
+__all__ = ["Found", "OperationDeadline", "Requests", "etag_of", "modified_of"]
+
+_MARK: Final = "exlab-store-write"  # x-amz-meta-exlab-store-write
+_READ_AGAIN: Final = 0.05
+# SeaweedFS refuses a second creation before others can see the first.
+_LOOKS: Final = (0.0, 0.005, 0.02, 0.1)
+
+
+class OperationDeadline:
+    """The time of an operation: three requests, as none may take longer than a third of it.
+
+    Args:
+        seconds: The option ``timeout``.
+    """
+
+    __slots__ = ("_last_start",)
+
+    def __init__(self, seconds: float) -> None:
+        self._last_start = time.monotonic() + seconds * 2 / 3
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more request may be begun."""
+        return time.monotonic() < self._last_start
+
+    def ensure_room(self, action: str) -> None:
+        """Ends an operation that takes many requests.
+
+        Args:
+            action: What it does, a verb with its object.
+
+        Raises:
+            BackendUnavailable: There is no time for another request.
+        """
+        if not self.has_room:
+            raise BackendUnavailable(
+                f"cannot {action}: it takes longer than the store's timeout",
+                exhausted=True,
+                hint="Look at the network and the server, or open the store with a longer `timeout`.",
+            )
+
+
+class Found(NamedTuple):
+    """An object.
+
+    Attributes:
+        data: Its bytes.
+        version: Its ETag, without quotation marks.
+        modified: When it was written, in whole seconds since 1970 by the server's clock.
+        mark: Of the write that made it; None where another program did.
+    """
+
+    data: bytes
+    version: Version
+    modified: float
+    mark: str | None
+
+
+def etag_of(meta: Any) -> Version:
+    """The version of an object: its ETag without the quotation marks, which stay on the wire.
+
+    Args:
+        meta: What obstore says of the object.
+    """
+    return Version((meta["e_tag"] or "").strip('"'))
+
+
+def modified_of(meta: Any) -> float:
+    """When an object was written. Whole seconds, as a listing alone has fractions of them.
+
+    Args:
+        meta: What obstore says of the object.
+    """
+    return float(int(meta["last_modified"].timestamp()))
+
+
+class Requests:
+    """The objects of one bucket.
+
+    Args:
+        client: obstore's, which repeats nothing: a conditional write that had succeeded would be refused then.
+        timeout: Seconds that an operation may take.
+        quoted: Whether an ETag is sent in quotation marks, as RFC 9110 has it. Ceph 16.2 matches none of those.
+    """
+
+    def __init__(self, client: S3Store, timeout: float, *, quoted: bool = True) -> None:
+        self.client = client
+        self.timeout = timeout
+        self.quoted = quoted
+
+    def deadline(self) -> OperationDeadline:
+        """For an operation that begins now."""
+        return OperationDeadline(self.timeout)
+
+    def wire_etag(self, version: Version) -> str:
+        """A version as it stands in ``If-Match``.
+
+        Args:
+            version: The version.
+        """
+        return f'"{version}"' if self.quoted else version
+
+    def mode(self, expect: Expectation) -> Any:
+        """How obstore is told of a condition.
+
+        Args:
+            expect: `ANY`, `ABSENT` or the version that the object must have.
+        """
+        if expect is ANY:
+            return "overwrite"
+        return "create" if expect is ABSENT else {"e_tag": self.wire_etag(expect)}
+
+    def get(self, name: str, action: str = "read the document") -> Found | None:
+        """Reads an object; None where there is none.
+
+        Args:
+            name: The object's name in the bucket.
+            action: What it is for.
+
+        Raises:
+            StoreError: It cannot be read.
+        """
+        try:
+            result = self.client.get(name)
+            meta, attributes = result.meta, result.attributes
+            return Found(bytes(result.bytes()), etag_of(meta), modified_of(meta), attributes.get(_MARK))
+        except Exception as error:
+            self.ensure_missing(error, action)
+        return None
+
+    def head(self, name: str, action: str = "look at the document") -> Any | None:
+        """What is known of an object; None where there is none.
+
+        Args:
+            name: The object's name in the bucket.
+            action: What it is for.
+
+        Raises:
+            StoreError: It cannot be looked at.
+        """
+        try:
+            return self.client.head(name)
+        except Exception as error:
+            self.ensure_missing(error, action)
+        return None
+
+    def put(self, name: str, data: bytes, expect: Expectation, action: str = "write the document") -> Version:
+        """Replaces an object as a whole.
+
+        Args:
+            name: The object's name in the bucket.
+            data: The bytes.
+            expect: `ANY`, `ABSENT` or the version that it must have.
+            action: What it is for.
+
+        Raises:
+            VersionConflict: Another version is there.
+            WriteOutcomeUnknown: The answer was lost, and the object is not as it was written.
+            StoreError: Nothing was written.
+        """
+        mark = os.urandom(8).hex()
+        deadline = self.deadline()
+        try:
+            # In one request, as its answer decides; metadata tells this write from another one of the same bytes.
+            written = self.client.put(name, data, attributes={_MARK: mark}, mode=self.mode(expect), use_multipart=False)
+        except Exception as error:
+            if came_from_signal_handler(error):
+                raise
+            if is_conflict(error):
+                raise self._conflict(name, expect, deadline) from error
+            answer = read_answer(error)
+            if not is_unknown(answer):
+                raise refusal(answer, action, exhausted=not deadline.has_room) from error
+            return self._found_out(name, data, mark, deadline, error, answer)
+        return etag_of(written)
+
+    def ensure_missing(self, error: Exception, action: str) -> None:
+        """Passes over the error of a request that changes nothing, where it says that there is no such object.
+
+        Args:
+            error: From obstore.
+            action: What the request was for.
+
+        Raises:
+            StoreError: It says something else.
+        """
+        if came_from_signal_handler(error):
+            raise error
+        answer = read_answer(error)
+        if isinstance(error, FileNotFoundError) and answer.code != "NoSuchBucket":
+            return
+        raise refusal(answer, action, exhausted=answer.kind == "Timeout") from error
+
+    def _conflict(self, name: str, expect: Expectation, deadline: OperationDeadline) -> Exception:
+        """The error for a condition that was not met: 412, or 409 where two have changed the object at once."""
+        for pause in _LOOKS:
+            time.sleep(pause)
+            deadline.ensure_room("see who has changed the document")
+            meta = self.head(name)
+            found = None if meta is None else etag_of(meta)
+            if expect is ABSENT and found is not None:
+                return DocumentExists(found=found)
+            if expect is not ABSENT and found is None:
+                return VersionConflict("the document does not exist any more", expected=_version(expect))
+            if expect is not ABSENT and found != expect:
+                return VersionConflict(expected=_version(expect), found=found)
+        # It was changed back since, or the other write came to nothing.
+        return BackendUnavailable("others have changed the document at the same moment")
+
+    def _found_out(
+        self, name: str, data: bytes, mark: str, deadline: OperationDeadline, error: Exception, answer: S3Answer
+    ) -> Version:
+        """The version of a write without an answer, where the object shows that it was made."""
+        while deadline.has_room:
+            try:
+                found = self.get(name)
+            except BackendUnavailable:
+                time.sleep(_READ_AGAIN)
+                continue
+            if found is not None and found.mark == mark:
+                return found.version
+            break
+        raise WriteOutcomeUnknown(
+            unclear(answer),
+            # The ETag of an object that was written in one request, unless the server encrypts with keys of its own.
+            intended=Version(hashlib.md5(data, usedforsecurity=False).hexdigest()),
+        ) from error
+
+
+def _version(expect: Expectation) -> Version | None:
+    return None if expect is ANY or expect is ABSENT else expect
