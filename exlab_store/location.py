@@ -25,6 +25,9 @@ _AUTHORITY = re.compile(
     re.DOTALL,
 )
 _ADDRESS = re.compile(r"\[[0-9A-Fa-f:.]+\](?=:|\Z)")
+# \\\\server\\share, which the system of Windows opens itself, also in the form without a limit of the length.
+_SHARE = re.compile(r"(?:[\\/]{2}\?[\\/]UNC[\\/]|[\\/]{2})([^\\/?.:@][^\\/?:@]*)(.*)", re.DOTALL | re.IGNORECASE)
+_LONG = re.compile(r"[\\/]{2}\?[\\/](?=[A-Za-z]:)")
 _UNSAFE_IN_PATH = re.compile(r"[%?#\x00-\x1f\x7f]")
 _UNSAFE_BESIDE_COLON = re.compile(r"[%?#@\x00-\x1f\x7f]")
 _UNSAFE_IN_USER = re.compile(r"[%?#/:@\x00-\x1f\x7f]")
@@ -128,6 +131,9 @@ class Location(_Fields, frozen=True):
             other = None if is_text(location) else _SCHEME.fullmatch(text)
             if other is not None:
                 raise _url_in_a_path(other[1], other[2])
+            share = _SHARE.match(text) if os.name == "nt" else None
+            if share is not None:
+                return cls("file", host=share[1], path=_tidy(share[2].replace("\\", "/")), create=create)
             return cls("file", path=_local_path(text), create=create)
         return _parse_url(url[1].lower(), url[2], create=create)
 
@@ -208,6 +214,8 @@ def _meant_otherwise(text: str) -> LocationError | None:
 
 
 def _local_path(text: str) -> str:
+    if os.name == "nt":
+        text = _LONG.sub("", text, count=1)
     otherwise = _meant_otherwise(text)
     if otherwise is not None:
         raise otherwise

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from samba_server import SambaServer
     from seaweed_server import SeaweedServer
+    from windows_python import WindowsPython
     from wire_proxy import WireProxy
 
 
@@ -127,6 +128,20 @@ def wire(samba: SambaServer) -> Iterator[WireProxy]:
 
     with WireProxy("127.0.0.1", samba.port) as proxy:
         yield proxy
+
+
+@pytest.fixture(scope="session")
+def windows() -> Iterator[WindowsPython]:
+    """CPython for Windows, under wine; made and installed at its first use, which takes a minute or two."""
+    from windows_python import WindowsPython, wine
+
+    if wine() is None:
+        lacking("install wine to run Python for Windows: apt-get install wine")
+    with (
+        tempfile.TemporaryDirectory(prefix="exlab-store-windows-", ignore_cleanup_errors=True) as folder,
+        WindowsPython(Path(folder)) as found,
+    ):
+        yield found
 
 
 @pytest.fixture

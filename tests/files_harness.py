@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 from exlab_store import lock_key
@@ -29,10 +30,12 @@ class FilesHarness(Harness):
 
     def raw_list(self) -> list[str]:
         return [
-            os.path.relpath(os.path.join(folder, name), self.root)
+            os.path.relpath(os.path.join(folder, name), self.root).replace(os.sep, "/")
             for folder, _, names in os.walk(self.root)
             for name in names
         ]
 
     def break_lock(self, key: str) -> None:
+        if sys.platform == "win32":
+            raise NotImplementedError("nobody can delete a file there that is open as a lock file is")
         (self.root / lock_key(key)).unlink()

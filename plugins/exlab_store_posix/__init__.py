@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
-from exlab_store_posix.backend import PosixBackend, open_backend
+from exlab_store_posix.backend import PosixBackend
+from exlab_store_posix.opening import open_backend
 
 __all__ = ["PosixBackend", "open_backend"]

@@ -14,8 +14,6 @@ from exlab_store import (
     HeldLock,
     KeyPattern,
     Leftover,
-    Location,
-    LocationError,
     LockOwner,
     Snapshot,
     Stat,
@@ -30,12 +28,12 @@ from exlab_store import (
     version_of,
 )
 from exlab_store.backend import ChangeSource, ensure_expected, ensure_folder_wanted
-from exlab_store_posix.access import PRIVATE, checked_mode, give_mode, keep_access, replaced_by
+from exlab_store_posix.access import PRIVATE, give_mode, keep_access, replaced_by
 from exlab_store_posix.claims import claims_of
 from exlab_store_posix.copying import copy_file
 from exlab_store_posix.descriptors import discard
 from exlab_store_posix.directories import Directories
-from exlab_store_posix.encoding import base_of, checked
+from exlab_store_posix.encoding import base_of, checked, root_of
 from exlab_store_posix.faults import did_not_happen, root_is_gone, translated
 from exlab_store_posix.freshness import READ, ensure_stands, read_fresh, stat_fresh
 from exlab_store_posix.leftovers import TreeSearch, remove_temporary
@@ -45,57 +43,14 @@ from exlab_store_posix.mounts import FileSystem, mount_of, nearest_directory
 from exlab_store_posix.reading import AT_ONCE, ensure_file, not_a_document, read_at, read_file, stat_of
 from exlab_store_posix.removing import remove_directory
 from exlab_store_posix.replacing import CREATE, make_durable, rename_over, write_out
+from exlab_store_posix.system import calls
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
-__all__ = ["PosixBackend", "open_backend"]
+__all__ = ["PosixBackend"]
 
 _READ, _CREATE = (READ,), (CREATE,)
-
-
-def open_backend(location: Location, options: Mapping[str, object]) -> PosixBackend:
-    """Opens a directory.
-
-    Args:
-        location: Scheme ``file``, no server but ``localhost``. The directory must exist, unless
-            ``location.create`` is set.
-        options: ``mode``, the permission bits of every document that is written, such as ``0o600``.
-
-    Raises:
-        LocationError: There is another option or a server, or the directory is missing or is none.
-        NotSupported: A mode is asked for on a system that has no permission bits.
-        AccessDenied: The directory may not be entered.
-    """
-    unknown = [name for name in options if name != "mode"]
-    if unknown:
-        raise LocationError(
-            f"a local directory has no option {', '.join(map(repr, unknown))}",
-            hint="Options such as user and password are for network protocols.",
-        )
-    documents_mode = checked_mode(options.get("mode"))
-    if location.host not in {"", "localhost"} or location.username is not None or location.port is not None:
-        raise LocationError("a file: URL names no server", hint="Write file:///path; for a share use its own scheme.")
-    root = location.path[1:] if os.name == "nt" else location.path
-    if not os.path.isabs(root):
-        raise LocationError("a file: URL needs an absolute path", hint="Write file:///path.")
-    try:
-        mode = os.stat(root).st_mode
-    except FileNotFoundError:
-        if not location.create:
-            raise LocationError(
-                "there is no such directory", hint="Create it, or mount the share that should be there."
-            ) from None
-    except NotADirectoryError:
-        raise LocationError("a part of the path is not a directory", hint="Check how the path is spelt.") from None
-    except PermissionError as error:
-        raise translated(error, "enter the directory") from error
-    except OSError as error:
-        raise translated(error, "open the directory") from error
-    else:
-        if not stat.S_ISDIR(mode):
-            raise LocationError("the location is not a directory", hint="Give the directory that holds the documents.")
-    return PosixBackend(root, create=location.create, ignores=location.ignores, mode=documents_mode)
 
 
 def _nothing(_: str) -> bool:
@@ -124,14 +79,15 @@ class PosixBackend:
         self._ignores = checked(ignores)
         self._create = create
         self._mode = mode
-        self._base = base_of(root.rstrip("/"))
-        existing = nearest_directory(root)
+        root = root_of(root)
+        self._base = base_of(root)
+        existing = nearest_directory(self._base)
         mount = mount_of(existing)
         self._kind = mount.kind
         self._kinds = {os.stat(existing).st_dev: mount.kind}
         self.guarantees = claims_of(mount)
         self._lister = Lister(self._base, self._ignores, self._ensure_root)
-        self._directories = Directories(root.rstrip("/"), create=create, durable=self.guarantees.durable)
+        self._directories = Directories(root, create=create, durable=self.guarantees.durable)
 
     def close(self) -> None:
         """Does nothing: no descriptor is open between two calls."""
@@ -142,7 +98,7 @@ class PosixBackend:
         if self._kind.is_remote:
             return self._read_from_server(key)
         try:
-            (descriptor,) = map(os.open, (self._base + key,), _READ)  # in one step, see descriptors.py
+            (descriptor,) = map(calls.open, (self._base + key,), _READ)  # in one step, see descriptors.py
         except (FileNotFoundError, NotADirectoryError) as error:
             if came_from_signal_handler(error):
                 raise
@@ -172,8 +128,8 @@ class PosixBackend:
     def atomic_write(self, key: str, data: bytes, expect: Expectation, lock: HeldLock | None) -> Version:
         """Temporary file, fsync, checks, rename, fsync of the directory."""
         target = self._base + key
-        directory, _, name = target.rpartition("/")
-        temporary = f"{directory}/{temporary_name(name)}"
+        directory, _, name = target.rpartition(os.sep)
+        temporary = f"{directory}{os.sep}{temporary_name(name)}"
         file = parent = -1
         replaced = False
         try:
@@ -182,12 +138,12 @@ class PosixBackend:
                 # 0666, not mkstemp's 0600: other accounts of the share must be able to read a new document.
                 born = (0o666 if old is None and self._mode is None else PRIVATE,)
                 try:
-                    (file,) = map(os.open, (temporary,), _CREATE, born)  # in one step, see descriptors.py
+                    (file,) = map(calls.open, (temporary,), _CREATE, born)  # in one step, see descriptors.py
                 except FileNotFoundError as error:
                     if came_from_signal_handler(error):
                         raise
                     self._directories.make(directory)
-                    (file,) = map(os.open, (temporary,), _CREATE, born)
+                    (file,) = map(calls.open, (temporary,), _CREATE, born)
                 if self._mode is not None:
                     give_mode(file, old, self._mode)
                 elif old is not None:
@@ -245,7 +201,7 @@ class PosixBackend:
                     return take_lock(path, key, owner, timeout, cancelled, self._kind_of, self._kind)
                 except FileNotFoundError:
                     ensure_folder_wanted(owner)
-                    self._directories.make(path.rpartition("/")[0])
+                    self._directories.make(path.rpartition(os.sep)[0])
             return take_lock(path, key, owner, timeout, cancelled, self._kind_of, self._kind)
         except StoreError:
             raise
@@ -258,7 +214,7 @@ class PosixBackend:
         path = self._base + key
         try:
             if not self._kind.is_remote:
-                return stat_of(os.stat(path))
+                return stat_of(calls.stat(path))
             return stat_of(stat_fresh(path, self._kind, locked=is_locked_here(self._base + lock_key(key))))
         except (FileNotFoundError, NotADirectoryError) as error:
             if came_from_signal_handler(error):
@@ -296,13 +252,13 @@ class PosixBackend:
     def delete(self, key: str, expect: Expectation, lock: HeldLock | None) -> None:
         """Unlinks the file and synchronises its directory."""
         target = self._base + key
-        directory = target.rpartition("/")[0]
+        directory = target.rpartition(os.sep)[0]
         descriptor = -1
         deleted = False
         try:
             if self._kind.is_remote:
                 ensure_stands(target, self._kind)
-            mode = os.lstat(target).st_mode
+            mode = calls.lstat(target).st_mode
             if stat.S_ISDIR(mode):
                 raise not_a_document(mode)
             descriptor = self._directories.open(directory)
@@ -398,7 +354,7 @@ class PosixBackend:
 
     def _unlink(self, target: str) -> bool:
         try:
-            os.unlink(target)
+            calls.unlink(target)
         except OSError as error:
             if did_not_happen(error, remote=self._kind.is_remote):
                 raise
@@ -430,7 +386,7 @@ class PosixBackend:
         found = translated(error, "list the folder")
         path = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ""
         if path.startswith(self._base):
-            found.key = path[len(self._base) :] or None
+            found.key = path[len(self._base) :].replace(os.sep, "/") or None
         return found
 
     def _ensure_root(self) -> None:

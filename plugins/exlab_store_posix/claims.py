@@ -22,22 +22,26 @@ def claims_of(mount: MountedFileSystem) -> Guarantees:
     """
     kind = mount.kind
     linux = sys.platform.startswith("linux")
+    known = linux or sys.platform == "win32"
     reaches_the_site = _passes_locks_on(mount)
     return Guarantees(
         # An SMB mount deletes what this machine has open before it renames over it.
-        atomic_replace=kind is not FileSystem.SMB_MOUNT,
-        # The fsyncs reach a disk: not in memory, not over an SMB mount, not through FUSE as far as anyone can tell, not
-        # on Windows, where a directory cannot be synchronised.
+        atomic_replace=kind not in (FileSystem.SMB_MOUNT, FileSystem.WINDOWS_SHARE),
+        # The fsyncs reach a disk: not in memory, not over an SMB mount, not through FUSE as far as anyone can tell. On
+        # Windows, LOCAL is NTFS on a disk of the machine: FlushFileBuffers stores the file, and a rename that is
+        # written through its name [FlushFileBuffers; MoveFileExW; CreateFileW, Caching Behavior]. A directory that was
+        # made before is in front of it in the log [NTFS overview, Increased reliability].
         durable=kind in (FileSystem.LOCAL, FileSystem.NETWORK, FileSystem.NFS) or sys.platform == "darwin",
         conditional_write="locked",
         lock_scope="site" if reaches_the_site else "host",
         lock_release="crash",
         # A network mount can lose a lock behind its holder's back; a local kernel cannot.
-        fenced=linux and kind.is_of_this_machine,
+        # On Windows nobody can delete or rename a file that somebody has open as a lock file is.
+        fenced=known and kind.is_of_this_machine,
         lists=True,
         deletes=True,
         fresh="always"
-        if linux and (kind.is_of_this_machine or (kind is FileSystem.NFS and reaches_the_site))
+        if known and (kind.is_of_this_machine or (kind is FileSystem.NFS and reaches_the_site))
         else "locked"
         if kind is FileSystem.SMB_MOUNT and reaches_the_site
         else "none",

@@ -18,6 +18,7 @@ from exlab_store import (
 from exlab_store_posix.access import PRIVATE, give_mode, keep_access
 from exlab_store_posix.descriptors import close_all, close_first, discard_all, open_into
 from exlab_store_posix.replacing import CREATE, make_durable, rename_over, write_out
+from exlab_store_posix.system import calls
 
 if TYPE_CHECKING:
     from exlab_store_posix.directories import Directories
@@ -27,7 +28,7 @@ __all__ = ["copy_file"]
 
 _READ = (
     os.O_RDONLY
-    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(calls, "O_NOFOLLOW", 0)
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_NONBLOCK", 0)  # a FIFO in the document's place must not hold up the writer
     | getattr(os, "O_BINARY", 0)
@@ -89,8 +90,8 @@ def _write(
     kind: FileSystem,
     mode: int | None,
 ) -> None:
-    folder, _, name = copy.rpartition("/")
-    temporary = f"{folder}/{temporary_name(name)}"
+    folder, _, name = copy.rpartition(os.sep)
+    temporary = f"{folder}{os.sep}{temporary_name(name)}"
     opened: list[int] = []
     renamed = in_the_way = False
     try:

@@ -11,6 +11,7 @@ import functools
 import os
 
 from exlab_store import came_from_signal_handler, suppress_unless_signalled
+from exlab_store_posix.system import calls
 
 __all__ = ["close_all", "close_first", "discard", "discard_all", "open_into"]
 
@@ -31,7 +32,7 @@ def open_into(opened: list[int], path: str, flags: int, mode: int = 0o777, *, ab
     Raises:
         OSError: From open.
     """
-    opener = os.open if above is None else functools.partial(os.open, dir_fd=above)
+    opener = calls.open if above is None else functools.partial(calls.open, dir_fd=above)
     opened.extend(map(opener, (path,), (flags,), (mode,)))
     return opened[-1]
 

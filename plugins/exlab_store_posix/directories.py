@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import suppress
 
 from exlab_store import BackendUnavailable, StoreError, came_from_signal_handler
 from exlab_store_posix.descriptors import close_all, discard, discard_all, open_into
@@ -85,14 +84,17 @@ class Directories:
         """
         missing: list[str] = []
         path = directory
-        while path and not os.path.isdir(path):
+        while path and not os.path.isdir(path + os.sep):
             if path == self._root and not self._create:
                 raise FileNotFoundError(errno.ENOENT, "the store's directory is gone", path)
             missing.append(path)
-            path = path.rpartition("/")[0]
+            path = path.rpartition(os.sep)[0]
         for path in reversed(missing):
-            with suppress(FileExistsError):  # another process makes the same one
+            try:
                 os.mkdir(path)
+            except FileExistsError as error:
+                if not os.path.isdir(path):  # another process makes the same one, or there is a document
+                    raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path) from error
         if missing:
             self._durable.pop(directory, None)
 

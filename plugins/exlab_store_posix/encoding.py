@@ -15,7 +15,7 @@ from exlab_store import NotSupported
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["base_of", "checked"]
+__all__ = ["base_of", "checked", "root_of"]
 
 
 class _AsciiBase(str):
@@ -36,13 +36,33 @@ def _ensure_ascii(name: str) -> None:
         )
 
 
-def base_of(directory: str) -> str:
-    """What is put before a key: the directory with a slash at its end.
+if sys.platform == "win32":
+    from exlab_store_posix.windows.paths import NativeBase, verbatim
 
-    Args:
-        directory: Without it.
-    """
-    return f"{directory}/" if _is_utf8() else _AsciiBase(f"{directory}/")
+    def root_of(path: str) -> str:
+        """A directory as the system is told of it."""
+        return verbatim(path)
+
+    def base_of(directory: str) -> str:
+        """What is put before a key."""
+        return NativeBase(f"{directory}\\")
+else:
+
+    def root_of(path: str) -> str:
+        """A directory as the system is told of it, without a slash at its end.
+
+        Args:
+            path: Absolute.
+        """
+        return path.rstrip("/")
+
+    def base_of(directory: str) -> str:
+        """What is put before a key: the directory with a slash at its end.
+
+        Args:
+            directory: Without it.
+        """
+        return f"{directory}/" if _is_utf8() else _AsciiBase(f"{directory}/")
 
 
 def checked(ignores: Callable[[str], bool]) -> Callable[[str], bool]:

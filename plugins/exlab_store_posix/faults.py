@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import sys
 
 from exlab_store import (
     AccessDenied,
@@ -13,6 +14,9 @@ from exlab_store import (
     StoreError,
     came_from_signal_handler,
 )
+
+if sys.platform == "win32":
+    from exlab_store_posix.windows.faults import certainly_refused, translated_on_windows
 
 __all__ = ["did_not_happen", "root_is_gone", "translated"]
 
@@ -68,6 +72,8 @@ def did_not_happen(error: OSError, *, remote: bool) -> bool:
         remote: A server was asked. A client that gets no answer asks again, and a server that has done it by then, and
             has been restarted since, finds the old name missing.
     """
+    if sys.platform == "win32" and not certainly_refused(error):
+        return False
     return error.errno in _DEFINITE and not (remote and error.errno == errno.ENOENT)
 
 
@@ -87,6 +93,10 @@ def translated(error: OSError, action: str) -> StoreError:
     """
     if came_from_signal_handler(error):
         raise error
+    if sys.platform == "win32":
+        found = translated_on_windows(error, action)
+        if found is not None:
+            return found
     number = error.errno
     message = f"cannot {action}: {error.strerror or error}"
     if number in _DENIED:

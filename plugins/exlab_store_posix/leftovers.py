@@ -14,6 +14,7 @@ from exlab_store_posix.holding import KernelLocks
 from exlab_store_posix.lock_file import OPEN, excluded_from, is_database
 from exlab_store_posix.locking import read_owner
 from exlab_store_posix.processes import ProcessTable
+from exlab_store_posix.system import calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,12 +57,12 @@ class TreeSearch:
         """
         for depth in range(folder.count("/") + 1 if folder else 0):
             path = self._base + "/".join(folder.split("/")[: depth + 1])
-            if not stat.S_ISDIR(os.lstat(path).st_mode):
+            if not stat.S_ISDIR(calls.lstat(path).st_mode):
                 return
         yield from self._walk(folder)
 
     def _walk(self, folder: str) -> Iterator[Leftover]:
-        with os.scandir(self._base + folder) as entries:
+        with calls.scandir(self._base + folder) as entries:
             for entry in entries:
                 if self._ignores(entry.name):
                     continue
@@ -120,7 +121,7 @@ class TreeSearch:
 
 def _is_database(path: str, size: int) -> bool:
     try:
-        descriptor = os.open(path, OPEN & ~os.O_RDWR | os.O_RDONLY)
+        descriptor = calls.open(path, OPEN & ~os.O_RDWR | os.O_RDONLY)
     except OSError:  # this account may not read it
         return False
     try:
@@ -151,7 +152,7 @@ def remove_temporary(base: str, name: str) -> None:
         return
     opened: list[int] = []
     try:
-        open_into(opened, base, _OPEN_FOLDER & ~os.O_NOFOLLOW)
+        open_into(opened, base, _OPEN_FOLDER & ~getattr(os, "O_NOFOLLOW", 0))
         for segment in folder.split("/") if folder else []:
             _open(segment, opened, opened[-1])
             close_first(opened)

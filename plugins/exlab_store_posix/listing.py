@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from exlab_store import FolderItem, came_from_signal_handler, is_key, keys_in
 from exlab_store.backend import not_ignored
+from exlab_store_posix.system import calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -121,7 +122,7 @@ class Lister:
     def _entries(self, folder: str) -> list[os.DirEntry[str]]:
         """All that is in a folder; nothing for one that is not there."""
         try:
-            with os.scandir(self._base + folder) as entries:
+            with calls.scandir(self._base + folder) as entries:
                 return list(entries)
         except (FileNotFoundError, NotADirectoryError) as error:
             if came_from_signal_handler(error):
@@ -144,7 +145,8 @@ class Lister:
 
     def _at(self, folder: str, way: str) -> Iterator[FolderItem]:
         """What stands at the end of a way from a folder: it need not be listed, though it may have 20,000 pictures."""
-        path = f"{self._base}{folder}/{way}" if folder else self._base + way
+        key = f"{folder}/{way}" if folder else way
+        path = self._base + key
         mode = _mode_of(path)
         if mode is None:
             self._ensure_root()
@@ -153,22 +155,23 @@ class Lister:
         if not is_folder and not stat.S_ISREG(mode) and not (stat.S_ISLNK(mode) and os.path.isfile(path)):
             return
         names = way.split("/")
-        if len(not_ignored(names, self._ignores)) < len(names) or not self._is_spelt(folder, way, path):
+        if len(not_ignored(names, self._ignores)) < len(names) or not self._is_spelt(folder, way, key):
             return
         for count in range(1, len(names)):  # no folder on the way is entered over a link
-            if os.path.islink(path[: len(path) - len(way)] + "/".join(names[:count])):
+            if os.path.islink(self._base + (key[: len(key) - len(way)] + "/".join(names[:count]))):
                 return
-        key = path[len(self._base) :]
         if _is_way(way) and (len(key) < _SHORT or is_key(key)):
             yield FolderItem(key, "folder") if is_folder else FolderItem(key)
 
-    def _is_spelt(self, folder: str, way: str, path: str) -> bool:
+    def _is_spelt(self, folder: str, way: str, key: str) -> bool:
         """Whether names that were found are spelt in this way, and the file system does not only ignore case."""
         swapped = way.swapcase()
         if swapped == way:
             return True
         try:
-            os.lstat(f"{path[: -len(way)]}{swapped}")  # a mount may number one file differently under both spellings
+            os.lstat(
+                self._base + f"{key[: -len(way)]}{swapped}"
+            )  # a mount may number one file differently under both spellings
         except (FileNotFoundError, NotADirectoryError) as error:
             if came_from_signal_handler(error):
                 raise
@@ -222,7 +225,7 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
 
 def _mode_of(path: str) -> int | None:
     try:
-        return os.lstat(path).st_mode
+        return calls.lstat(path).st_mode
     except OSError as error:
         if error.errno not in _NOTHING_THERE or came_from_signal_handler(error):
             raise

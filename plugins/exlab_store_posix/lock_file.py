@@ -18,6 +18,7 @@ from exlab_store_posix import acl
 from exlab_store_posix.access import hand_over
 from exlab_store_posix.acl import AclEntry, Tag
 from exlab_store_posix.descriptors import open_into
+from exlab_store_posix.system import calls
 
 if TYPE_CHECKING:
     from exlab_store_posix.mounts import FileSystem
@@ -38,7 +39,7 @@ __all__ = [
 
 OPEN: Final = (
     os.O_RDWR
-    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(calls, "O_NOFOLLOW", 0)
     | getattr(os, "O_CLOEXEC", 0)
     # Neither a FIFO nor a lease that somebody planted may hold up the open.
     | getattr(os, "O_NONBLOCK", 0)

@@ -43,6 +43,7 @@ from exlab_store_posix.lock_file import (
     stands_at,
 )
 from exlab_store_posix.mounts import FileSystem
+from exlab_store_posix.system import calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -262,7 +263,7 @@ def take_lock(
         lock: FileLock | None = None
         try:
             try:
-                (descriptor,) = map(os.open, (path,), flags)  # in one step, see descriptors.py
+                (descriptor,) = map(calls.open, (path,), flags)  # in one step, see descriptors.py
                 made = False
             except OSError as error:
                 if came_from_signal_handler(error):

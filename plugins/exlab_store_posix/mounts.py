@@ -35,6 +35,9 @@ class FileSystem(enum.Enum):
     SMB_MOUNT = "SMB mount"
     """On an SMB server, through the kernel: its fsync of a directory sends nothing (cifs_dir_fsync)."""
 
+    WINDOWS_SHARE = "Windows share"
+    """On an SMB server, through the client of Windows: nothing was measured, so little is promised."""
+
     UNKNOWN = "unknown"
     """Nothing is known, so nothing is promised that depends on it."""
 
@@ -44,7 +47,7 @@ class FileSystem(enum.Enum):
         """Whether all who use it do so through this kernel, or through a server that runs on it."""
         self.is_remote = label in {"network", "NFS", "SMB mount"}
         """Whether every look at a lock is a round trip."""
-        self.locks_byte_0 = label in {"local", "volatile", "SMB mount"}
+        self.locks_byte_0 = label in {"local", "volatile", "SMB mount"} and sys.platform == "linux"
         """Whether a lock is, or is too, an open file description lock on byte 0 of its file."""
         self.locks_whole_file = label != "SMB mount"
         """Whether a lock is flock's. On an SMB mount that would keep others from reading who has it."""
@@ -59,6 +62,15 @@ _NAMES = {
     FileSystem.NFS: frozenset({"nfs", "nfs4"}),
     FileSystem.SMB_MOUNT: frozenset("cifs smb2 smb3 smbfs".split()),
 }
+
+if sys.platform == "win32":
+    from exlab_store_posix.windows.volumes import volume_kind
+
+    _ON_WINDOWS: Final = {
+        "disk": FileSystem.LOCAL,
+        "memory": FileSystem.VOLATILE,
+        "share": FileSystem.WINDOWS_SHARE,
+    }
 
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
@@ -85,8 +97,10 @@ def mount_of(directory: str) -> MountedFileSystem:
         directory: An absolute path that exists.
 
     Returns:
-        The mount; one of the kind `FileSystem.UNKNOWN` on systems other than Linux.
+        The mount; one of the kind `FileSystem.UNKNOWN` on systems other than Linux and Windows.
     """
+    if sys.platform == "win32":
+        return MountedFileSystem(_ON_WINDOWS.get(volume_kind(directory), FileSystem.UNKNOWN))
     if not sys.platform.startswith("linux"):
         return _NOTHING_KNOWN
     try:

@@ -15,12 +15,14 @@ from exlab_store import (
     FolderNotEmpty,
     InvalidKey,
     LockOwner,
+    LockTimeout,
     NotSupported,
     WriteOutcomeUnknown,
     came_from_signal_handler,
 )
 from exlab_store.backend import removal_order
 from exlab_store_posix.locking import take_lock
+from exlab_store_posix.system import calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,20 +58,20 @@ def remove_directory(
     """
     path = base + key
     _ensure_directory(base, key)
-    if kind.is_remote or kind_of(os.lstat(path).st_dev, path).is_remote:
+    if kind.is_remote or kind_of(calls.lstat(path).st_dev, path).is_remote:
         # The client caches what stands at a name: two could find two files, and hold both locks.
         raise NotSupported(
             "a lock file on a mounted share is not removed, so its folder is not",
             hint="Delete the folder on the machine that stores it, or through smb:.",
         )
-    with os.scandir(path) as entries:
+    with calls.scandir(path) as entries:
         found = {entry.name: entry.is_file(follow_symlinks=False) for entry in entries}
     for name in removal_order(found):
         if name.endswith(_LOCK):
-            _remove_lock_file(f"{path}/{name}", f"{key}/{name.removesuffix(_LOCK)}", kind_of, kind)
+            _remove_lock_file(f"{path}{os.sep}{name}", f"{key}/{name.removesuffix(_LOCK)}", kind_of, kind)
         else:
-            _unlink(f"{path}/{name}")
-    above = directories.open(path.rpartition("/")[0])
+            _unlink(f"{path}{os.sep}{name}")
+    above = directories.open(path.rpartition(os.sep)[0])
     try:
         _remove(path)
         try:
@@ -88,7 +90,7 @@ def remove_directory(
 def _ensure_directory(base: str, key: str) -> None:
     segments = key.split("/")
     for count in range(len(segments)):
-        mode = os.lstat(base + "/".join(segments[: count + 1])).st_mode
+        mode = calls.lstat(base + "/".join(segments[: count + 1])).st_mode
         if stat.S_ISLNK(mode):
             raise InvalidKey("the key leads over a symbolic link", hint="Delete the folder where it really is.")
         if not stat.S_ISDIR(mode):
@@ -104,7 +106,12 @@ def _remove_lock_file(path: str, key: str, kind_of: Callable[[int, str], FileSys
             raise FolderNotEmpty("another program keeps a database in the folder", left=[os.path.basename(path)])
         if os.name == "nt":  # nobody else has it open, or the system refuses
             lock.release()
-        _unlink(path)
+        try:
+            _unlink(path)
+        except PermissionError as error:
+            if os.name != "nt" or came_from_signal_handler(error):
+                raise
+            raise LockTimeout("somebody takes a lock in the folder", holder=None) from error
 
 
 def _unlink(path: str) -> None:

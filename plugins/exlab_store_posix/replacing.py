@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from exlab_store import BackendUnavailable, WriteOutcomeUnknown, came_from_signal_handler
 from exlab_store_posix.freshness import look_again
 from exlab_store_posix.mounts import FileSystem
+from exlab_store_posix.system import calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +27,7 @@ CREATE = (
     os.O_WRONLY
     | os.O_CREAT
     | os.O_EXCL
-    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(calls, "O_NOFOLLOW", 0)
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_BINARY", 0)
 )
@@ -91,7 +92,7 @@ def rename_over(temporary: str, target: str, kind: FileSystem, version: Version)
         OSError: From rename.
     """
     if kind is not FileSystem.SMB_MOUNT:
-        os.replace(temporary, target)
+        calls.replace(temporary, target)
         return
     _ensure_told_apart(temporary, target, kind)
     # A server lets nobody rename over a file that the same machine has open. The client then deletes that file and

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from exlab_store.testing import BackendConformance
 class PosixHarness(FilesHarness):
     def __init__(self, root: Path) -> None:
         self.location = root.as_uri()
-        self.root = self.local_root = root
+        # The form in which Windows takes paths of any length.
+        self.root = self.local_root = Path(f"\\\\?\\{root}") if sys.platform == "win32" else root
 
     def open(self) -> PosixBackend:
         return PosixBackend(str(self.root))

@@ -1,0 +1,1 @@
+"""What the local backend does differently on Windows. Nothing here is imported on another system."""
