@@ -11,6 +11,10 @@ import errno
 import os
 import stat
 import sys
+
+if sys.platform == "win32":
+    raise ImportError("on Windows, `windows.access` stands for this module")
+
 from typing import TYPE_CHECKING, Final
 
 from exlab_store import LocationError, NotSupported, came_from_signal_handler, suppress_unless_signalled
@@ -46,7 +50,7 @@ def replaced_by(target: str) -> os.stat_result | None:
         if came_from_signal_handler(error):
             raise
         return None
-    return old if stat.S_ISREG(old.st_mode) and os.name != "nt" else None
+    return old if stat.S_ISREG(old.st_mode) else None
 
 
 def keep_access(descriptor: int, document: str | int, old: os.stat_result) -> None:
@@ -97,13 +101,10 @@ def checked_mode(mode: object) -> int | None:
         mode: The option.
 
     Raises:
-        NotSupported: This system has no permission bits.
         LocationError: They are none, or do not let the owner read and write.
     """
     if mode is None:
         return None
-    if os.name == "nt":
-        raise NotSupported("this system has no permission bits, and mode was given", hint="Leave mode out.")
     if type(mode) is not int or mode & ~0o777 or mode & PRIVATE != PRIVATE:
         raise LocationError(
             "`mode` must be permission bits that let the owner read and write",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from typing import TYPE_CHECKING
 
 from exlab_store import (
@@ -28,7 +29,6 @@ from exlab_store import (
     version_of,
 )
 from exlab_store.backend import ChangeSource, ensure_expected, ensure_folder_wanted
-from exlab_store_posix.access import PRIVATE, give_mode, keep_access, replaced_by
 from exlab_store_posix.claims import claims_of
 from exlab_store_posix.copying import copy_file
 from exlab_store_posix.descriptors import discard
@@ -44,6 +44,11 @@ from exlab_store_posix.reading import AT_ONCE, ensure_file, not_a_document, read
 from exlab_store_posix.removing import remove_directory
 from exlab_store_posix.replacing import CREATE, make_durable, rename_over, write_out
 from exlab_store_posix.system import calls
+
+if sys.platform == "win32":
+    from exlab_store_posix.windows.access import PRIVATE, give_mode, keep_access, replaced_by
+else:
+    from exlab_store_posix.access import PRIVATE, give_mode, keep_access, replaced_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 from typing import TYPE_CHECKING
 
 from exlab_store import (
@@ -15,10 +16,14 @@ from exlab_store import (
     temporary_name,
     version_of,
 )
-from exlab_store_posix.access import PRIVATE, give_mode, keep_access
 from exlab_store_posix.descriptors import close_all, close_first, discard_all, open_into
 from exlab_store_posix.replacing import CREATE, make_durable, rename_over, write_out
 from exlab_store_posix.system import calls
+
+if sys.platform == "win32":
+    from exlab_store_posix.windows.access import PRIVATE, give_mode, keep_access
+else:
+    from exlab_store_posix.access import PRIVATE, give_mode, keep_access
 
 if TYPE_CHECKING:
     from exlab_store_posix.directories import Directories
@@ -98,7 +103,7 @@ def _write(
         file = open_into(opened, temporary, CREATE, PRIVATE)
         if mode is not None:
             give_mode(file, status, mode & status.st_mode)
-        elif os.name != "nt":
+        else:
             keep_access(file, source, status)
         write_out(file, data)
         parent = directories.open(folder)

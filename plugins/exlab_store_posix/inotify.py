@@ -60,6 +60,9 @@ class Notice(NamedTuple):
     name: str
 
 
+_FLAGS = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
 class Inotify:
     """An instance of inotify. It is closed when nothing refers to it any more.
 
@@ -72,12 +75,12 @@ class Inotify:
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._add = self._libc.inotify_add_watch
         self._remove = self._libc.inotify_rm_watch
-        self._descriptor = _checked(self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC), "inotify_init1")
+        self._descriptor = _checked(self._libc.inotify_init1(_FLAGS), "inotify_init1")
         # The descriptor alone: a forked child that took a watch away would take it from its parent.
         self.close = weakref.finalize(self, os.close, self._descriptor)
         self.close.atexit = False
-        self._poll = select.poll()
-        self._poll.register(self._descriptor, select.POLLIN)
+        self._poll = select.poll()  # type: ignore[attr-defined, unused-ignore]
+        self._poll.register(self._descriptor, select.POLLIN)  # type: ignore[attr-defined, unused-ignore]
 
     def add(self, path: str, *, follow: bool = False) -> int:
         """Watches a directory, or goes on to.

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 from exlab_store import AccessDenied, BackendUnavailable, came_from_signal_handler, suppress_unless_signalled
 from exlab_store_posix import acl
-from exlab_store_posix.access import hand_over
 from exlab_store_posix.acl import AclEntry, Tag
 from exlab_store_posix.descriptors import open_into
 from exlab_store_posix.system import calls
@@ -134,31 +133,42 @@ def _not_ours(path: str, error: OSError) -> Exception:
     )
 
 
-def _let_all_in(descriptor: int, path: str) -> None:
-    """Gives a new lock file to those who may put documents into its folder, whatever the maker's umask is.
+if sys.platform == "win32":
 
-    The folder's owner and group first, as far as the maker may give the file away; for everybody else who is left, an
-    access control list. Whoever cannot be let in is told so by `_not_ours`.
-    """
-    if os.name == "nt":
-        return
-    with suppress_unless_signalled(OSError):
-        directory = os.path.dirname(path)
-        folder = os.stat(directory)
-        hand_over(descriptor, folder, os.fstat(descriptor))
-        made = os.fstat(descriptor)
-        rules = _Rules.of(directory, folder)
-        group, others = rules.of_group(made.st_gid) & _READ_AND_WRITE, rules.others & _READ_AND_WRITE
-        owner = rules.users.get(made.st_uid, _READ_AND_WRITE) & _READ_AND_WRITE
-        os.fchmod(descriptor, owner << 6 | group << 3 | others)
-        named = [
-            *((Tag.USER, rights, number) for number, rights in rules.users.items() if number not in {0, made.st_uid}),
-            *((Tag.GROUP, rights, number) for number, rights in rules.groups.items() if number != made.st_gid),
-        ]
-        entries = [AclEntry(tag, rights & _READ_AND_WRITE, number) for tag, rights, number in named]
-        if sys.platform == "linux" and any(entry.rights for entry in entries):
-            own = [AclEntry(Tag.OWNER, owner), AclEntry(Tag.OWNING_GROUP, group), AclEntry(Tag.OTHER, others)]
-            os.setxattr(descriptor, acl.ATTRIBUTE, acl.packed([*own, *entries, AclEntry(Tag.MASK, _READ_AND_WRITE)]))
+    def _let_all_in(descriptor: int, path: str) -> None:
+        """Nothing: the folder has given the new file its access control list."""
+else:
+    from exlab_store_posix.access import hand_over
+
+    def _let_all_in(descriptor: int, path: str) -> None:
+        """Gives a new lock file to those who may put documents into its folder, whatever the maker's umask is.
+
+        The folder's owner and group first, as far as the maker may give the file away; for everybody else who is left, an
+        access control list. Whoever cannot be let in is told so by `_not_ours`.
+        """
+        with suppress_unless_signalled(OSError):
+            directory = os.path.dirname(path)
+            folder = os.stat(directory)
+            hand_over(descriptor, folder, os.fstat(descriptor))
+            made = os.fstat(descriptor)
+            rules = _Rules.of(directory, folder)
+            group, others = rules.of_group(made.st_gid) & _READ_AND_WRITE, rules.others & _READ_AND_WRITE
+            owner = rules.users.get(made.st_uid, _READ_AND_WRITE) & _READ_AND_WRITE
+            os.fchmod(descriptor, owner << 6 | group << 3 | others)
+            named = [
+                *(
+                    (Tag.USER, rights, number)
+                    for number, rights in rules.users.items()
+                    if number not in {0, made.st_uid}
+                ),
+                *((Tag.GROUP, rights, number) for number, rights in rules.groups.items() if number != made.st_gid),
+            ]
+            entries = [AclEntry(tag, rights & _READ_AND_WRITE, number) for tag, rights, number in named]
+            if sys.platform == "linux" and any(entry.rights for entry in entries):
+                own = [AclEntry(Tag.OWNER, owner), AclEntry(Tag.OWNING_GROUP, group), AclEntry(Tag.OTHER, others)]
+                os.setxattr(
+                    descriptor, acl.ATTRIBUTE, acl.packed([*own, *entries, AclEntry(Tag.MASK, _READ_AND_WRITE)])
+                )
 
 
 class _Rules(NamedTuple):

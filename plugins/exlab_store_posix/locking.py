@@ -91,12 +91,28 @@ else:
 
 
 if sys.platform == "win32":
+    from exlab_store_posix.windows.processes import may_be_alive
 
     def _pwrite(descriptor: int, data: bytes, offset: int) -> int:
         os.lseek(descriptor, offset, os.SEEK_SET)
         return os.write(descriptor, data)
 else:
     _pwrite = os.pwrite
+
+    def may_be_alive(owner: LockOwner) -> bool:
+        """Whether a holder has not certainly ended."""
+        # A killed holder leaves its record; the one who has the lock now may be a program that writes none.
+        if owner.host != os.uname().nodename:
+            return True
+        try:
+            os.kill(owner.pid, 0)
+        except ProcessLookupError:
+            return False
+        except (OSError, OverflowError) as error:
+            if came_from_signal_handler(error):
+                raise
+            return True
+        return True
 
 
 _encode = msgspec.json.Encoder().encode
@@ -306,7 +322,7 @@ def take_lock(
                         _pwrite(descriptor, b"\n%b\n" % _encode(owner), 0)
                         if kind is FileSystem.NFS:
                             # Sends it without waiting: others would not see it before the release.
-                            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+                            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)  # type: ignore[attr-defined, unused-ignore]
                     except OSError as error:  # a hint: a full disk must not keep anybody from locking
                         if came_from_signal_handler(error):
                             raise
@@ -402,7 +418,7 @@ def read_owner(path: str, kind: FileSystem) -> LockOwner | None:
         if came_from_signal_handler(error):
             raise
         return None
-    return owner if _may_be_alive(owner) else None
+    return owner if may_be_alive(owner) else None
 
 
 def _read_record(path: str, kind: FileSystem) -> bytes:
@@ -430,18 +446,3 @@ def _for_reading(kind: FileSystem) -> int:
     # An SMB mount reads whole pages, and the first one has the locked byte 0 in it, unless asked for bytes as they are.
     # An NFS mount reads what it had cached before its network was cut.
     return os.O_RDONLY | (OPEN & ~os.O_RDWR) | (OPEN_DIRECT if kind.is_remote else 0)
-
-
-def _may_be_alive(owner: LockOwner) -> bool:
-    # A killed holder leaves its record; the one who has the lock now may be a program that writes none.
-    if os.name == "nt" or owner.host != os.uname().nodename:
-        return True
-    try:
-        os.kill(owner.pid, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError) as error:
-        if came_from_signal_handler(error):
-            raise
-        return True
-    return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from exlab_store import StoreError
 
@@ -29,7 +30,9 @@ def ensure_fits(size: int) -> None:
 
 
 def _memory() -> int | None:
+    if sys.platform == "win32":
+        return None
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # Windows; a system that does not tell
+    except (AttributeError, ValueError, OSError):  # a system that does not tell
         return None

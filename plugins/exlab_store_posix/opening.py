@@ -8,7 +8,6 @@ import sys
 from typing import TYPE_CHECKING
 
 from exlab_store import Location, LocationError
-from exlab_store_posix.access import checked_mode
 from exlab_store_posix.backend import PosixBackend
 from exlab_store_posix.faults import translated
 
@@ -18,8 +17,10 @@ if TYPE_CHECKING:
 __all__ = ["open_backend"]
 
 if sys.platform == "win32":
+    from exlab_store_posix.windows.access import checked_mode
     from exlab_store_posix.windows.paths import no_such_directory, path_of
 else:
+    from exlab_store_posix.access import checked_mode
 
     def path_of(location: Location) -> str:
         """The path of a location.
@@ -51,7 +52,7 @@ def open_backend(location: Location, options: Mapping[str, object]) -> PosixBack
 
     Raises:
         LocationError: There is another option or a server, or the directory is missing or is none.
-        NotSupported: A mode is asked for on a system that has no permission bits.
+        NotSupported: On Windows: another mode than 0o600, or a file system that keeps no access control lists.
         AccessDenied: The directory may not be entered.
     """
     unknown = [name for name in options if name != "mode"]

@@ -66,7 +66,7 @@ def write_out(descriptor: int, data: bytes) -> None:
         try:
             # What makes Linux begin to store at once. Pages that are not stored yet stay in its memory, so that
             # readers do not wait for the disk.
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)  # type: ignore[attr-defined, unused-ignore]
         except OSError as error:  # advice: the fsync does it all
             if came_from_signal_handler(error):
                 raise

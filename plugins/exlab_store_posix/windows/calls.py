@@ -25,6 +25,7 @@ from exlab_store import suppress_unless_signalled, temporary_name
 from exlab_store_posix.windows import kernel32
 from exlab_store_posix.windows.kernel32 import DELETE, GENERIC_READ, GENERIC_WRITE, SHARE_ALL, SHARE_READ_WRITE
 from exlab_store_posix.windows.paths import ensure_spelt
+from exlab_store_posix.windows.security import owner_alone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,6 +61,8 @@ _ATTRIBUTE_NORMAL: Final = 0x80
 _ATTRIBUTE_READONLY: Final = 0x1
 _OPEN_REPARSE_POINT: Final = 0x00200000
 _WRITE_THROUGH: Final = 0x80000000
+_READ_CONTROL: Final = 0x00020000
+_WRITE_DAC: Final = 0x00040000
 
 _without_posix_rename: set[str] = set()
 
@@ -72,7 +75,8 @@ def open(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None)
     Args:
         path: The file.
         flags: As for `os.open`, and `O_NOFOLLOW`.
-        mode: Ignored: a new file has the access control list that its folder gives.
+        mode: Of a new file: with bits for others, it has the access control list that its folder gives; with none, it
+            is its owner's alone, and can be given another list.
         dir_fd: Ignored.
 
     Returns:
@@ -90,8 +94,12 @@ def open(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None)
     special = _ATTRIBUTE_NORMAL | (_OPEN_REPARSE_POINT if flags & O_NOFOLLOW else 0)
     share = SHARE_READ_WRITE if both else SHARE_ALL
 
+    private = disposition == _CREATE_NEW and not mode & 0o077
+    access |= _READ_CONTROL | _WRITE_DAC if private else 0
+    security = owner_alone() if private else None
+
     def opened() -> int:
-        return kernel32.create_file(path, access, share, disposition, special)
+        return kernel32.create_file(path, access, share, disposition, special, security)
 
     handle = _patiently(opened, path)
     try:
@@ -118,6 +126,7 @@ def replace(source: str, target: str) -> None:
         OSError: From the calls.
     """
     ensure_spelt(target, writing=True)
+    _ensure_not_read_only(target)
     drive = os.path.splitdrive(target)[0]
 
     def renamed() -> None:
@@ -148,8 +157,7 @@ def unlink(path: str) -> None:
         OSError: From the calls; the document is still there.
     """
     ensure_spelt(path, writing=False)
-    if os.lstat(path).st_file_attributes & _ATTRIBUTE_READONLY:
-        raise kernel32.failure(path, _ACCESS_DENIED)
+    _ensure_not_read_only(path)
     folder, _, name = path.rpartition("\\")
     temporary = f"{folder}\\{temporary_name(name)}"
     _patiently(lambda: kernel32.move_file(path, temporary), path)
@@ -184,6 +192,16 @@ def _found(call: Callable[[P], T], path: P) -> T:
         if error.winerror != _INVALID_NAME:
             raise
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from error
+
+
+def _ensure_not_read_only(path: str) -> None:
+    """Refuses a document that is marked read-only, before its temporary file is a leftover that cannot be deleted."""
+    try:
+        attributes = os.lstat(path).st_file_attributes
+    except FileNotFoundError:
+        return
+    if attributes & _ATTRIBUTE_READONLY:
+        raise kernel32.failure(path, _ACCESS_DENIED)
 
 
 def _ensure_no_link(path: str) -> None:

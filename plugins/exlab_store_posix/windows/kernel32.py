@@ -25,7 +25,9 @@ __all__ = [
     "failure",
     "final_name",
     "find_name",
+    "keeps_access_lists",
     "move_file",
+    "process_exists",
     "rename_open_file",
     "volume_of",
 ]
@@ -44,6 +46,10 @@ INVALID: Final = ctypes.c_void_p(-1).value
 _MOVE: Final = 0x1 | 0x8  # MOVEFILE_REPLACE_EXISTING | MOVEFILE_WRITE_THROUGH
 _FILE_RENAME_INFO_EX: Final = 22
 _REPLACE_IF_EXISTS: Final = 0x1
+_PERSISTENT_ACLS: Final = 0x8
+_SYNCHRONIZE: Final = 0x00100000
+_WAIT_TIMEOUT: Final = 0x102
+_INVALID_PARAMETER: Final = 87
 _POSIX_SEMANTICS: Final = 0x2
 
 
@@ -87,6 +93,14 @@ _dll.FindFirstFileW.restype = wintypes.HANDLE
 _dll.FindFirstFileW.argtypes = [wintypes.LPCWSTR, ctypes.POINTER(FileInformation)]
 _dll.FindClose.argtypes = [wintypes.HANDLE]
 _dll.GetFinalPathNameByHandleW.argtypes = [wintypes.HANDLE, wintypes.LPWSTR, wintypes.DWORD, wintypes.DWORD]
+_dll.GetVolumeInformationByHandleW.argtypes = [
+    *(wintypes.HANDLE, wintypes.LPWSTR, wintypes.DWORD, ctypes.c_void_p, ctypes.c_void_p),
+    *(ctypes.POINTER(wintypes.DWORD), wintypes.LPWSTR, wintypes.DWORD),
+]
+_dll.OpenProcess.restype = wintypes.HANDLE
+_dll.OpenProcess.argtypes = [wintypes.DWORD, wintypes.BOOL, wintypes.DWORD]
+_dll.WaitForSingleObject.argtypes = [wintypes.HANDLE, wintypes.DWORD]
+_dll.WaitForSingleObject.restype = wintypes.DWORD
 _dll.GetDriveTypeW.argtypes = [wintypes.LPCWSTR]
 _dll.GetVolumePathNameW.argtypes = [wintypes.LPCWSTR, wintypes.LPWSTR, wintypes.DWORD]
 _dll.GetVolumeInformationW.argtypes = [
@@ -107,7 +121,7 @@ def failure(path: str, number: int | None = None) -> OSError:
 
 
 def create_file(
-    path: str, access: int, share: int, disposition: int, flags: int, descriptor: ctypes.c_void_p | None = None
+    path: str, access: int, share: int, disposition: int, flags: int, security: ctypes.Structure | None = None
 ) -> int:
     """CreateFileW.
 
@@ -117,7 +131,7 @@ def create_file(
         share: What others may do meanwhile.
         disposition: CREATE_NEW (1), OPEN_EXISTING (3) or OPEN_ALWAYS (4).
         flags: Attributes and flags.
-        descriptor: SECURITY_ATTRIBUTES of a new file.
+        security: SECURITY_ATTRIBUTES of a new file.
 
     Returns:
         A handle, which a child process does not inherit.
@@ -125,7 +139,8 @@ def create_file(
     Raises:
         OSError: From the call.
     """
-    handle = _dll.CreateFileW(path, access, share, descriptor, disposition, flags, None)
+    attributes = None if security is None else ctypes.byref(security)
+    handle = _dll.CreateFileW(path, access, share, attributes, disposition, flags, None)
     if handle is None or handle == INVALID:
         raise failure(path)
     return int(handle)
@@ -229,3 +244,35 @@ def volume_of(path: str) -> tuple[str, str, int]:
     if not _dll.GetVolumeInformationW(root.value, None, 0, None, None, ctypes.byref(flags), name, len(name)):
         raise failure(root.value)
     return root.value, name.value, flags.value
+
+
+def keeps_access_lists(handle: int) -> bool:
+    """Whether the file system of an open file keeps access control lists; FAT and exFAT do not.
+
+    Args:
+        handle: Of the file.
+
+    Raises:
+        OSError: From GetVolumeInformationByHandleW.
+    """
+    flags = wintypes.DWORD()
+    if not _dll.GetVolumeInformationByHandleW(handle, None, 0, None, None, ctypes.byref(flags), None, 0):
+        raise failure("")
+    return bool(flags.value & _PERSISTENT_ACLS)
+
+
+def process_exists(number: int) -> bool:
+    """Whether a process has not ended; True where this account may not ask.
+
+    Args:
+        number: Its identifier.
+    """
+    if not 0 < number <= 0xFFFFFFFF:
+        return False
+    handle = _dll.OpenProcess(_SYNCHRONIZE, False, number)
+    if handle is None:
+        return ctypes.get_last_error() != _INVALID_PARAMETER
+    try:
+        return bool(_dll.WaitForSingleObject(handle, 0) == _WAIT_TIMEOUT)
+    finally:
+        close_handle(handle)

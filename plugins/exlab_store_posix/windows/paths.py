@@ -22,7 +22,7 @@ from exlab_store_posix.windows.kernel32 import SHARE_ALL, close_handle, create_f
 if TYPE_CHECKING:
     from exlab_store import Location
 
-__all__ = ["KeyPath", "NativeBase", "ensure_spelt", "no_such_directory", "path_of", "verbatim"]
+__all__ = ["NativeBase", "NativePath", "ensure_spelt", "no_such_directory", "path_of", "verbatim"]
 
 _PREFIX: Final = "\\\\?\\"
 _UNC: Final = "\\\\?\\UNC\\"
@@ -34,7 +34,7 @@ _OPEN_EXISTING: Final = 3
 _BACKUP_SEMANTICS: Final = 0x02000000  # opens folders, too
 
 
-class KeyPath(str):
+class NativePath(str):
     """The path of a key, or of a lock file or a folder.
 
     Attributes:
@@ -50,7 +50,7 @@ class NativeBase(str):
     __slots__ = ()
 
     def __add__(self, key: str) -> str:
-        path = KeyPath(super().__add__(key.replace("/", "\\")))
+        path = NativePath(super().__add__(key.replace("/", "\\")))
         path.start = len(self)
         return path
 
@@ -118,7 +118,7 @@ def ensure_spelt(path: str, *, writing: bool, handle: int | None = None) -> None
         FileNotFoundError: It is to be read: there is nothing of this name.
         OSError: A folder cannot be examined.
     """
-    if not isinstance(path, KeyPath) or path.start == len(path) or _is_found_so(path, handle):
+    if not isinstance(path, NativePath) or path.start == len(path) or _is_found_so(path, handle):
         return
     end = path.start - 1
     while end < len(path):
@@ -141,7 +141,7 @@ def ensure_spelt(path: str, *, writing: bool, handle: int | None = None) -> None
         )
 
 
-def _is_found_so(path: KeyPath, handle: int | None) -> bool:
+def _is_found_so(path: NativePath, handle: int | None) -> bool:
     """Whether a path leads to what has that very name; with a link on the way, each folder has to be looked through."""
     opened = None
     try:

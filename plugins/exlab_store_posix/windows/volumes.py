@@ -12,12 +12,11 @@ from typing import Final, Literal
 from exlab_store import came_from_signal_handler
 from exlab_store_posix.windows.kernel32 import drive_type, volume_of
 
-__all__ = ["keeps_access_lists", "volume_kind"]
+__all__ = ["volume_kind"]
 
 _FIXED: Final = 3
 _REMOTE: Final = 4
 _RAM_DISK: Final = 6
-_PERSISTENT_ACLS: Final = 0x8
 
 
 def volume_kind(path: str) -> Literal["disk", "memory", "share", "unknown"]:
@@ -38,17 +37,3 @@ def volume_kind(path: str) -> Literal["disk", "memory", "share", "unknown"]:
     if kind == _RAM_DISK:
         return "memory"
     return "disk" if kind == _FIXED and name == "NTFS" else "unknown"
-
-
-def keeps_access_lists(path: str) -> bool:
-    """Whether files there have access control lists; those on FAT and exFAT have none.
-
-    Args:
-        path: It exists.
-    """
-    try:
-        return bool(volume_of(path)[2] & _PERSISTENT_ACLS)
-    except OSError as error:
-        if came_from_signal_handler(error):
-            raise
-        return False
