@@ -73,8 +73,9 @@ def lint(bin_: Path) -> None:
 
 
 def types(bin_: Path) -> None:
-    """mypy in strict mode, and pyright."""
+    """mypy in strict mode, for Windows too, and pyright."""
     call(bin_ / "mypy")
+    call(bin_ / "mypy", "--platform", "win32", "plugins/exlab_store_posix")
     call(bin_ / "pyright", "--pythonpath", bin_ / "python")
 
 

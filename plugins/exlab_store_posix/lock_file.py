@@ -143,8 +143,8 @@ else:
     def _let_all_in(descriptor: int, path: str) -> None:
         """Gives a new lock file to those who may put documents into its folder, whatever the maker's umask is.
 
-        The folder's owner and group first, as far as the maker may give the file away; for everybody else who is left, an
-        access control list. Whoever cannot be let in is told so by `_not_ours`.
+        The folder's owner and group first, as far as the maker may give the file away; for everybody else who is left,
+        an access control list. Whoever cannot be let in is told so by `_not_ours`.
         """
         with suppress_unless_signalled(OSError):
             directory = os.path.dirname(path)

@@ -22,13 +22,13 @@ from exlab_store import (
 )
 from exlab_store.backend import removal_order
 from exlab_store_posix.locking import take_lock
+from exlab_store_posix.mounts import FileSystem
 from exlab_store_posix.system import calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from exlab_store_posix.directories import Directories
-    from exlab_store_posix.mounts import FileSystem
 
 __all__ = ["remove_directory"]
 
@@ -58,7 +58,7 @@ def remove_directory(
     """
     path = base + key
     _ensure_directory(base, key)
-    if kind.is_remote or kind_of(calls.lstat(path).st_dev, path).is_remote:
+    if _is_share(kind) or _is_share(kind_of(calls.lstat(path).st_dev, path)):
         # The client caches what stands at a name: two could find two files, and hold both locks.
         raise NotSupported(
             "a lock file on a mounted share is not removed, so its folder is not",
@@ -85,6 +85,10 @@ def remove_directory(
     finally:
         if above >= 0:
             os.close(above)
+
+
+def _is_share(kind: FileSystem) -> bool:
+    return kind.is_remote or kind is FileSystem.WINDOWS_SHARE
 
 
 def _ensure_directory(base: str, key: str) -> None:

@@ -159,7 +159,8 @@ _COLUMNS = {
     "tmpfs": ("linux", MountedFileSystem(FileSystem.VOLATILE)),
     "FUSE, other": ("linux", MountedFileSystem(FileSystem.UNKNOWN)),
     "macOS": ("darwin", MountedFileSystem(FileSystem.UNKNOWN)),
-    "Windows": ("win32", MountedFileSystem(FileSystem.UNKNOWN)),
+    "Windows, NTFS": ("win32", MountedFileSystem(FileSystem.LOCAL)),
+    "Windows, share": ("win32", MountedFileSystem(FileSystem.WINDOWS_SHARE)),
     "`smb:`": None,
     "`memory:`": None,
 }

@@ -1,4 +1,4 @@
-"""The tests of this folder that run in Windows, each module in one interpreter."""
+"""The tests of this folder that run in Windows, all in one interpreter."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ HERE = Path(__file__).parent
 MODULES = sorted(path.stem for path in HERE.glob("*_on_windows.py") if not path.stem.startswith("test_"))
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_in_windows(windows: WindowsPython, module: str) -> None:
-    path = HERE / f"{module}.py"
-    lacking = [f"--deselect={path.relative_to(ROOT)}::{name}" for name in LACKING]
-    assert passed(windows.pytest(windows.path(path), "-m", "not slow", *lacking, deadline=400)) > 0
+def run(windows: WindowsPython, which: str, deadline: float) -> int:
+    lacking = [f"--deselect={HERE.relative_to(ROOT)}/{module}.py::{name}" for module in MODULES for name in LACKING]
+    paths = [windows.path(HERE / f"{module}.py") for module in MODULES]
+    return passed(windows.pytest(*paths, "-m", which, *lacking, "--durations=5", deadline=deadline))
+
+
+def test_replacing_locks_paths_and_accounts_keep_their_promises_in_windows(windows: WindowsPython) -> None:
+    assert run(windows, "not slow", 600) > 50
 
 
 @pytest.mark.slow
-def test_what_takes_long_in_windows(windows: WindowsPython) -> None:
-    assert passed(windows.pytest(*(windows.path(HERE / f"{each}.py") for each in MODULES), "-m", "slow", deadline=1800))
+def test_what_takes_long_does_too(windows: WindowsPython) -> None:
+    assert run(windows, "slow", 1800) > 0

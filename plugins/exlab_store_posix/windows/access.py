@@ -14,17 +14,19 @@ if sys.platform != "win32":
 
 import msvcrt
 import os
-from stat import S_ISREG
+from stat import FILE_ATTRIBUTE_READONLY, S_ISREG
 from typing import Final
 
 from exlab_store import LocationError, NotSupported, came_from_signal_handler, suppress_unless_signalled
-from exlab_store_posix.windows.kernel32 import final_name, keeps_access_lists
+from exlab_store_posix.windows.kernel32 import failure, final_name, keeps_access_lists
 from exlab_store_posix.windows.security import DACL, OWNER, of_file, of_handle, set_of_file, set_of_handle
 
 __all__ = ["PRIVATE", "checked_mode", "give_mode", "keep_access", "replaced_by"]
 
 PRIVATE: Final = 0o600
 """What a new file is born with until it has its own rights."""
+
+_ACCESS_DENIED: Final = 5
 
 
 def replaced_by(target: str) -> os.stat_result | None:
@@ -35,9 +37,15 @@ def replaced_by(target: str) -> os.stat_result | None:
 
     Returns:
         None if there is none, or its folder gives the new version the same.
+
+    Raises:
+        PermissionError: It is marked read-only.
+        OSError: Its rules cannot be read.
     """
     try:
         old = os.stat(target)
+        if old.st_file_attributes & FILE_ATTRIBUTE_READONLY:
+            raise failure(target, _ACCESS_DENIED)
         if not S_ISREG(old.st_mode) or of_file(target, DACL).is_inherited:
             return None
     except FileNotFoundError as error:
