@@ -80,6 +80,7 @@ def _public_name(app: Sphinx, env: BuildEnvironment, node: pending_xref, contnod
         "exlab_store.documents.",
         "exlab_store.hookspecs.",
         "exlab_store.backend.",
+        "exlab_store_fsspec.",
         "exlab_store_s3.",
         "exlab_store_smb.",
     ):

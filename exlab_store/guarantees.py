@@ -24,21 +24,24 @@ _ORDER: dict[str, tuple[object, ...]] = {
 }
 
 
-class Shortfall(msgspec.Struct, frozen=True):
+class Shortfall(msgspec.Struct, frozen=True, omit_defaults=True):
     """A guarantee that is weaker than required.
 
     Attributes:
         guarantee: The name of the field of `Guarantees`.
         required: What was asked for.
         offered: What the backend gives.
+        reason: Why it is not more, where the backend says so.
     """
 
     guarantee: str
     required: bool | str
     offered: bool | str
+    reason: str = ""
 
     def __str__(self) -> str:
-        return f"{self.guarantee} must be {self.required!r} and is {self.offered!r}"
+        reason = f" ({self.reason})" if self.reason else ""
+        return f"{self.guarantee} must be {self.required!r} and is {self.offered!r}{reason}"
 
 
 class Guarantees(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from types import MappingProxyType
 from typing import TYPE_CHECKING, overload
 
 from exlab_store.errors import DocumentNotFound, NotSupported, StoreError
@@ -296,8 +297,18 @@ class ReadableStore(ProcessBound):
         if prefix:
             check_key(prefix)
         if not self._guarantees.lists:
-            raise NotSupported("the backend does not list its keys")
+            raise NotSupported("the backend does not list its keys", hint=self._why_not("lists"))
         return prefix
+
+    @property
+    def unclaimed(self) -> Mapping[str, str]:
+        """The reasons why guarantees are not claimed, by their names, as far as the backend gives them."""
+        return MappingProxyType(self._hooks.unclaimed)
+
+    def _why_not(self, guarantee: str) -> str | None:
+        """Why the backend does not claim a guarantee, as a sentence; None where it does not say."""
+        reason = self._hooks.unclaimed.get(guarantee)
+        return None if reason is None else f"{reason[:1].upper()}{reason[1:]}."
 
     def _read(self, key: str) -> Snapshot | None:
         try:

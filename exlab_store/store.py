@@ -107,7 +107,7 @@ class Store(ReadableStore):
             check_key(key)
             if expect is ANY and lock is None:
                 return self._calls.atomic_write(key, data, ANY, None)
-            if lock is None and needs_own_lock(expect, self._guarantees):
+            if lock is None and needs_own_lock(expect, self._guarantees, self._why_not("conditional_write")):
                 take, write = taker(self._calls), attempt_to_write(self._calls, key, data, expect)
                 timeout, purpose = DEFAULT_LOCK_TIMEOUT, "conditional write"
                 return under_own_lock(self._request, key, timeout, purpose, take, write, self._location)
@@ -237,8 +237,12 @@ class Store(ReadableStore):
         try:
             check_key(key)
             if not self._guarantees.deletes:
-                raise NotSupported("the backend does not delete documents")
-            if lock is None and expect is not ANY and needs_own_lock(expect, self._guarantees):
+                raise NotSupported("the backend does not delete documents", hint=self._why_not("deletes"))
+            if (
+                lock is None
+                and expect is not ANY
+                and needs_own_lock(expect, self._guarantees, self._why_not("conditional_write"))
+            ):
                 take, delete = taker(self._calls), attempt_to_delete(self._calls, key, expect)
                 timeout, purpose = DEFAULT_LOCK_TIMEOUT, "conditional deletion"
                 under_own_lock(self._request, key, timeout, purpose, take, delete, self._location)
@@ -356,5 +360,5 @@ class Store(ReadableStore):
     ) -> LockRequest:
         check_key(key)
         if self._guarantees.lock_scope == "none":
-            raise NotSupported("the backend has no locks")
+            raise NotSupported("the backend has no locks", hint=self._why_not("lock_scope"))
         return LockRequest.in_turn(turn_id(self, self.address, key), key, timeout, purpose, cancelled, holder)

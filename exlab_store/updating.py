@@ -253,19 +253,20 @@ class Update:
             undo()
 
 
-def needs_own_lock(expect: Expectation, guarantees: Guarantees) -> bool:
+def needs_own_lock(expect: Expectation, guarantees: Guarantees, why_not: str | None = None) -> bool:
     """Whether a change on a condition needs a lock that the core takes, as the backend compares under a lock only.
 
     Args:
         expect: `ANY`, `ABSENT`, or the version that the document must have.
         guarantees: Of the backend.
+        why_not: Why it does not claim ``conditional_write``; None where it does not say.
 
     Raises:
         NotSupported: The backend does not claim ``conditional_write``.
     """
     support = guarantees.conditional_write
     if support == "none" and expect is not ANY:
-        raise NotSupported("the backend cannot write on a condition (expect)")
+        raise NotSupported("the backend cannot write on a condition (expect)", hint=why_not)
     return support == "locked" and expect is not ANY
 
 

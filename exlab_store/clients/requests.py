@@ -54,11 +54,13 @@ class StoreDescription(msgspec.Struct, frozen=True):
         location: Where, without secrets.
         of_server: Whether a server keeps it.
         guarantees: What is claimed.
+        unclaimed: Why a guarantee is not, where the backend says so.
     """
 
     location: str
     of_server: bool
     guarantees: Guarantees
+    unclaimed: dict[str, str] = {}
 
 
 class StoreRequests:
@@ -96,7 +98,7 @@ class StoreRequests:
         at = self._store.location
         if at is None:
             raise RuntimeError("the store has no location")
-        return StoreDescription(str(at), bool(at.host), self._store.guarantees)
+        return StoreDescription(str(at), bool(at.host), self._store.guarantees, dict(self._store.unclaimed))
 
     def another(self) -> Store:
         """Opens the same store once more, in this process."""

@@ -27,7 +27,7 @@ def flush(visit: Visit) -> ProbeResult:
         visit: The clients.
     """
     if not visit.common.durable:
-        return not_applicable("durable is not claimed")
+        return not_applicable(visit.why_not("durable"))
     reason = visit.bypass(0)
     if reason is not None:
         return not_applicable(f"a flush cannot be timed from here: {reason}")

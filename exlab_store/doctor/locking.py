@@ -41,7 +41,9 @@ _KEEPALIVE = (
 def _no_locks(visit: Visit) -> ProbeResult | None:
     """That there is nothing to probe, where no locks are claimed that another process could meet."""
     scope = visit.common.lock_scope
-    return not_applicable(f"the claimed lock_scope is {scope!r}") if scope in {"none", "process"} else None
+    if scope == "none":
+        return not_applicable(visit.why_not("lock_scope"))
+    return not_applicable(f"the claimed lock_scope is {scope!r}") if scope == "process" else None
 
 
 def _no_exclusion(visit: Visit, key: str, other: Client) -> ProbeResult | None:
@@ -75,6 +77,9 @@ def exclusion(visit: Visit) -> ProbeResult:
     """
     advice = _advice_on_exclusion(visit)
     if visit.other is None and visit.of_server and visit.common.lock_scope == "none":
+        reason = visit.first.opened.unclaimed.get("lock_scope")
+        if reason is not None:
+            return warned(f"no locks are claimed: {reason}", "Let one program alone change a document here.")
         return warned("the server has no locks that exclude: none are claimed", advice)
     unfit = _no_locks(visit)
     if unfit is not None:

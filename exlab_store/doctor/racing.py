@@ -33,7 +33,7 @@ def swap(visit: Visit) -> ProbeResult:
         visit: The clients.
     """
     if visit.common.conditional_write == "none":
-        return not_applicable("it is not claimed")
+        return not_applicable(visit.why_not("conditional_write"))
     confused = _confused(visit)
     if confused:
         return failed(

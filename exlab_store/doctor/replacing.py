@@ -26,7 +26,7 @@ def replace(visit: Visit) -> ProbeResult:
         visit: The clients.
     """
     if not visit.common.atomic_replace:
-        return not_applicable("it is not claimed")
+        return not_applicable(visit.why_not("atomic_replace"))
     key, half = visit.key("replace.json"), visit.seconds / 2
     visit.first.ask("write", key=key, data=sealed("first", 0, tasks.BODY))
     written = 0

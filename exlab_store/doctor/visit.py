@@ -100,6 +100,15 @@ class Visit:
         }
         return msgspec.structs.replace(one, **weaker)
 
+    def why_not(self, guarantee: str) -> str:
+        """That a guarantee is not claimed, with the reason where a backend gives one.
+
+        Args:
+            guarantee: The name of the field of `Guarantees`.
+        """
+        reasons = dict.fromkeys(opened.unclaimed[guarantee] for opened in self.opened if guarantee in opened.unclaimed)
+        return ": ".join(["it is not claimed", *reasons])
+
     def key(self, name: str) -> str:
         """The key of a document of this visit.
 

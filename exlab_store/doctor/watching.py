@@ -50,7 +50,7 @@ def watching(visit: Visit) -> ProbeResult:
             return result
         results.append(result)
     if not results:
-        return not_applicable("it is not claimed")
+        return not_applicable(visit.why_not("watch"))
     return ProbeResult(
         "pass",
         "; ".join(result.observed for result in results),

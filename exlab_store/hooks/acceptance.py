@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 
@@ -14,7 +15,7 @@ from exlab_store.guarantees import Guarantees
 if TYPE_CHECKING:
     import pluggy
 
-__all__ = ["check_signature", "checked_guarantees", "effective"]
+__all__ = ["check_signature", "checked_guarantees", "effective", "reasons_of"]
 
 
 def checked_guarantees(backend: object, name: str) -> Guarantees:
@@ -36,6 +37,25 @@ def checked_guarantees(backend: object, name: str) -> Guarantees:
     if guarantees.watch != "none" and not guarantees.lists:
         raise PluginError(f"the backend {name} claims watch={guarantees.watch!r} and does not list its keys")
     return guarantees
+
+
+def reasons_of(backend: object, name: str) -> dict[str, str]:
+    """Why a backend does not claim a guarantee, by the guarantee's name; empty for one that does not say.
+
+    Args:
+        backend: The backend.
+        name: What it is called in an error.
+
+    Raises:
+        PluginError: Its ``unclaimed`` is something else.
+    """
+    reasons = getattr(backend, "unclaimed", {})
+    if not isinstance(reasons, Mapping) or not all(
+        guarantee in Guarantees.__struct_fields__ and isinstance(reason, str)
+        for guarantee, reason in cast("Mapping[object, object]", reasons).items()
+    ):
+        raise PluginError(f"unclaimed of the backend {name} is not a mapping from guarantees to reasons")
+    return dict(cast("Mapping[str, str]", reasons))
 
 
 def effective(guarantees: Guarantees) -> Guarantees:

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from exlab_store.errors import PluginError, StoreError
-from exlab_store.hooks.acceptance import checked_guarantees, effective
+from exlab_store.hooks.acceptance import checked_guarantees, effective, reasons_of
 from exlab_store.hooks.backend_lock import BackendLock
 from exlab_store.hooks.backend_source import BackendSource
 from exlab_store.hooks.plugin_faults import escaped, shown
@@ -36,6 +36,8 @@ _COMBINED = {"lock_and_read": ("lock", "read_snapshot"), "write_and_release": ("
 
 class Backend(Protocol):
     """What every backend has beside its hooks."""
+
+    # It may also have `unclaimed`, a mapping from names of guarantees to reasons: see docs/how-to/write-a-backend.md.
 
     @property
     def guarantees(self) -> Guarantees:
@@ -71,6 +73,8 @@ class BackendHooks:
         self._url_of = url_of
         self._name = name_of(backend)
         self.guarantees = effective(checked_guarantees(backend, self._name))
+        self.unclaimed = reasons_of(backend, self._name)
+        """Why a guarantee is not claimed, and what would give it, where the backend says so."""
         if not callable(getattr(backend, "close", None)):
             raise PluginError(f"the backend {self._name} has no close()")
         self._close = backend.close

@@ -24,6 +24,7 @@ _BUNDLED: Final = {
     "exlab_store.backends": {
         "cifs": "exlab_store_smb:open_backend [smb]",
         "file": "exlab_store_posix:open_backend",
+        "fsspec+*": "exlab_store_fsspec:open_backend [fsspec]",
         "memory": "exlab_store_memory:open_backend",
         "s3": "exlab_store_s3:open_backend [s3]",
         "smb": "exlab_store_smb:open_backend [smb]",

@@ -56,7 +56,7 @@ def open_backend(location: Location, options: Mapping[str, object], secrets: Seq
     """Opens the backend that serves a location.
 
     Args:
-        location: Where the store is; its scheme is the entry point's name.
+        location: Where the store is; its scheme is the entry point's name, or ``fsspec+*`` that of ``fsspec+webdav``.
         options: The backend's own options; each `Secret` among them is revealed to the backend.
         secrets: What must not be in the text of an error.
 
@@ -126,7 +126,7 @@ def open_observer(name: str, location: Location | None) -> object:
 
 def _offer(location: Location) -> Offer:
     offers = offers_of(GROUP)
-    found = [offer for offer in offers if offer.name == location.scheme]
+    found = _serving(location.scheme, offers)
     if not found:
         schemes = sorted({offer.name for offer in offers if offer.fault is None})
         advice = FROZEN_ADVICE if is_frozen() else _advice(location.scheme, schemes)
@@ -145,9 +145,20 @@ def _offer(location: Location) -> Offer:
     return found[0]
 
 
+def _serving(scheme: str, offers: Sequence[Offer]) -> list[Offer]:
+    """The offers of a scheme; where nobody has it, those of its family: ``fsspec+*`` serves ``fsspec+webdav``."""
+    family, plus, _ = scheme.partition("+")
+    return [offer for offer in offers if offer.name == scheme] or [
+        offer for offer in offers if plus and offer.name == f"{family}+*"
+    ]
+
+
 # What people write for what is reached in another way.
 _MOUNTED = frozenset({"nfs", "nfs3", "nfs4", "afp", "sshfs", "gluster", "glusterfs", "ceph", "lustre", "beegfs"})
 _SMB = frozenset({"cifs", "samba", "smb2", "smb3", "unc"})
+_OF_FSSPEC = frozenset(
+    {"webdav", "webdavs", "dav", "davs", "http", "https", "ftp", "gcs", "gs", "hdfs", "zip", "github"}
+)
 # No name to be handed to pip: whoever registers it there would be installed.
 _EXAMPLES = {"sqlite": "the example project docs/examples/exlab-store-sqlite of this package"}
 
@@ -161,6 +172,8 @@ def _advice(scheme: str, installed: Sequence[str]) -> str:
         return "Mount it, and give the path of the mount."
     if scheme in _SMB and "smb" in installed:
         return "Write smb://server/share/folder."
+    if scheme in _OF_FSSPEC and "fsspec+*" in installed:
+        return f"Write fsspec+{'webdav' if 'dav' in scheme else scheme}://... ."
     try:
         extras = metadata(_OWN).get_all("Provides-Extra") or []
     except PackageNotFoundError:  # frozen, or run from its sources

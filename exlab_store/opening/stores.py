@@ -185,7 +185,9 @@ def _assembled(
         hooks = BackendHooks(backend, observers, secrets, partial(url_of, location))
         shortfalls = () if require is None else hooks.guarantees.shortfalls(require)
         if shortfalls:
-            raise GuaranteeNotMet(shortfalls)
+            raise GuaranteeNotMet(
+                [msgspec.structs.replace(each, reason=hooks.unclaimed.get(each.guarantee, "")) for each in shortfalls]
+            )
     except StoreError as error:
         if location is not None and callable(getattr(backend, "close", None)):
             backend.close()
