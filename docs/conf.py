@@ -81,6 +81,7 @@ def _public_name(app: Sphinx, env: BuildEnvironment, node: pending_xref, contnod
         "exlab_store.hookspecs.",
         "exlab_store.backend.",
         "exlab_store_fsspec.",
+        "exlab_store_postgresql.",
         "exlab_store_s3.",
         "exlab_store_smb.",
     ):

@@ -19,6 +19,7 @@ from exlab_store.opening import registry
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from postgresql_server import PostgresqlServer
     from samba_server import SambaServer
     from seaweed_server import SeaweedServer
     from windows_python import WindowsPython
@@ -141,6 +142,15 @@ def windows() -> Iterator[WindowsPython]:
         tempfile.TemporaryDirectory(prefix="exlab-store-windows-", ignore_cleanup_errors=True) as folder,
         WindowsPython(Path(folder)) as found,
     ):
+        yield found
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresqlServer]:
+    """One PostgreSQL server for the whole run; a test uses a table of its own on it."""
+    from postgresql_server import PostgresqlServer
+
+    with PostgresqlServer({"max_connections": "200"}) as found:
         yield found
 
 

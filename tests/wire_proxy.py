@@ -18,7 +18,7 @@ from collections import deque
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -81,6 +81,34 @@ def parse(data: bytes, direction: Direction, sealed: int) -> Message:
             break
         start += following
     return Message(data, tuple(names), frozenset(asks))
+
+
+class Framing(Protocol):
+    """How one end of a connection is read: messages of which protocol."""
+
+    def length(self, incoming: bytearray) -> int:
+        """How many bytes the next message has; more than there are, while that is not known."""
+        ...
+
+    def parse(self, data: bytes) -> Message:
+        """Reads a whole message."""
+        ...
+
+
+class SmbFraming:
+    """Four bytes of length before each message."""
+
+    def __init__(self, direction: Direction) -> None:
+        self._direction: Direction = direction
+        self._sealed = 0
+
+    def length(self, incoming: bytearray) -> int:
+        return 4 + (int.from_bytes(incoming[:4], "big") if len(incoming) >= 4 else 0)
+
+    def parse(self, data: bytes) -> Message:
+        message = parse(data, self._direction, self._sealed)
+        self._sealed += data[4:8] != b"\xfeSMB"
+        return message
 
 
 @dataclass(eq=False)
@@ -162,8 +190,11 @@ class WireProxy:
         accepted: How many connections clients have made.
     """
 
-    def __init__(self, host: str, port: int, *, delay: float = 0.0) -> None:
+    def __init__(
+        self, host: str, port: int, *, delay: float = 0.0, framing: Callable[[Direction], Framing] = SmbFraming
+    ) -> None:
         self.delay = delay
+        self.framing = framing
         self.fired = threading.Event()
         self.accepted = 0
         self._target = (host, port)
@@ -442,8 +473,10 @@ class _Connection:
         # The commands of a message that has met its plan, as far as the server has not answered them.
         self._awaited: set[int] = set()
         self._plan: _Plan | None = None
-        self._client = _End(client, "request", selector, self._arrived, self._client_gone)
-        self._server = _End(server, "reply", selector, self._arrived, self._server_gone) if server is not None else None
+        self._client = _End(client, "request", selector, self._arrived, self._client_gone, proxy.framing("request"))
+        self._server = None
+        if server is not None:
+            self._server = _End(server, "reply", selector, self._arrived, self._server_gone, proxy.framing("reply"))
         if self._silent:
             self._client.deafen()
 
@@ -547,7 +580,9 @@ class _End:
         selector: selectors.BaseSelector,
         arrived: Callable[[Message, Direction, _End], None],
         lost: Callable[[], None],
+        framing: Framing,
     ) -> None:
+        self._framing = framing
         peer.setblocking(False)
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.due = 0.0
@@ -559,7 +594,6 @@ class _End:
         self._lost = lost
         self._incoming = bytearray()
         self._outgoing = bytearray()
-        self._sealed = 0
         self._deaf = False
         self._finishing = False
         self._watched = 0
@@ -598,15 +632,10 @@ class _End:
             self._lost()
             return
         self._incoming += data
-        while len(self._incoming) >= 4:
-            length = 4 + int.from_bytes(self._incoming[:4], "big")
-            if len(self._incoming) < length:
-                break
+        while self._incoming and (length := self._framing.length(self._incoming)) <= len(self._incoming):
             whole = bytes(self._incoming[:length])
             del self._incoming[:length]
-            message = parse(whole, self._direction, self._sealed)
-            self._sealed += whole[4:8] != b"\xfeSMB"
-            self._arrived(message, self._direction, self)
+            self._arrived(self._framing.parse(whole), self._direction, self)
 
     def send(self, data: bytes) -> None:
         """Sends what the peer takes, and the rest as soon as it takes that."""

@@ -10,6 +10,7 @@ __all__ = [
     "DOCTOR_EXAMPLES",
     "EQUIPMENT_EXAMPLES",
     "GET_EXAMPLES",
+    "INIT_EXAMPLES",
     "LOCKS_EXAMPLES",
     "LS_EXAMPLES",
     "MIGRATE_EXAMPLES",
@@ -63,6 +64,12 @@ Examples:
   version=$(exlab-store get /nas/lab/runs.json --version)
   exlab-store get /nas/lab/runs.json | sed s/old/new/ |
       exlab-store put /nas/lab/runs.json - --expect "$version"
+"""
+
+INIT_EXAMPLES = """\b
+Examples:
+  exlab-store init /data/lab
+  exlab-store init postgresql://lab@db01/lab
 """
 
 LS_EXAMPLES = """\b

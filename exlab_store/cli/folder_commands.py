@@ -1,4 +1,4 @@
-"""The grammar of ``ls``, ``stat``, ``rm`` and ``watch``: the commands that take a document or a folder."""
+"""The grammar of ``init``, ``ls``, ``stat``, ``rm`` and ``watch``: the commands that take a document or a folder."""
 
 from __future__ import annotations
 
@@ -14,6 +14,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["add_to"]
+
+
+def _init(location: Folder, as_json: AsJson = False) -> None:
+    """Make a place for documents: a folder, a table, whatever its backend needs.
+
+    A document is written there and deleted again, so that you also know that
+    both can be done. A place that is there already stays as it is.
+    """
+    from exlab_store.cli.initialising import init_store
+
+    init_store(location, as_json=as_json)
 
 
 def _ls(
@@ -116,6 +127,7 @@ def _watch(
 
 
 _COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
+    ("init", _init, examples.INIT_EXAMPLES),
     ("ls", _ls, examples.LS_EXAMPLES),
     ("stat", _stat, examples.STAT_EXAMPLES),
     ("rm", _rm, examples.RM_EXAMPLES),

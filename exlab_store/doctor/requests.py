@@ -16,7 +16,7 @@ from exlab_store.doctor.file_requests import FileRequests
 from exlab_store.doctor.findings import Latencies
 from exlab_store.doctor.machines.serving import MachineRequests
 from exlab_store.doctor.watch_requests import WatchRequests
-from exlab_store.errors import DocumentNotFound
+from exlab_store.errors import DocumentNotFound, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,6 +101,16 @@ class DoctorRequests(MachineRequests, FileRequests, WatchRequests):
         before = work()
         return [work() for _ in range(times)][-1] - before
 
+    def _without_folder(self, folder: str) -> bool:
+        """Whether the store itself shows and removes folders, and this one is not there any more."""
+        try:
+            self.store.delete_folder(folder)
+        except DocumentNotFound:  # where a folder goes with its last document
+            return True
+        except StoreError:
+            return False
+        return True
+
     def clear(self, folder: str, keys: list[str]) -> bool:
         """Deletes the documents of the doctor, and its folder where that is possible: False if that stays."""
         if self.store.guarantees.lists:
@@ -110,7 +120,7 @@ class DoctorRequests(MachineRequests, FileRequests, WatchRequests):
                 with suppress(DocumentNotFound):
                     self.store.delete(key)
         if isinstance(self._bypass, str):
-            return self._bypass == NO_FOLDER
+            return self._bypass == NO_FOLDER or self._without_folder(folder)
         try:
             self._bypass.remove(folder)
         except Exception:  # of any kind; what stays is reported

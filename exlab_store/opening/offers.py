@@ -26,6 +26,8 @@ _BUNDLED: Final = {
         "file": "exlab_store_posix:open_backend",
         "fsspec+*": "exlab_store_fsspec:open_backend [fsspec]",
         "memory": "exlab_store_memory:open_backend",
+        "postgres": "exlab_store_postgresql:open_backend [postgresql]",
+        "postgresql": "exlab_store_postgresql:open_backend [postgresql]",
         "s3": "exlab_store_s3:open_backend [s3]",
         "smb": "exlab_store_smb:open_backend [smb]",
     },

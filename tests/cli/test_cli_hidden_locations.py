@@ -17,6 +17,7 @@ pytestmark = pytest.mark.usefixtures("vault")
 _COMMANDS = [
     ["get"],
     ["put", "-"],
+    ["init"],
     ["ls"],
     ["stat"],
     ["rm"],

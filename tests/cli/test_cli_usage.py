@@ -22,6 +22,7 @@ COMMANDS = (
     ("get",),
     ("put",),
     ("ls",),
+    ("init",),
     ("stat",),
     ("rm",),
     ("watch",),

@@ -25,6 +25,7 @@ from exlab_store.cli.exit_codes import exit_code_of
 from exlab_store.hookspecs import OPTIONAL_HOOKS, REQUIRED_HOOKS
 
 if TYPE_CHECKING:
+    from postgresql_server import PostgresqlServer
     from samba_server import SambaServer
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -162,6 +163,7 @@ _COLUMNS = {
     "Windows, NTFS": ("win32", MountedFileSystem(FileSystem.LOCAL)),
     "Windows, share": ("win32", MountedFileSystem(FileSystem.WINDOWS_SHARE)),
     "`smb:`": None,
+    "`postgresql:`": None,
     "`memory:`": None,
 }
 
@@ -180,6 +182,10 @@ def test_the_table_of_guarantees_says_what_the_backends_say(
     if column == "`smb:`":
         samba: SambaServer = request.getfixturevalue("samba")
         with exlab_store.open_store(samba.url(), password=samba.password) as store:
+            guarantees = store.guarantees
+    elif column == "`postgresql:`":
+        server: PostgresqlServer = request.getfixturevalue("postgresql")
+        with exlab_store.open_store(server.url(), create=True, **server.options()) as store:
             guarantees = store.guarantees
     elif place is None:
         guarantees = exlab_store_memory.MemoryBackend.guarantees

@@ -10,7 +10,8 @@ The blocks of a page run in order, in one namespace and one directory:
 
 ``/data/lab`` stands for a directory of the reader's; here it is a temporary one. ``smb://nas01`` stands for the site's
 file server; here it is a real one, with the smb.conf of the page about it. Blocks that name it are left out where there
-is no smbd, so no other block may depend on one. ``s3://lab`` is a real bucket too.
+is no smbd, so no other block may depend on one. ``s3://lab`` is a real bucket too, and ``postgresql://db01`` a real
+database server.
 
 A block that cannot run has a comment ``<!-- not run: why -->`` above it. A page that names an example of
 ``docs/examples`` finds a copy of it in its directory, and may install it. The examples' own READMEs belong to
@@ -32,6 +33,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import bucket
+import database
 import nas
 import pytest
 from conftest import lacking
@@ -115,19 +117,23 @@ def lab(tmp_path: Path) -> Iterator[Path]:
 class Reader:
     """Somebody who follows one page."""
 
-    def __init__(self, directory: Path, lab: Path, site: nas.Nas | None = None) -> None:
+    def __init__(self, directory: Path, lab: Path, *sites: nas.Nas | database.Database) -> None:
         self._directory = directory
         self._lab = str(lab)
-        self._site = site
+        self._sites = sites
         self._namespace: dict[str, Any] = {"__name__": "__main__"}
 
     def _real(self, text: str) -> str:
         text = text.replace("/data/lab", self._lab)
-        return text if self._site is None else self._site.real(text)
+        for site in self._sites:
+            text = site.real(text)
+        return text
 
     def _shown(self, text: str) -> str:
         text = text.replace(self._lab, "/data/lab")
-        return text if self._site is None else self._site.shown(text)
+        for site in self._sites:
+            text = site.shown(text)
+        return text
 
     def follow(self, block: Block) -> None:
         text = self._real(block.text)
@@ -175,8 +181,8 @@ class Reader:
                 encoding="utf-8",
                 timeout=60,
             )
-            if self._site is not None:
-                expected, done.stdout = self._site.shown(expected), self._site.shown(done.stdout)
+            for site in self._sites:
+                expected, done.stdout = site.shown(expected), site.shown(done.stdout)
             assert _agrees(expected, done.stdout), f"{place}: $ {command}\nexpected:\n{expected}\ngot:\n{done.stdout}"
 
 
@@ -224,16 +230,20 @@ def test_a_page_does_what_it_says(
     monkeypatch.syspath_prepend(str(directory))
     _provide_examples(page, directory, tmp_path / "site", monkeypatch)
     with ExitStack() as running:
-        site = None
+        sites: list[nas.Nas | database.Database] = []
         if any(nas.needed_by(block.text) for block in blocks) and find_smbd() is not None:
-            site = running.enter_context(nas.running())
+            sites.append(running.enter_context(nas.running()))
+        without_nas = not sites
+        if any(database.needed_by(block.text) for block in blocks):
+            sites.append(running.enter_context(database.running()))
+        for site in sites:
             site.sign_in(monkeypatch)
         if any(bucket.needed_by(block.text) for block in blocks):
             bucket.sign_in(request.getfixturevalue("seaweed"), monkeypatch)
-        reader = Reader(directory, lab, site)
+        reader = Reader(directory, lab, *sites)
         left_out = False
         for block in blocks:
-            if nas.needed_by(block.text) and site is None:
+            if nas.needed_by(block.text) and without_nas:
                 left_out = True
             else:
                 reader.follow(block)
