@@ -5,21 +5,18 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
-import exlab_store_memory
 import pytest
 from exlab_store_posix.claims import claims_of
 from exlab_store_posix.mounts import FileSystem, MountedFileSystem
+from site_places import COLUMNS, NEEDS, SERVED, claimed_cells, promised_without_server
 
-from exlab_store import Guarantees, errors, open_store
+from exlab_store import Guarantees, errors
 from exlab_store.cli.exit_codes import exit_code_of
 from exlab_store.guarantees import ConditionalWrite, Fresh, LockRelease, LockScope, Watch
 from exlab_store.opening.secrets import SecretSource
 from exlab_store.opening.store_entry import StoreEntry
-
-if TYPE_CHECKING:
-    from samba_server import SambaServer
 
 DOCS = Path(__file__).parents[2] / "docs"
 WRONG = (DOCS / "how-to" / "when-something-is-wrong.md").read_text(encoding="utf-8")
@@ -87,30 +84,34 @@ def test_every_requirement_is_described_with_its_values() -> None:
     assert _rows(KEYS, "| Key | Values, the strongest last |") == expected
 
 
-_MOUNTS = {
-    "local disk": MountedFileSystem(FileSystem.LOCAL),
-    "NFS 4 mount": MountedFileSystem(FileSystem.NFS, {"vers": "4.2", "local_lock": "none"}),
-    "SMB mount": MountedFileSystem(FileSystem.SMB_MOUNT, {"vers": "3.1.1", "cache": "strict"}),
-    "other network": MountedFileSystem(FileSystem.NETWORK),
-    "tmpfs": MountedFileSystem(FileSystem.VOLATILE),
-    "FUSE, other": MountedFileSystem(FileSystem.UNKNOWN),
-}
-_OF_PLACES = "| Place | `durable` | `lock_scope` | `fresh` | `fenced` | Why |"
+_OF_PLACES = f"| Place | {' | '.join(f'`{name}`' for name in COLUMNS)} | Round trips | at 1 ms | at 10 ms | Needs |"
+_SHOWN = {place.replace("`", ""): cells for place, cells in _rows(PLACES, _OF_PLACES).items()}
+
+
+def test_the_table_of_places_has_every_place_with_what_it_needs() -> None:
+    assert {place: cells[-1] for place, cells in _SHOWN.items()} == NEEDS
+    assert set(NEEDS) == {*SERVED, *promised_without_server()}
 
 
 def test_the_table_of_places_says_what_the_backends_say(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
-    promised = {name: claims_of(mount) for name, mount in _MOUNTS.items()}
-    promised["memory:"] = exlab_store_memory.MemoryBackend.guarantees
-    shown = _rows(PLACES, _OF_PLACES)
-    assert shown.keys() == {*promised, "smb:"}
-    for place, guarantees in promised.items():
-        assert shown[place][:4] == _four(guarantees), place
+    for place, guarantees in promised_without_server().items():
+        assert _SHOWN[place][: len(COLUMNS)] == claimed_cells(guarantees), place
 
 
-def test_the_table_of_places_says_what_a_server_gives(samba: SambaServer) -> None:
-    with open_store(samba.url(), password=samba.password) as store:
-        assert _rows(PLACES, _OF_PLACES)["smb:"][:4] == _four(store.guarantees)
+@pytest.mark.one_interpreter
+@pytest.mark.parametrize("place", SERVED)
+def test_the_table_of_places_says_what_a_server_gives(place: str) -> None:
+    with SERVED[place](lambda port: port) as store:
+        assert _SHOWN[place][: len(COLUMNS)] == claimed_cells(store.guarantees)
+
+
+@pytest.mark.parametrize("place", SERVED)
+def test_the_table_of_places_has_a_figure_for_all_that_a_server_offers(place: str) -> None:
+    trips, *at = (cell.split(", ") for cell in _SHOWN[place][len(COLUMNS) : -1])
+    locks = _SHOWN[place][COLUMNS.index("lock_scope")] != "none"
+    assert [cell != "none" for cell in trips] == [True, True, locks]
+    assert all([cell != "none" for cell in cells] == [True, True, locks] for cells in at)
 
 
 _OPTIONS = _rows(PLACES, "| Mounted with | `lock_scope` | `fresh` | Because |")
@@ -123,8 +124,3 @@ def test_the_table_of_mount_options_says_what_the_backend_claims(mounted: str, m
     kinds = {"nfs": FileSystem.NFS, "cifs": FileSystem.SMB_MOUNT}
     mount = MountedFileSystem(kinds[kind], dict(option.partition("=")[::2] for option in options.split(",")))
     assert _OPTIONS[mounted][:2] == [claims_of(mount).lock_scope, claims_of(mount).fresh]
-
-
-def _four(guarantees: Guarantees) -> list[str]:
-    words = {True: "yes", False: "no"}
-    return [words[guarantees.durable], guarantees.lock_scope, guarantees.fresh, words[guarantees.fenced]]
