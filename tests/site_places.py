@@ -48,6 +48,7 @@ _MOUNTS: Final = {
 
 NEEDS: Final = {
     "smb:": "a Windows or Samba server, an account, the extra `smb`",
+    "postgresql:": "a PostgreSQL server, a role, the extra `postgresql`",
     "s3:": "S3, or a server that honours conditions on writes, a key, the extra `s3`",
     "local disk": "nothing",
     "NFS 4 mount": "root, to mount it",
@@ -93,6 +94,17 @@ def _s3(via: Callable[[int], int]) -> Iterator[Store]:
 
 
 @contextmanager
+def _postgresql(via: Callable[[int], int]) -> Iterator[Store]:
+    from postgresql_server import running_postgresql
+
+    with (
+        running_postgresql() as server,
+        open_store(server.url(port=via(server.port)), create=True, **server.options()) as store,
+    ):
+        yield store
+
+
+@contextmanager
 def _webdav(kind: Kind, via: Callable[[int], int]) -> Iterator[Store]:
     from web_servers import running_web_server
 
@@ -105,6 +117,7 @@ def _webdav(kind: Kind, via: Callable[[int], int]) -> Iterator[Store]:
 
 SERVED: Final[dict[str, Callable[[Callable[[int], int]], AbstractContextManager[Store]]]] = {
     "smb:": _smb,
+    "postgresql:": _postgresql,
     "s3:": _s3,
     "fsspec+webdav:, nginx": lambda via: _webdav("nginx", via),
     "fsspec+webdav:, Apache": lambda via: _webdav("apache", via),
