@@ -260,7 +260,7 @@ def fence(visit: Visit) -> ProbeResult:
     if unfit is not None:
         return unfit
     if not visit.common.fenced:
-        return not_applicable("it is not claimed")
+        return not_applicable(visit.why_not("fenced"))
     ways: list[str] = []
     for holder, other in both_ways(visit)[: 1 if visit.other is None else 2]:
         fenced = _fenced(visit, holder, other)

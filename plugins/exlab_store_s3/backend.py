@@ -31,6 +31,7 @@ from exlab_store_s3.deleting import ObjectDeleter
 from exlab_store_s3.listing import BucketListing
 from exlab_store_s3.locking import take_lock
 from exlab_store_s3.options import S3Options, options_of
+from exlab_store_s3.removing import LockObjectRemover
 from exlab_store_s3.requests import Requests, etag_of, modified_of
 
 if TYPE_CHECKING:
@@ -88,6 +89,17 @@ def _guarantees(options: S3Options, conditions: Conditions) -> Guarantees:
     )
 
 
+def _unclaimed(options: S3Options, conditions: Conditions) -> dict[str, str]:
+    """Why no more is claimed."""
+    reasons = {"fenced": "S3 looks at one object at a time, and update() writes on a condition instead"}
+    missing = conditions.missing()
+    if missing is not None and not conditions.swaps:
+        reasons["conditional_write"] = reasons["lock_scope"] = missing
+    if not options.durable:
+        reasons["durable"] = "S3 does not tell whether a document is on the disks; the option durable vouches for it"
+    return reasons
+
+
 class S3Backend:
     """Documents as objects below a folder of a bucket.
 
@@ -108,12 +120,13 @@ class S3Backend:
         ignores: Callable[[str], bool],
     ) -> None:
         self.guarantees = _guarantees(options, conditions)
+        self.unclaimed = _unclaimed(options, conditions)
         self._requests = requests
         self._folder = folder
         self._lease = options.lease
-        self._conditions = conditions
         self._listing = BucketListing(requests, folder, ignores)
         self._deleter = ObjectDeleter(requests, conditional=conditions.delete)
+        self._remover = LockObjectRemover(requests, self._listing, self._deleter, conditional=conditions.delete)
 
     def close(self) -> None:
         """Does nothing: connections that nobody uses end by themselves, and a lock is its holder's to release."""
@@ -140,7 +153,7 @@ class S3Backend:
     def lock(self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]) -> HeldLock:
         """Takes the lease; see `exlab_store_s3.locking`."""
         if self.guarantees.lock_scope == "none":
-            raise NotSupported(f"there are no locks here: {self._conditions.missing()}")
+            raise NotSupported("there are no locks here")  # the core says why, from `unclaimed`
         return take_lock(self._requests, self._folder + key, key, owner, self._lease, timeout, cancelled)
 
     @hookimpl
@@ -154,7 +167,7 @@ class S3Backend:
         meta = self._requests.head(self._folder + key)
         if meta is not None:
             return Stat(meta["size"], modified_of(meta), etag_of(meta))
-        if self._listing.has_folder(key):
+        if self._requests.has_below(self._folder + key):
             return Stat(0, kind="folder")
         raise DocumentNotFound("there is no such document")
 
@@ -162,6 +175,11 @@ class S3Backend:
     def list_folder(self, key: str, stat: bool) -> Iterable[FolderItem]:  # noqa: ARG002  # sizes and times come along
         """A listing with a delimiter."""
         return self._listing.items(key)
+
+    @hookimpl
+    def remove_folder(self, key: str) -> None:
+        """A folder goes with its last object: the lock objects are deleted while nobody holds them."""
+        self._remover.remove(key, self._folder + key)
 
     @hookimpl
     def list_leftovers(self, prefix: str) -> list[Leftover]:

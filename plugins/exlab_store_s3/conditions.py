@@ -70,7 +70,9 @@ class Conditions(msgspec.Struct, frozen=True):
             "If-Match of a DELETE": self.delete,
         }
         ignored = [name for name, is_kept in kept.items() if not is_kept]
-        return f"the server does not keep {' and '.join(ignored)}" if ignored else None
+        if not ignored:
+            return None
+        return f"the server does not keep {' and '.join(ignored)}, as Amazon S3 and SeaweedFS do"
 
 
 _shown: dict[Hashable, Conditions] = {}

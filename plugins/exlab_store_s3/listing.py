@@ -54,7 +54,6 @@ class BucketListing:
         above = f"{key}/" if key else ""
         start = self._folder + above
         deadline = self._requests.deadline()
-        deadline.ensure_room(_ACTION)
         try:
             found = self._client.list_with_delimiter(start or None)
         except Exception as error:
@@ -69,17 +68,21 @@ class BucketListing:
             name = path[len(start) :].strip("/")
             deadline.ensure_room(_ACTION)
             # SeaweedFS shows a folder for a while after its last object has gone.
-            if name and is_key(above + name) and not self._ignores(name) and self.has_folder(above + name):
+            if name and is_key(above + name) and not self._ignores(name) and self._requests.has_below(start + name):
                 items.append(FolderItem(above + name, "folder"))
         return sorted(items, key=lambda item: item.name)
 
-    def has_folder(self, key: str) -> bool:
-        """Whether there is anything below a key.
+    def everything_below(self, key: str) -> dict[str, list[str]]:
+        """The names of all objects below a folder, lock objects and ignored ones too, by the key of their folder.
 
         Args:
-            key: The key.
+            key: The folder's key.
         """
-        return next(iter(self._below(key)), None) is not None
+        found: dict[str, list[str]] = {}
+        for each, _ in self._below(key, lambda _: False):
+            folder, _, name = each.rpartition("/")
+            found.setdefault(folder, []).append(name)
+        return found
 
     def leftovers(self, prefix: str) -> Iterator[Leftover]:
         """Lock objects, and what a proof at opening has left that was killed.
@@ -104,15 +107,16 @@ class BucketListing:
             elif is_temporary_name(name):
                 yield Leftover(name=key, kind="temporary", size=meta["size"], modified=modified_of(meta))
 
-    def _below(self, prefix: str) -> Iterator[tuple[str, Any]]:
+    def _below(self, prefix: str, ignores: Callable[[str], bool] | None = None) -> Iterator[tuple[str, Any]]:
         """Every object below a folder that no ignored name leads to: its name in the store, and what is known of it."""
+        ignores = ignores or self._ignores
         start = self._folder + (f"{prefix}/" if prefix else "")
         deadline = self._requests.deadline()
         try:
             for batch in self._client.list(start or None, chunk_size=1000):
                 for meta in batch:
                     path: str = meta["path"]
-                    if path.startswith(start) and not any(map(self._ignores, path[len(start) :].split("/"))):
+                    if path.startswith(start) and not any(map(ignores, path[len(start) :].split("/"))):
                         yield path[len(self._folder) :], meta
                 deadline.ensure_room(_ACTION)
         except Exception as error:

@@ -12,6 +12,7 @@ from exlab_store.backend import (
     ANY,
     BackendUnavailable,
     DocumentExists,
+    InvalidKey,
     Version,
     VersionConflict,
     WriteOutcomeUnknown,
@@ -171,6 +172,22 @@ class Requests:
             self.ensure_missing(error, action)
         return None
 
+    def has_below(self, name: str) -> bool:
+        """Whether there are objects below a name, as in a folder.
+
+        Args:
+            name: The name in the bucket.
+
+        Raises:
+            StoreError: It cannot be looked at.
+        """
+        client: Any = self.client  # the types of its listings name pyarrow, which is not installed
+        try:
+            return any(meta["path"].startswith(f"{name}/") for batch in client.list(f"{name}/") for meta in batch)
+        except Exception as error:
+            self.ensure_missing(error, "list the folder")
+        return False
+
     def put(self, name: str, data: bytes, expect: Expectation, action: str = "write the document") -> Version:
         """Replaces an object as a whole.
 
@@ -231,8 +248,11 @@ class Requests:
                 return VersionConflict("the document does not exist any more", expected=_version(expect))
             if expect is not ABSENT and found != expect:
                 return VersionConflict(expected=_version(expect), found=found)
+        # SeaweedFS makes no document of a folder's name, nor of one that is empty and not cleared away yet.
+        if expect is ABSENT and self.has_below(name):
+            return InvalidKey("the key names a folder, not a document", hint="Choose another key for the document.")
         # It was changed back since, or the other write came to nothing.
-        return BackendUnavailable("others have changed the document at the same moment")
+        return BackendUnavailable("others have changed the document, or emptied a folder of its name, at this moment")
 
     def _found_out(
         self, name: str, data: bytes, mark: str, deadline: OperationDeadline, error: Exception, answer: S3Answer

@@ -50,7 +50,7 @@ def test_a_server_that_ignores_conditions_gives_neither_locks_nor_conditions(fla
         version = store.atomic_write("a", b"1")
         with pytest.raises(NotSupported):
             store.atomic_write("a", b"2", expect=version)
-        with pytest.raises(NotSupported):
+        with pytest.raises(NotSupported, match="server does not keep If-"):
             store.lock("a")
         with pytest.raises(NotSupported):
             store.update("a", lambda _: b"2")

@@ -16,6 +16,7 @@ from s3_stand_in import running_stand_in
 from seaweed_server import BUCKET
 
 from exlab_store import (
+    ABSENT,
     AccessDenied,
     BackendUnavailable,
     InvalidKey,
@@ -252,3 +253,13 @@ def test_a_forked_child_says_that_it_cannot_use_s3(server: StandIn) -> None:
     )  # fmt: skip
     assert "refused:" in result.stdout, result.stderr
     assert "forked" in result.stdout
+
+
+def test_a_document_is_not_made_where_a_folder_has_its_name(seaweed: SeaweedServer) -> None:
+    with open_store(seaweed.folder(), **seaweed.options) as store:
+        store.atomic_write("folder/a", b"1")
+        with pytest.raises(InvalidKey, match="names a folder"):
+            store.atomic_write("folder", b"2", expect=ABSENT)
+        with pytest.raises(InvalidKey, match="names a folder"):
+            store.update("folder", lambda _: b"2")
+        assert store.list_keys() == ["folder/a"]
