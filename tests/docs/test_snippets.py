@@ -263,6 +263,11 @@ def test_only_the_set_up_commands_are_not_run_and_ci_runs_those() -> None:
             "  exlab-store doctor /mnt/nas/exlab --join 7KQF-2MXD-9TRA-H4WC"
         ),
         '$ pip install "exlab-store[smb]" pyinstaller\n$ pyinstaller --onedir application.py',
+        (
+            '[stores.catalogue]\nurl = "fsspec+webdav://cloud.example/lab"\nusername = "exlab"\n'
+            'password = { env = "DAV_PASSWORD" }\nrequire = { atomic_replace = true }\n'
+            'options = { timeout = 10.0, storage_options = { headers = { User-Agent = "exlab" } } }'
+        ),
         "$ cd exlab-store-sqlite && pytest",
     ]
 
