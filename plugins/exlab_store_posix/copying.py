@@ -16,7 +16,7 @@ from exlab_store import (
     temporary_name,
     version_of,
 )
-from exlab_store_posix.descriptors import close_all, close_first, discard_all, open_into
+from exlab_store_posix.descriptors import Descriptors, close_all, close_first, discard_all, open_into
 from exlab_store_posix.replacing import CREATE, make_durable, rename_over, write_out
 from exlab_store_posix.system import calls
 
@@ -64,7 +64,7 @@ def copy_file(
         OSError: From a system call; there is no copy.
         WriteOutcomeUnknown: The copy is there, and may not survive a power cut.
     """
-    opened: list[int] = []
+    opened = Descriptors()
     try:
         try:
             source = open_into(opened, document, _READ)
@@ -97,7 +97,7 @@ def _write(
 ) -> None:
     folder, _, name = copy.rpartition(os.sep)
     temporary = f"{folder}{os.sep}{temporary_name(name)}"
-    opened: list[int] = []
+    opened = Descriptors()
     renamed = in_the_way = False
     try:
         file = open_into(opened, temporary, CREATE, PRIVATE)

@@ -13,7 +13,20 @@ import os
 from exlab_store import came_from_signal_handler, suppress_unless_signalled
 from exlab_store_posix.system import calls
 
-__all__ = ["close_all", "close_first", "discard", "discard_all", "open_into"]
+__all__ = ["Descriptors", "close_all", "close_first", "discard", "discard_all", "open_into"]
+
+
+class Descriptors(list[int]):
+    """Open descriptors of a function that closes them itself.
+
+    What is left when nothing refers to them is closed all the same: a handler may raise where `discard_all` begins.
+    """
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        if self:
+            discard_all(self)
 
 
 def open_into(opened: list[int], path: str, flags: int, mode: int = 0o777, *, above: int | None = None) -> int:

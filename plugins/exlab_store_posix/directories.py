@@ -6,7 +6,7 @@ import errno
 import os
 
 from exlab_store import BackendUnavailable, StoreError, came_from_signal_handler
-from exlab_store_posix.descriptors import close_all, discard, discard_all, open_into
+from exlab_store_posix.descriptors import Descriptors, close_all, discard, discard_all, open_into
 from exlab_store_posix.faults import translated
 
 __all__ = ["Directories"]
@@ -127,7 +127,7 @@ class Directories:
         self._durable[directory] = status.st_dev, status.st_ino
 
     def _settle_above(self, path: str) -> None:
-        opened: list[int] = []
+        opened = Descriptors()
         try:
             try:
                 descriptor = open_into(opened, path or "/", _OPEN_DIRECTORY)

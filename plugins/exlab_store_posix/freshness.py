@@ -22,7 +22,7 @@ import time
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from exlab_store import BackendUnavailable, came_from_signal_handler, is_temporary_name
-from exlab_store_posix.descriptors import close_all, discard_all, open_into
+from exlab_store_posix.descriptors import Descriptors, close_all, discard_all, open_into
 from exlab_store_posix.mounts import FileSystem
 from exlab_store_posix.reading import read_file
 
@@ -101,7 +101,7 @@ def stat_fresh(path: str, kind: FileSystem, *, locked: bool) -> os.stat_result:
 def _fresh(path: str, kind: FileSystem, take: Callable[[int], T], *, locked: bool) -> T:
     opening = _OPENING.get(kind, _open_by_name)
     until = time.monotonic() + _PATIENCE
-    opened: list[int] = []
+    opened = Descriptors()
     while True:
         try:
             opening(path, opened, locked)
@@ -159,7 +159,7 @@ def ensure_stands(path: str, kind: FileSystem) -> None:
 
 def _enter(folder: str) -> None:
     """Opens a folder; where there seems to be none, after the one above it, in which it may be known to be missing."""
-    opened: list[int] = []
+    opened = Descriptors()
     try:
         try:
             open_into(opened, folder, _FOLDER)

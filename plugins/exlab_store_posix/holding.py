@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from exlab_store import came_from_signal_handler
-from exlab_store_posix.descriptors import discard_all, open_into
+from exlab_store_posix.descriptors import Descriptors, discard_all, open_into
 
 if TYPE_CHECKING:
     from exlab_store_posix.mounts import FileSystem
@@ -67,7 +67,7 @@ class KernelLocks:
         """
         if sys.platform != "linux":
             return None
-        opened: list[int] = []
+        opened = Descriptors()
         try:
             descriptor = open_into(opened, path, _OPEN)
             if kind.is_of_this_machine and _byte_0_is_locked(descriptor):

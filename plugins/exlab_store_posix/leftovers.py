@@ -9,10 +9,10 @@ import time
 from typing import TYPE_CHECKING
 
 from exlab_store import InvalidKey, Leftover, came_from_signal_handler, is_key, is_temporary_name, temporary_writer
-from exlab_store_posix.descriptors import close_all, close_first, open_into
+from exlab_store_posix.descriptors import Descriptors, close_all, close_first, discard_all, open_into
 from exlab_store_posix.holding import KernelLocks
 from exlab_store_posix.lock_file import OPEN, excluded_from, is_database
-from exlab_store_posix.locking import read_owner
+from exlab_store_posix.owner_record import read_owner
 from exlab_store_posix.processes import ProcessTable
 from exlab_store_posix.system import calls
 
@@ -120,16 +120,15 @@ class TreeSearch:
 
 
 def _is_database(path: str, size: int) -> bool:
+    opened = Descriptors()
     try:
-        descriptor = calls.open(path, OPEN & ~os.O_RDWR | os.O_RDONLY)
-    except OSError:  # this account may not read it
-        return False
-    try:
-        return is_database(descriptor, size)
-    except OSError:
+        return is_database(open_into(opened, path, OPEN & ~os.O_RDWR | os.O_RDONLY), size)
+    except OSError as error:  # this account may not read it
+        if came_from_signal_handler(error):
+            raise
         return False
     finally:
-        os.close(descriptor)
+        discard_all(opened)
 
 
 def remove_temporary(base: str, name: str) -> None:
@@ -150,7 +149,7 @@ def remove_temporary(base: str, name: str) -> None:
     if os.unlink not in os.supports_dir_fd:
         _unlink(base + name, None)
         return
-    opened: list[int] = []
+    opened = Descriptors()
     try:
         open_into(opened, base, _OPEN_FOLDER & ~getattr(os, "O_NOFOLLOW", 0))
         for segment in folder.split("/") if folder else []:

@@ -89,7 +89,9 @@ def open_lock_file(path: str, opened: list[int], flags: int = OPEN) -> bool:
                     "what stands at the lock's name is not a file", errno=error.errno, hint=REMOVE
                 ) from error
             if error.errno == errno.EACCES:
-                raise _not_ours(path, error) from error
+                refusal = _not_ours(path, error)
+                if refusal is not None:
+                    raise refusal from error
             if error.errno == errno.ELOOP and os.path.islink(path):
                 raise AccessDenied(
                     "what stands at the lock's name is a symbolic link, which is not followed",
@@ -114,14 +116,14 @@ def open_lock_file(path: str, opened: list[int], flags: int = OPEN) -> bool:
     raise BackendUnavailable("the lock file appears and vanishes", hint="Find out what deletes lock files.")
 
 
-def _not_ours(path: str, error: OSError) -> Exception:
+def _not_ours(path: str, error: OSError) -> AccessDenied | None:
     """The error for a lock file that somebody else has made so that this account may not write it."""
     try:
         status = os.lstat(path)
     except OSError as unseen:
         if came_from_signal_handler(unseen):
             raise
-        return error  # the folder itself may not be entered
+        return None  # the folder itself may not be entered
     name = os.path.basename(path)
     owner, group = shown_account("user", status.st_uid), shown_account("group", status.st_gid)
     return AccessDenied(
@@ -169,6 +171,8 @@ else:
                 os.setxattr(
                     descriptor, acl.ATTRIBUTE, acl.packed([*own, *entries, AclEntry(Tag.MASK, _READ_AND_WRITE)])
                 )
+            elif sys.platform == "linux":  # what the folder's default list has given, which may give the group less
+                os.removexattr(descriptor, acl.ATTRIBUTE)
 
 
 class _Rules(NamedTuple):

@@ -17,6 +17,7 @@ import struct
 import sys
 import time
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from weakref import WeakSet
 
 import msgspec
 from filelock import lock_descriptor, unlock_descriptor
@@ -30,8 +31,7 @@ from exlab_store import (
     came_from_signal_handler,
 )
 from exlab_store.backend import in_forked_child
-from exlab_store_posix.descriptors import discard_all, open_into
-from exlab_store_posix.freshness import OPEN_DIRECT
+from exlab_store_posix.descriptors import Descriptors, discard, discard_all, open_into
 from exlab_store_posix.lock_file import (
     OPEN,
     OPEN_ALONE,
@@ -43,6 +43,7 @@ from exlab_store_posix.lock_file import (
     stands_at,
 )
 from exlab_store_posix.mounts import FileSystem
+from exlab_store_posix.owner_record import RECORD_AT, VOID, decoded, flags_to_read, read_owner, read_record
 from exlab_store_posix.system import calls
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 
-__all__ = ["FileLock", "is_locked_here", "read_owner", "take_lock"]
+__all__ = ["FileLock", "is_locked_here", "take_lock"]
 
 # Waiting: at first between 0.2 and 0.02 ms from one attempt (5 us) to the next, and the 0.05 ms that Linux adds to any
 # sleep; then more slowly. Whoever has waited longer asks more often, so that the lock is rarely free and nobody is
@@ -66,11 +67,6 @@ _NETWORK_POLL = 0.02
 
 _OPEN: Final = (OPEN,)
 _OPEN_ALONE: Final = (OPEN_ALONE,)
-
-# The record begins behind byte 0, the byte that SMB clients lock: a locked byte cannot be read by others.
-_RECORD_AT = 1
-_RECORD_SIZE = 4096
-_VOID = b"-"
 
 if sys.platform == "linux":
     import fcntl
@@ -91,7 +87,6 @@ else:
 
 
 if sys.platform == "win32":
-    from exlab_store_posix.windows.processes import may_be_alive
 
     def _pwrite(descriptor: int, data: bytes, offset: int) -> int:
         os.lseek(descriptor, offset, os.SEEK_SET)
@@ -99,30 +94,18 @@ if sys.platform == "win32":
 else:
     _pwrite = os.pwrite
 
-    def may_be_alive(owner: LockOwner) -> bool:
-        """Whether a holder has not certainly ended."""
-        # A killed holder leaves its record; the one who has the lock now may be a program that writes none.
-        if owner.host != os.uname().nodename:
-            return True
-        try:
-            os.kill(owner.pid, 0)
-        except ProcessLookupError:
-            return False
-        except (OSError, OverflowError) as error:
-            if came_from_signal_handler(error):
-                raise
-            return True
-        return True
-
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(LockOwner).decode
 
 _held: dict[FileLock, None] = {}
+_waiting: WeakSet[_Patience] = WeakSet()
 
 
 def _abandon_in_child() -> None:
-    # A forked child shares its parent's locks through the descriptors; it must not keep them alive.
+    # A forked child shares its parent's locks through the descriptors, those too that are granted to other threads of
+    # the parent later; it must not keep them alive.
+    for patience in list(_waiting):
+        discard(patience.descriptor)
     for lock in list(_held):
         lock.abandon()
     _held.clear()
@@ -193,9 +176,9 @@ class FileLock(ProcessBound, msgspec.Struct, eq=False):
         """
         if self.record == "none":
             return False
-        record = _read_record(self.path, self.kind)
+        record = read_record(self.path, self.kind)
         try:
-            return record.startswith(_VOID) or _decode(record).id != self.owner.id
+            return record.startswith(VOID) or decoded(record).id != self.owner.id
         except msgspec.DecodeError:
             return False
 
@@ -208,7 +191,7 @@ class FileLock(ProcessBound, msgspec.Struct, eq=False):
             _held.pop(self, None)
             # Closing alone would leave the locks to whoever has inherited the descriptor.
             if self.record == "kept":
-                _pwrite(descriptor, _VOID, _RECORD_AT)
+                _pwrite(descriptor, VOID, RECORD_AT)
             elif self.record == "temporary":
                 os.ftruncate(descriptor, 0)
             if self.kind.locks_byte_0:
@@ -295,24 +278,19 @@ def take_lock(
             if status.st_nlink > 1 or not stat.S_ISREG(status.st_mode):
                 refuse_what_is_no_lock_file(status)
             kind = kind_of(status.st_dev, path)
-            if taken and kind is not expected:  # mounted below the store's directory
-                os.close(descriptor)
-                expected = kind
-                continue
+            again = taken and kind is not expected  # mounted below the store's directory
+            expected = kind
             was_free = taken
             if (kind is FileSystem.SMB_MOUNT) is not (flags is _OPEN_ALONE):
                 flags = _OPEN if flags is _OPEN_ALONE else _OPEN_ALONE
-                os.close(descriptor)
-                continue
-            while not taken and not (taken := _locked(descriptor, kind)):
+                again = True
+            while not (again or taken or (taken := _locked(descriptor, kind))):
                 patience = patience or _Patience(path, timeout, cancelled, kind)
+                patience.descriptor = descriptor
                 patience.pause()
-                if kind is FileSystem.SMB_MOUNT:  # a close gives back what it was granted and has refused
-                    break
-            if not taken:
-                os.close(descriptor)
-                continue
-            if guards_still(path, descriptor, kind, status, was_free=was_free, waited=patience is not None):
+                again = kind is FileSystem.SMB_MOUNT  # a close gives back what it was granted and has refused
+            waited = patience is not None
+            if not again and guards_still(path, descriptor, kind, status, was_free=was_free, waited=waited):
                 size = status.st_size
                 record: Record = (
                     "kept" if made or 0 < size < SMALLEST_PAGE else _record_of(path, descriptor, size, kind)
@@ -332,12 +310,18 @@ def take_lock(
                 _held[lock] = None
                 return lock
         except BaseException:
+            if patience is not None:
+                patience.descriptor = -1
             if lock is not None:
                 lock.release()
             elif descriptor >= 0:
                 os.close(descriptor)
             raise
-        os.close(descriptor)  # the file was taken away while we waited: it guards nothing any more
+        if patience is not None:
+            patience.descriptor = -1
+        # To be opened anew, or it was taken away while we waited and guards nothing any more. Closed here alone: where
+        # a signal handler raises then, it must not be closed a second time, as its number may be another file's.
+        os.close(descriptor)
 
 
 def _record_of(path: str, descriptor: int, size: int, kind: FileSystem) -> Record:
@@ -349,9 +333,9 @@ def _record_of(path: str, descriptor: int, size: int, kind: FileSystem) -> Recor
 def _is_database(path: str, descriptor: int, size: int, kind: FileSystem) -> bool:
     if size == 0 or kind is not FileSystem.SMB_MOUNT:
         return is_database(descriptor, size)
-    opened: list[int] = []
+    opened = Descriptors()
     try:  # the lock file itself is open for writing alone
-        return is_database(open_into(opened, path, _for_reading(kind)), size)
+        return is_database(open_into(opened, path, flags_to_read(kind)), size)
     finally:
         discard_all(opened)
 
@@ -360,11 +344,14 @@ class _Patience:
     """The waiting for a lock that somebody else holds."""
 
     def __init__(self, path: str, timeout: float, cancelled: Callable[[], bool], kind: FileSystem) -> None:
+        self.descriptor = -1
+        """Of the lock file, while it is waited for: a forked child closes its copy."""
         self._path = path
         self._timeout = timeout
         self._cancelled = cancelled
         self._kind = kind
         self._began = time.monotonic()
+        _waiting.add(self)
 
     def pause(self) -> None:
         """Waits for the next poll.
@@ -403,46 +390,3 @@ def _locked(descriptor: int, kind: FileSystem) -> bool:
             return False
         raise
     return True
-
-
-def read_owner(path: str, kind: FileSystem) -> LockOwner | None:
-    """Who holds the lock, if its file says so; other programs write nothing into it.
-
-    Args:
-        path: The lock file.
-        kind: The file system that it is on.
-    """
-    try:
-        owner = _decode(_read_record(path, kind))
-    except (OSError, msgspec.DecodeError) as error:  # void, absent, or in the middle of being written
-        if came_from_signal_handler(error):
-            raise
-        return None
-    return owner if may_be_alive(owner) else None
-
-
-def _read_record(path: str, kind: FileSystem) -> bytes:
-    flags = _for_reading(kind)
-    try:
-        return _record_in(path, flags)
-    except OSError as error:
-        # A file system that this package does not know may read directly in whole blocks only, or not at all.
-        if error.errno != errno.EINVAL or not flags & OPEN_DIRECT or came_from_signal_handler(error):
-            raise
-    return _record_in(path, flags & ~OPEN_DIRECT)
-
-
-def _record_in(path: str, flags: int) -> bytes:
-    opened: list[int] = []
-    try:
-        descriptor = open_into(opened, path, flags)
-        os.lseek(descriptor, _RECORD_AT, os.SEEK_SET)
-        return os.read(descriptor, _RECORD_SIZE).partition(b"\n")[0]
-    finally:
-        discard_all(opened)
-
-
-def _for_reading(kind: FileSystem) -> int:
-    # An SMB mount reads whole pages, and the first one has the locked byte 0 in it, unless asked for bytes as they are.
-    # An NFS mount reads what it had cached before its network was cut.
-    return os.O_RDONLY | (OPEN & ~os.O_RDWR) | (OPEN_DIRECT if kind.is_remote else 0)

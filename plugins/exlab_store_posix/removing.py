@@ -105,9 +105,11 @@ def _ensure_directory(base: str, key: str) -> None:
 
 def _remove_lock_file(path: str, key: str, kind_of: Callable[[int, str], FileSystem], kind: FileSystem) -> None:
     owner = LockOwner("0" * 16, "", "", os.getpid(), "", "deletion of a folder")
-    with take_lock(path, key, owner, 0.0, lambda: False, kind_of, kind) as lock:
+    lock = take_lock(path, key, owner, 0.0, lambda: False, kind_of, kind)
+    try:  # and no context manager: a signal handler may raise where it is entered, or where its release begins
         if lock.record == "none":
-            raise FolderNotEmpty("another program keeps a database in the folder", left=[os.path.basename(path)])
+            left = [os.path.basename(path)]
+            raise FolderNotEmpty("another program keeps a database in the folder", left=left)  # noqa: TRY301  # locked
         if os.name == "nt":  # nobody else has it open, or the system refuses
             lock.release()
         try:
@@ -116,6 +118,10 @@ def _remove_lock_file(path: str, key: str, kind_of: Callable[[int, str], FileSys
             if os.name != "nt" or came_from_signal_handler(error):
                 raise
             raise LockTimeout("somebody takes a lock in the folder", holder=None) from error
+        lock.release()
+    except BaseException:
+        lock.release()
+        raise
 
 
 def _unlink(path: str) -> None:

@@ -232,13 +232,15 @@ class SmbBackend:
     @hookimpl
     def list_folder(self, key: str, stat: bool) -> Iterator[FolderItem]:  # noqa: ARG002  # sizes and times come along
         """Asks for the names of the folder, several answers at a time."""
-        found = self._share.repeated(lambda link, deadline: self._looker.entries(link, key, deadline))
+        found = self._share.repeated(lambda link, deadline: self._looker.entries(link, key, deadline), opens=True)
         return entries_of(key, found)
 
     @hookimpl
     def list_matching(self, prefix: str, pattern: KeyPattern) -> list[FolderItem]:
         """Walks the folders in which something may fit; the server sends the names that may."""
-        return self._share.repeated(lambda link, deadline: self._looker.matching(link, prefix, pattern, deadline))
+        return self._share.repeated(
+            lambda link, deadline: self._looker.matching(link, prefix, pattern, deadline), opens=True
+        )
 
     @hookimpl
     def remove_folder(self, key: str) -> None:
@@ -254,7 +256,7 @@ class SmbBackend:
                     raise
                 # It went before the answer was lost: this call or nobody has removed it.
 
-        self._share.repeated(remove)
+        self._share.repeated(remove, opens=True)
 
     @hookimpl
     def watch_changes(self, prefix: str) -> ShareSource:

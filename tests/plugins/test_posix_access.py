@@ -352,6 +352,26 @@ def test_who_may_write_into_a_folder_by_its_list_can_lock(open_folder: Path) -> 
 
 
 @pytest.mark.usefixtures("needs_root")
+def test_who_may_write_into_a_folder_can_lock_whatever_its_default_list_gives(open_folder: Path) -> None:
+    os.chown(open_folder, ANNA, TEAM)
+    open_folder.chmod(0o2770)
+    set_list(open_folder, *rules(7, 5, 0, AclEntry(Tag.USER, 5, STRANGER)), default=True)
+    lock = 'with store.lock("a.json", timeout=5): print("locked")'
+    assert run_as(ANNA, lock, open_folder, group=TEAM) == "locked"
+    assert run_as(BERT, lock, open_folder, group=TEAM) == "locked"
+
+
+@pytest.mark.usefixtures("needs_root")
+def test_a_folder_that_may_not_be_entered_refuses_the_lock_with_a_cause_that_is_another_error(
+    open_folder: Path,
+) -> None:
+    (open_folder / "closed").mkdir(0o700)
+    program = 'try:\n    store.lock("closed/a.json")\nexcept BaseException as error:\n'
+    program += "    print(type(error).__name__, type(error.__cause__).__name__, error.__cause__.__cause__)"
+    assert run_as(ANNA, program, open_folder) == "AccessDenied PermissionError None"
+
+
+@pytest.mark.usefixtures("needs_root")
 def test_a_lock_file_that_keeps_an_account_out_is_named_with_its_owner_and_the_remedy(open_folder: Path) -> None:
     open_folder.chmod(0o777)
     (open_folder / "a.json.lock").touch(mode=0o644)

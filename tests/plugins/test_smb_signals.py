@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.one_interpreter
 
 KEY, LARGE_KEY = "folder/a.json", "folder/large.json"
+FOLDER = "left"
 PATIENCE = 15.0  # seconds for what takes milliseconds: a lock that is left on the server, or in here, outlasts it
 _FEW = 10  # strikes of one operation in the short form
 _COUNTING = -1  # a moment that does not come
@@ -117,6 +118,18 @@ def delete(store: Store) -> None:
 
 def list_keys(store: Store) -> None:
     store.list_keys("folder")
+
+
+def list_folder(store: Store) -> None:
+    list(store.list_folder("folder"))
+
+
+def list_matching(store: Store) -> None:
+    store.list_matching("folder", "*.json")
+
+
+def delete_folder(store: Store) -> None:
+    store.delete_folder(FOLDER)
 
 
 def write_large(store: Store) -> None:
@@ -377,6 +390,10 @@ def test_a_strike_at_a_random_moment_comes_out_and_leaves_nothing(
         (update, "Snapshot.__init__"),  # the lock is held, and what was read with it is made a result
         (write_under_lock, "Changes.make"),  # the lock is held
         (list_keys, "OpenFolder.entries"),  # the server has opened the folder
+        (list_folder, "OpenFolder.entries"),
+        (list_matching, "OpenFolder.entries"),
+        (delete_folder, "OpenFolder.entries"),
+        (delete_folder, "remove"),  # the lock file is open for nobody else
         (read_large, "Reader._read_all"),  # the server has opened the document
         (read_large, "file_id_of"),
         (connect, "Latch.wait"),  # another thread connects
@@ -387,8 +404,10 @@ def test_a_strike_at_a_place_comes_out_and_leaves_nothing(
 ) -> None:
     if operation is read_large:
         (site.samba.root / LARGE_KEY).write_bytes(bytes(9 << 20))
+    site.store.lock(f"{FOLDER}/a.json").release()
     operation(site.store)
     site.store.atomic_write(KEY, b"old")
+    site.store.lock(f"{FOLDER}/a.json").release()
     with striking(kind, place=place) as where:
         raised = struck(operation, site.store)
     assert where
@@ -544,6 +563,15 @@ def test_a_strike_while_the_server_is_tried_leaves_nothing(site: Site) -> None:
         assert type(struck(open_another, site.store)) is Interrupted
     assert where
     assert found_wrong(site) == []
+
+
+def test_a_strike_while_a_watch_begins_leaves_no_folder_open(site: Site) -> None:
+    samba = site.samba
+    with open_store(samba.url("folder", user=False), **samba.options, timeout=3 * PATIENCE) as store:
+        with striking(Interrupted, place="file_id_of") as where:  # the server has opened the folder
+            assert type(struck(lambda watched: watched.watch().close(), store)) is Interrupted
+        assert where
+        eventually(lambda: not open_files(samba))
 
 
 @pytest.mark.parametrize(

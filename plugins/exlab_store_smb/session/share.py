@@ -106,8 +106,8 @@ class Share:
 
         Args:
             call: The operation.
-            opens: It has folders open between two exchanges. An interruption ends the connection then: nobody else
-                would close them.
+            opens: It has folders or files open between two exchanges. An interruption ends the connection then: nobody
+                else would close them.
 
         Raises:
             BackendUnavailable: The connection was lost, and the time is over.

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from exlab_store import BackendUnavailable, NotSupported, ProcessBound, is_key
+from exlab_store import BackendUnavailable, NotSupported, ProcessBound, StoreError, is_key
 from exlab_store_smb.session.link import LinkLost
 from exlab_store_smb.session.share import root_is_gone, unavailable
 from exlab_store_smb.session.sharing import give_back
@@ -55,8 +55,11 @@ def begin_to_watch(share: Share, prefix: str, ignores: Callable[[str], bool]) ->
         try:
             for about in (watched.files, watched.folders):
                 about.arm(link, link.path(share.root), deadline)
-        except BaseException:
+        except (StoreError, LinkLost):
             watched.close(deadline.within(_GOODBYE))
+            raise
+        except BaseException:
+            link.end()  # an interruption: the server may have opened a folder of which no code here knows
             raise
         return ShareSource(watched, prefix, ignores)
 
