@@ -118,6 +118,11 @@ def _class_of(protocol: FsspecProtocol) -> type[Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of other people's packages
+            if name == "webdav":
+                # By its name: a frozen application has what is imported so, and not what fsspec looks up.
+                from webdav4.fsspec import WebdavFileSystem
+
+                return cast("type[Any]", WebdavFileSystem)
             return cast("type[Any]", get_filesystem_class(name))
     except ImportError as error:
         raise UnknownScheme(
@@ -170,7 +175,10 @@ def _of_url(location: Location, name: str, kind: type[Any], given: FsspecOptions
     if name == "ftp":
         options["timeout"] = given.timeout
     if isinstance(protocol_of(name).ways, HttpWays):
+        from aiohttp import ClientTimeout  # which fsspec's class needs itself
+
         options["encoded"] = True
+        options["client_kwargs"] = {"timeout": ClientTimeout(total=given.timeout)}
     return root, options
 
 
