@@ -84,6 +84,7 @@ def _public_name(app: Sphinx, env: BuildEnvironment, node: pending_xref, contnod
         "exlab_store_postgresql.",
         "exlab_store_s3.",
         "exlab_store_smb.",
+        "exlab_store_sftp.",
     ):
         if prefix + short in domain.objects:
             return domain.resolve_xref(env, node["refdoc"], app.builder, "obj", prefix + short, node, contnode)

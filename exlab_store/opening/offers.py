@@ -29,6 +29,7 @@ _BUNDLED: Final = {
         "postgres": "exlab_store_postgresql:open_backend [postgresql]",
         "postgresql": "exlab_store_postgresql:open_backend [postgresql]",
         "s3": "exlab_store_s3:open_backend [s3]",
+        "sftp": "exlab_store_sftp:open_backend [sftp]",
         "smb": "exlab_store_smb:open_backend [smb]",
     },
     "exlab_store.bypasses": {

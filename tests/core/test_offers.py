@@ -97,7 +97,7 @@ def test_what_is_known_without_metadata_is_what_the_wheel_declares() -> None:
 
 def test_the_bundled_backends_are_found_without_any_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.metadata.distributions", list)
-    assert schemes() == {"cifs", "file", "fsspec+*", "memory", "postgres", "postgresql", "s3", "smb"}
+    assert schemes() == {"cifs", "file", "fsspec+*", "memory", "postgres", "postgresql", "s3", "sftp", "smb"}
 
 
 def test_a_frozen_application_says_that_it_is_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,7 +92,7 @@ def test_a_broken_backend_does_not_disturb_another_scheme(site: Path) -> None:
 def test_an_unknown_scheme_names_the_installed_ones(site: Path) -> None:
     error = _error_of(site, "tape://x")
     assert error["code"] == "unknown_scheme"
-    assert "broken, cifs, file, fsspec+*, memory, s3, smb, toy" in error["text"]
+    assert "broken, cifs, file, fsspec+*, memory, postgres, postgresql, s3, sftp, smb, toy" in error["text"]
 
 
 def test_two_distributions_with_one_scheme_are_an_error_that_names_both(crowded_site: Path) -> None:

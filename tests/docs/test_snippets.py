@@ -10,8 +10,8 @@ The blocks of a page run in order, in one namespace and one directory:
 
 ``/data/lab`` stands for a directory of the reader's; here it is a temporary one. ``smb://nas01`` stands for the site's
 file server; here it is a real one, with the smb.conf of the page about it. Blocks that name it are left out where there
-is no smbd, so no other block may depend on one. ``s3://lab`` is a real bucket too, and ``postgresql://db01`` a real
-database server.
+is no smbd, so no other block may depend on one. ``s3://lab`` is a real bucket too, ``postgresql://db01`` a real
+database server, and ``sftp://nas01`` a real SSH server.
 
 A block that cannot run has a comment ``<!-- not run: why -->`` above it. A page that names an example of
 ``docs/examples`` finds a copy of it in its directory, and may install it. The examples' own READMEs belong to
@@ -36,8 +36,10 @@ import bucket
 import database
 import nas
 import pytest
+import ssh_site
 from conftest import lacking
 from samba_server import find_smbd
+from ssh_server import find_sshd
 
 from exlab_store import open_store
 
@@ -117,7 +119,7 @@ def lab(tmp_path: Path) -> Iterator[Path]:
 class Reader:
     """Somebody who follows one page."""
 
-    def __init__(self, directory: Path, lab: Path, *sites: nas.Nas | database.Database) -> None:
+    def __init__(self, directory: Path, lab: Path, *sites: nas.Nas | database.Database | ssh_site.SshSite) -> None:
         self._directory = directory
         self._lab = str(lab)
         self._sites = sites
@@ -230,12 +232,15 @@ def test_a_page_does_what_it_says(
     monkeypatch.syspath_prepend(str(directory))
     _provide_examples(page, directory, tmp_path / "site", monkeypatch)
     with ExitStack() as running:
-        sites: list[nas.Nas | database.Database] = []
+        sites: list[nas.Nas | database.Database | ssh_site.SshSite] = []
         if any(nas.needed_by(block.text) for block in blocks) and find_smbd() is not None:
             sites.append(running.enter_context(nas.running()))
         without_nas = not sites
         if any(database.needed_by(block.text) for block in blocks):
             sites.append(running.enter_context(database.running()))
+        without_sshd = find_sshd() is None
+        if any(ssh_site.needed_by(block.text) for block in blocks) and not without_sshd:
+            sites.append(running.enter_context(ssh_site.running()))
         for site in sites:
             site.sign_in(monkeypatch)
         if any(bucket.needed_by(block.text) for block in blocks):
@@ -243,12 +248,12 @@ def test_a_page_does_what_it_says(
         reader = Reader(directory, lab, *sites)
         left_out = False
         for block in blocks:
-            if nas.needed_by(block.text) and without_nas:
+            if (nas.needed_by(block.text) and without_nas) or (ssh_site.needed_by(block.text) and without_sshd):
                 left_out = True
             else:
                 reader.follow(block)
     if left_out:
-        lacking("install Debian's package samba: its smbd is the server that the page talks to")
+        lacking("install Debian's packages samba and openssh-server: they have the servers that the page talks to")
 
 
 def test_only_the_set_up_commands_are_not_run_and_ci_runs_those() -> None:
