@@ -35,6 +35,7 @@ from exlab_store_posix.descriptors import discard
 from exlab_store_posix.directories import Directories
 from exlab_store_posix.encoding import base_of, checked, root_of
 from exlab_store_posix.faults import did_not_happen, root_is_gone, translated
+from exlab_store_posix.flushing import make_durable, reaches_disk
 from exlab_store_posix.freshness import READ, ensure_stands, read_fresh, stat_fresh
 from exlab_store_posix.leftovers import TreeSearch, remove_temporary
 from exlab_store_posix.listing import Lister
@@ -42,7 +43,7 @@ from exlab_store_posix.locking import is_locked_here, take_lock
 from exlab_store_posix.mounts import FileSystem, mount_of, nearest_directory
 from exlab_store_posix.reading import AT_ONCE, ensure_file, not_a_document, read_at, read_file, stat_of
 from exlab_store_posix.removing import remove_directory
-from exlab_store_posix.replacing import CREATE, make_durable, rename_over, write_out
+from exlab_store_posix.replacing import CREATE, rename_over, write_out
 from exlab_store_posix.system import calls
 
 if sys.platform == "win32":
@@ -90,7 +91,7 @@ class PosixBackend:
         mount = mount_of(existing)
         self._kind = mount.kind
         self._kinds = {os.stat(existing).st_dev: mount.kind}
-        self.guarantees = claims_of(mount)
+        self.guarantees = claims_of(mount, flushes=reaches_disk(existing))
         self._lister = Lister(self._base, self._ignores, self._ensure_root)
         self._directories = Directories(root, create=create, durable=self.guarantees.durable)
 

@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 __all__ = ["claims_of"]
 
 
-def claims_of(mount: MountedFileSystem) -> Guarantees:
+def claims_of(mount: MountedFileSystem, *, flushes: bool = False) -> Guarantees:
     """The guarantees of a directory.
 
     Args:
         mount: The file system that holds it.
+        flushes: Whether the system itself says that what is flushed there reaches a disk, as macOS does.
     """
     kind = mount.kind
     linux = sys.platform.startswith("linux")
@@ -31,7 +32,7 @@ def claims_of(mount: MountedFileSystem) -> Guarantees:
         # Windows, LOCAL is NTFS on a disk of the machine: FlushFileBuffers stores the file, and a rename that is
         # written through its name [FlushFileBuffers; MoveFileExW; CreateFileW, Caching Behavior]. A directory that was
         # made before is in front of it in the log [NTFS overview, Increased reliability].
-        durable=kind in (FileSystem.LOCAL, FileSystem.NETWORK, FileSystem.NFS) or sys.platform == "darwin",
+        durable=kind in (FileSystem.LOCAL, FileSystem.NETWORK, FileSystem.NFS) or flushes,
         conditional_write="locked",
         lock_scope="site" if reaches_the_site else "host",
         lock_release="crash",

@@ -17,7 +17,8 @@ from exlab_store import (
     version_of,
 )
 from exlab_store_posix.descriptors import Descriptors, close_all, close_first, discard_all, open_into
-from exlab_store_posix.replacing import CREATE, make_durable, rename_over, write_out
+from exlab_store_posix.flushing import make_durable
+from exlab_store_posix.replacing import CREATE, rename_over, write_out
 from exlab_store_posix.system import calls
 
 if sys.platform == "win32":

@@ -8,6 +8,7 @@ import os
 from exlab_store import BackendUnavailable, StoreError, came_from_signal_handler
 from exlab_store_posix.descriptors import Descriptors, close_all, discard, discard_all, open_into
 from exlab_store_posix.faults import translated
+from exlab_store_posix.flushing import make_durable
 
 __all__ = ["Directories"]
 
@@ -110,7 +111,7 @@ class Directories:
         if descriptor < 0:
             return
         try:
-            os.fsync(descriptor)
+            make_durable(descriptor)
         except OSError as error:
             if self._matters(error):
                 raise
@@ -134,7 +135,7 @@ class Directories:
             except PermissionError:
                 return  # what this account may pass but not read, others have made, and they synchronise it
             try:
-                os.fsync(descriptor)
+                make_durable(descriptor)
             except OSError as error:
                 if self._matters(error):
                     raise _not_durable(error) from error

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from exlab_store import InvalidKey, Leftover, came_from_signal_handler, is_key, is_temporary_name, temporary_writer
 from exlab_store_posix.descriptors import Descriptors, close_all, close_first, discard_all, open_into
+from exlab_store_posix.entries import entries_of
 from exlab_store_posix.holding import KernelLocks
 from exlab_store_posix.lock_file import OPEN, excluded_from, is_database
 from exlab_store_posix.owner_record import read_owner
@@ -19,6 +20,7 @@ from exlab_store_posix.system import calls
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from exlab_store_posix.entries import Entry
     from exlab_store_posix.mounts import FileSystem
 
 __all__ = ["TreeSearch", "remove_temporary"]
@@ -62,28 +64,27 @@ class TreeSearch:
         yield from self._walk(folder)
 
     def _walk(self, folder: str) -> Iterator[Leftover]:
-        with calls.scandir(self._base + folder) as entries:
-            for entry in entries:
-                if self._ignores(entry.name):
-                    continue
-                name = f"{folder}/{entry.name}" if folder else entry.name
-                try:
-                    if entry.is_dir(follow_symlinks=False):
-                        if is_key(name):
-                            yield from self._walk(name)
-                    elif entry.is_file(follow_symlinks=False) and _can_be_told(name):
-                        found = self._leftover(name, entry)
-                        if found is not None:
-                            yield found
-                except FileNotFoundError:
-                    continue  # it went away meanwhile, as temporary files do
+        for entry in entries_of(self._base + folder):
+            if self._ignores(entry.name):
+                continue
+            name = f"{folder}/{entry.name}" if folder else entry.name
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    if is_key(name):
+                        yield from self._walk(name)
+                elif entry.is_file(follow_symlinks=False) and _can_be_told(name):
+                    found = self._leftover(name, entry)
+                    if found is not None:
+                        yield found
+            except FileNotFoundError:
+                continue  # it went away meanwhile, as temporary files do
 
-    def _leftover(self, name: str, entry: os.DirEntry[str]) -> Leftover | None:
+    def _leftover(self, name: str, entry: Entry) -> Leftover | None:
         if is_temporary_name(entry.name):
             return self._temporary(name, temporary_writer(entry.name), entry)
         return self._lock(name, entry) if entry.name.endswith(_LOCK) else None
 
-    def _temporary(self, name: str, writer: int | None, entry: os.DirEntry[str]) -> Leftover:
+    def _temporary(self, name: str, writer: int | None, entry: Entry) -> Leftover:
         status = entry.stat(follow_symlinks=False)
         kind = self._kind_of(status.st_dev, self._base + name)
         age = _age(status, kind)
@@ -101,7 +102,7 @@ class TreeSearch:
             and self._processes.are_gone(writer, entry.name),
         )
 
-    def _lock(self, name: str, entry: os.DirEntry[str]) -> Leftover:
+    def _lock(self, name: str, entry: Entry) -> Leftover:
         status = entry.stat(follow_symlinks=False)
         path = self._base + name
         kind = self._kind_of(status.st_dev, path)

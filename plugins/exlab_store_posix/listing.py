@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Final
 
 from exlab_store import FolderItem, came_from_signal_handler, is_key, keys_in
 from exlab_store.backend import not_ignored
+from exlab_store_posix.entries import entries_of
 from exlab_store_posix.system import calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from exlab_store import KeyPattern
+    from exlab_store_posix.entries import Entry
 
 __all__ = ["Lister"]
 
@@ -119,11 +121,10 @@ class Lister:
     def _keys(self, folder: str, names: Sequence[str]) -> list[str]:
         return keys_in(folder, not_ignored(names, self._ignores))
 
-    def _entries(self, folder: str) -> list[os.DirEntry[str]]:
+    def _entries(self, folder: str) -> Sequence[Entry]:
         """All that is in a folder; nothing for one that is not there."""
         try:
-            with calls.scandir(self._base + folder) as entries:
-                return list(entries)
+            return entries_of(self._base + folder)
         except (FileNotFoundError, NotADirectoryError) as error:
             if came_from_signal_handler(error):
                 raise
@@ -214,7 +215,7 @@ def _is_way(way: str) -> bool:
     return is_key(way)
 
 
-def _is_file(entry: os.DirEntry[str]) -> bool:
+def _is_file(entry: Entry) -> bool:
     try:
         return entry.is_file()
     except OSError as error:  # a link that leads to itself, or where this account may not look

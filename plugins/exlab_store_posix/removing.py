@@ -21,6 +21,7 @@ from exlab_store import (
     came_from_signal_handler,
 )
 from exlab_store.backend import removal_order
+from exlab_store_posix.entries import entries_of
 from exlab_store_posix.locking import take_lock
 from exlab_store_posix.mounts import FileSystem
 from exlab_store_posix.system import calls
@@ -64,8 +65,7 @@ def remove_directory(
             "a lock file on a mounted share is not removed, so its folder is not",
             hint="Delete the folder on the machine that stores it, or through smb:.",
         )
-    with calls.scandir(path) as entries:
-        found = {entry.name: entry.is_file(follow_symlinks=False) for entry in entries}
+    found = {entry.name: entry.is_file(follow_symlinks=False) for entry in entries_of(path)}
     for name in removal_order(found):
         if name.endswith(_LOCK):
             _remove_lock_file(f"{path}{os.sep}{name}", f"{key}/{name.removesuffix(_LOCK)}", kind_of, kind)

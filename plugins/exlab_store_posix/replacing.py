@@ -7,7 +7,6 @@ the directory, about two of three cuts lose the last acknowledged write; writing
 from __future__ import annotations
 
 import os
-import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -17,11 +16,9 @@ from exlab_store_posix.mounts import FileSystem
 from exlab_store_posix.system import calls
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from exlab_store import Version
 
-__all__ = ["CREATE", "make_durable", "rename_over", "write_out"]
+__all__ = ["CREATE", "rename_over", "write_out"]
 
 CREATE = (
     os.O_WRONLY
@@ -32,16 +29,6 @@ CREATE = (
     | getattr(os, "O_BINARY", 0)
 )
 """For a new file. Whatever stands at its name, a symbolic link too, is refused."""
-
-if sys.platform == "darwin":
-    import fcntl
-
-    def make_durable(descriptor: int) -> None:
-        """Waits until the disk has a file: fsync(2) on macOS leaves it in the drive's cache, F_FULLFSYNC does not."""
-        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
-else:
-    make_durable: Callable[[int], None] = os.fsync
-    """Waits until the disk has a file."""
 
 _ADVISES = hasattr(os, "posix_fadvise")
 

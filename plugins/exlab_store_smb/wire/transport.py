@@ -9,6 +9,7 @@ from __future__ import annotations
 import select
 import socket
 import struct
+import sys
 import threading
 import time
 import weakref
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["DeadlineTcp"]
 
 # A server that has vanished is noticed after about 25 s even when nothing is sent, as while waiting for a lock.
-_KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
+_KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPALIVE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 
 
 _LARGEST = (1 << 24) - 1  # bytes of a message [MS-SMB2 2.1]
@@ -97,7 +98,7 @@ class DeadlineTcp:
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name, value in _KEEPALIVE.items():
-            option = getattr(socket, name, None)  # macOS and Windows have some of them
+            option = getattr(socket, name, None)  # TCP_KEEPALIVE is macOS's name for TCP_KEEPIDLE
             if option is not None:
                 connected.setsockopt(socket.IPPROTO_TCP, option, value)
 
@@ -208,9 +209,8 @@ class DeadlineTcp:
 
 def _ended_by_peer(used: socket.socket) -> bool:
     """Whether the server has sent all that it ever will, which the receiving thread may not have seen yet."""
-    ended = getattr(select, "POLLRDHUP", 0)  # Linux has it
-    if not ended:
-        return False
+    if sys.platform != "linux":
+        return False  # only Linux has POLLRDHUP
     poll = select.poll()
-    poll.register(used, ended)
+    poll.register(used, select.POLLRDHUP)
     return bool(poll.poll(0))
