@@ -2,6 +2,10 @@
 
 Python runs signal handlers in the main thread, between two steps of the code there. The exception of a handler comes
 out of that step: an alarm's `TimeoutError` out of a read of a file, as if the file system had raised it.
+
+From Python 3.14 on, one of the steps is that between the taking of a lock by a with statement and its block: what is
+raised there leaves the lock taken for ever. So the locks of this package are taken by
+``(taken,) = map(lock.acquire, (True,))`` in a try statement, which is one step.
 """
 
 from __future__ import annotations
@@ -17,7 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-__all__ = ["came_from_signal_handler", "suppress_unless_signalled"]
+__all__ = ["ENDING", "came_from_signal_handler", "suppress_unless_signalled"]
+
+ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
+"""The signals, beside that of Ctrl-C, that ask a program to end. Windows has no SIGHUP, and SIGBREAK for Ctrl-Break."""
 
 _VARIADIC = 0x04  # CO_VARARGS of inspect, which takes 10 ms to import
 

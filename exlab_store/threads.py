@@ -93,14 +93,24 @@ class Workers:
 
     def join(self) -> None:
         """Counts one more store that uses the threads."""
-        with self._mutex:
+        taken = False
+        try:
+            (taken,) = map(self._mutex.acquire, (True,))
             self._stores += 1
+        finally:
+            if taken:
+                self._mutex.release()
 
     def leave(self) -> None:
         """Counts one less; with the last of them the threads end, as soon as they have nothing to do."""
-        with self._mutex:
+        taken = False
+        try:
+            (taken,) = map(self._mutex.acquire, (True,))
             self._stores -= 1
             self._end_if_unused()
+        finally:
+            if taken:
+                self._mutex.release()
 
     def submit(self, call: Callable[[], T]) -> Future[T]:
         """Has a thread make a call.
@@ -111,7 +121,9 @@ class Workers:
         Raises:
             BackendUnavailable: There is no thread for it, and it will not be called.
         """
-        with self._mutex:
+        taken = False
+        try:
+            (taken,) = map(self._mutex.acquire, (True,))
             if self._executor is None:
                 self._executor = ThreadPoolExecutor(THREADS_PER_SHARE, thread_name_prefix="exlab-store")
             self._calls += 1  # before a store may leave
@@ -120,13 +132,21 @@ class Workers:
             except BaseException:
                 self._end_call()
                 raise
+        finally:
+            if taken:
+                self._mutex.release()
         future.add_done_callback(lambda _: self._end_call())
         return future
 
     def _end_call(self) -> None:
-        with self._mutex:
+        taken = False
+        try:
+            (taken,) = map(self._mutex.acquire, (True,))
             self._calls -= 1
             self._end_if_unused()
+        finally:
+            if taken:
+                self._mutex.release()
 
     def _end_if_unused(self) -> None:
         # A call may outlive its store, as the release of a lock does; and the first call opens a store.
@@ -137,13 +157,23 @@ class Workers:
     @contextmanager
     def asking(self) -> Generator[int]:
         """Counts a task that asks again and again for a lock; gives how many there are."""
-        with self._mutex:
+        taken = False
+        try:
+            (taken,) = map(self._mutex.acquire, (True,))
             self._asking += 1
+        finally:
+            if taken:
+                self._mutex.release()
         try:
             yield self._asking
         finally:
-            with self._mutex:
+            taken = False
+            try:
+                (taken,) = map(self._mutex.acquire, (True,))
                 self._asking -= 1
+            finally:
+                if taken:
+                    self._mutex.release()
 
     def forget_threads(self) -> None:
         """Starts afresh in a forked child, which has none of the threads."""
@@ -178,11 +208,16 @@ def workers_for(location: Location | None) -> Workers:
     if location is None or not location.shared:
         return Workers()
     share = _share(location)
-    with _mutex:
+    taken = False
+    try:
+        (taken,) = map(_mutex.acquire, (True,))
         workers = _of_share.get(share)
         if workers is None:
             workers = _of_share[share] = Workers()
         return workers
+    finally:
+        if taken:
+            _mutex.release()
 
 
 def _share(location: Location) -> str:

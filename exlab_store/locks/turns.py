@@ -119,7 +119,9 @@ class Turn(msgspec.Struct, eq=False):
         Args:
             owner: Who ends the turn: then a second call does nothing, as the turn is another's by then.
         """
-        with _mutex:
+        taken = False
+        try:
+            (taken,) = map(_mutex.acquire, (True,))
             if _turns.get(self._document) is not self:
                 return  # a forked child gives back what only its parent holds
             if owner is not None and self._owner is not owner:
@@ -140,6 +142,9 @@ class Turn(msgspec.Struct, eq=False):
                     return
                 waiter.has_turn = False
             del _turns[self._document]
+        finally:
+            if taken:
+                _mutex.release()
 
     def enqueue(self, waiter: Waiter) -> None:
         """Puts a waiter at the end of the queue; the mutex is held by the caller."""
@@ -154,13 +159,18 @@ class Turn(msgspec.Struct, eq=False):
 
     def withdraw(self, waiter: Waiter) -> LockOwner | None:
         """Takes a waiter out of the queue and tells who is before it; None if its turn has come meanwhile."""
-        with _mutex:
+        taken = False
+        try:
+            (taken,) = map(_mutex.acquire, (True,))
             if waiter.has_turn:
                 waiter.has_turn = False  # from here on it is the caller's
                 return None
             if waiter in self._waiters:  # it may have been passed over
                 self._waiters.remove(waiter)
             return self._owner
+        finally:
+            if taken:
+                _mutex.release()
 
     def withdraw_owner(self, owner: LockOwner) -> None:
         """Takes whoever waits for this owner out of the queue; the mutex is held by the caller."""
@@ -192,8 +202,9 @@ def turn_id(store: object, address: str | None, key: str) -> Hashable:
     return (id(store), key) if address is None else address + key
 
 
-# For queues: a turn whose place is free is taken in one step (`dict.setdefault`), as to take this too costs 0.15 us.
-# Re-entrant: the garbage collector may end a task that waits here, at any moment, in any thread.
+# Taken in one step, see signal_handlers. For queues: a turn whose place is free is taken in one step without it
+# (`dict.setdefault`), as to take this too costs 0.15 us. Re-entrant: the garbage collector may end a task that waits
+# here, at any moment, in any thread.
 _mutex = threading.RLock()
 _turns: dict[Hashable, Turn] = {}
 
@@ -225,7 +236,9 @@ def ask_for_turn(
     Raises:
         LockAlreadyHeld: It is this holder's turn already.
     """
-    with _mutex:
+    taken = False
+    try:
+        (taken,) = map(_mutex.acquire, (True,))
         own = Turn(document, holder, owner)
         while (turn := _turns.setdefault(document, own)) is not own:
             waiter = waiting(holder, owner)
@@ -233,6 +246,9 @@ def ask_for_turn(
             if _turns.get(document) is turn:  # the garbage collector may have ended it in between
                 return turn, waiter
         return own, None
+    finally:
+        if taken:
+            _mutex.release()
 
 
 def take_turn(
@@ -282,11 +298,16 @@ def forsake_turn(document: Hashable, owner: LockOwner) -> None:
         document: As for `ask_for_turn`.
         owner: Who asked.
     """
-    with _mutex:
+    taken = False
+    try:
+        (taken,) = map(_mutex.acquire, (True,))
         turn = _turns.get(document)
         if turn is not None:
             turn.end(owner)
             turn.withdraw_owner(owner)
+    finally:
+        if taken:
+            _mutex.release()
 
 
 def _wait(gate: threading.Lock, timeout: float, cancelled: Callable[[], bool] | None) -> bool:

@@ -73,10 +73,15 @@ def _names_today() -> _Memory:
     from exlab_store.opening.configuration import fingerprint  # who gives URLs needs no configuration
 
     configuration = fingerprint()
-    with _mutex:
+    taken = False
+    try:
+        (taken,) = map(_mutex.acquire, (True,))
         if _names.configuration != configuration:
             _names = _Memory(configuration)
         return _names
+    finally:
+        if taken:
+            _mutex.release()
 
 
 @without_variables
@@ -113,10 +118,15 @@ def as_document(location: DocumentLocation) -> StorePath:
         memory = _locations
         parsed = Location.parse(location)
         path = _store_at(msgspec.structs.replace(parsed.parent, create=True), parsed.name, memory) / parsed.name
-    with _mutex:
+    taken = False
+    try:
+        (taken,) = map(_mutex.acquire, (True,))
         if len(memory.documents) >= _LIMIT:
             memory.documents.clear()
         memory.documents[is_text(location), os.fspath(location)] = path
+    finally:
+        if taken:
+            _mutex.release()
     return path
 
 
@@ -127,16 +137,26 @@ def _store_at(folder: Location | str, name: str, memory: _Memory) -> Store:
             location=redacted(str(folder)),
             hint="Add the document's name to the location.",
         )
-    with _mutex:
+    taken = False
+    try:
+        (taken,) = map(_mutex.acquire, (True,))
         store = memory.stores.get(folder)
+    finally:
+        if taken:
+            _mutex.release()
     if store is not None:
         return store
     # Not under the mutex: one share that does not answer must not keep others from being opened.
     opened = open_store(folder, create=True) if isinstance(folder, str) else open_store_at(folder)
-    with _mutex:
+    taken = False
+    try:
+        (taken,) = map(_mutex.acquire, (True,))
         if len(memory.stores) >= _LIMIT:
             memory.stores.clear()  # those in use stay open: whoever holds a document of one holds the store
         store = memory.stores.setdefault(folder, opened)
+    finally:
+        if taken:
+            _mutex.release()
     if store is not opened:
         opened.close()  # another thread was faster
     return store

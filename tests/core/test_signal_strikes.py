@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import random
+import re
 import signal
 import sys
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +19,6 @@ from exlab_store.locks import turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
     from types import FrameType
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no interval timers")
@@ -56,6 +58,27 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     with open_store(tmp_path if request.param == "posix" else "memory://") as opened:
         opened.atomic_write(KEY, b"old")
         yield opened
+
+
+def _with_statements_of_locks() -> list[str]:
+    root = Path(__file__).parents[2]
+    found = []
+    packages = "exlab_store", "plugins/exlab_store_posix", "plugins/exlab_store_memory", "plugins/exlab_store_smb"
+    for path in (path for package in packages for path in root.glob(f"{package}/**/*.py")):
+        if "testing" in path.parts:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for item in getattr(node, "items", []):
+                expression = getattr(item, "context_expr", None)
+                name = getattr(expression, "attr", getattr(expression, "id", ""))
+                if re.search(r"(?:mutex|lock|condition|semaphore)\Z", name):
+                    found.append(f"{path.relative_to(root)}:{expression.lineno}")
+    return found
+
+
+def test_no_lock_is_taken_by_a_with_statement() -> None:
+    """From Python 3.14 on a handler may run between the taking and the block, which then is not left."""
+    assert _with_statements_of_locks() == []
 
 
 def update(store: Store) -> None:

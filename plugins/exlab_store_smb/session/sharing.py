@@ -124,12 +124,17 @@ class SharedLink:
             self._making.release()
 
     def _in_use(self) -> Link | None:
-        with _lock:
+        taken = False
+        try:
+            (taken,) = map(_lock.acquire, (True,))
             link = self._link
             if link is None or not link.alive:
                 return None
             link.last_used = time.monotonic()  # so that it is not ended as idle before the caller has sent anything
             return link
+        finally:
+            if taken:
+                _lock.release()
 
     def _connected(self, deadline: Deadline) -> Link:
         _keep_house()
@@ -138,10 +143,15 @@ class SharedLink:
             self._previous_session = link.session_id
             link.compounds = self.compounds
             link.chains = self.chains
-            with _lock:
+            taken = False
+            try:
+                (taken,) = map(_lock.acquire, (True,))
                 if self.stores:
                     self._link = link
                     return link
+            finally:
+                if taken:
+                    _lock.release()
             link.close(deadline.within(_GOODBYE))
         except BaseException:
             link.end()  # an interruption: nobody else would
@@ -200,7 +210,9 @@ class SharedLink:
         link = self._link
         if link is not None:
             link.unanswered.check()  # a release that was answered is not under way any more
-        with _lock:
+        taken = False
+        try:
+            (taken,) = map(_lock.acquire, (True,))
             link = self._link
             if link is None:
                 return allowed
@@ -210,6 +222,9 @@ class SharedLink:
             if link.alive and (link.is_waiting or any(store.holds_lock_on(link) for store in self.stores)):
                 return allowed
             self._link = None
+        finally:
+            if taken:
+                _lock.release()
         self._part_from(link, Deadline(_GOODBYE))
         return allowed
 
@@ -223,13 +238,18 @@ def join(store: LinkUser, options: SmbOptions, share: str) -> SharedLink:
         share: The share's name.
     """
     key = _key(options, share)
-    with _lock:
+    taken = False
+    try:
+        (taken,) = map(_lock.acquire, (True,))
         found = _shared.get(key)
         if found is None:
             found = _shared[key] = SharedLink(key, options, share)
             _dropped.put(None)  # its connection may be allowed less time than those that the thread knows of
         found.stores.add(store)
         return found
+    finally:
+        if taken:
+            _lock.release()
 
 
 def leave(store: LinkUser, shared: SharedLink) -> bool:
@@ -242,12 +262,17 @@ def leave(store: LinkUser, shared: SharedLink) -> bool:
     Returns:
         Whether it was the last: the connection has to be ended.
     """
-    with _lock:
+    taken = False
+    try:
+        (taken,) = map(_lock.acquire, (True,))
         shared.stores.discard(store)
         if shared.stores:
             return False
         if _shared.get(shared.key) is shared:
             del _shared[shared.key]
+    finally:
+        if taken:
+            _lock.release()
     _dropped.put(None)
     return True
 
@@ -279,7 +304,9 @@ def _key(options: SmbOptions, share: str) -> Hashable:
 
 def _keep_house() -> None:
     global _housekeeper
-    with _lock:
+    taken = False
+    try:
+        (taken,) = map(_lock.acquire, (True,))
         if _housekeeper is None:
             thread = threading.Thread(target=_housekeeping, name="exlab-store-smb-housekeeping", daemon=True)
             _housekeeper = thread
@@ -292,6 +319,9 @@ def _keep_house() -> None:
                 raise BackendUnavailable(
                     f"no thread can be started: {error}", hint="End some threads of this program."
                 ) from error
+    finally:
+        if taken:
+            _lock.release()
 
 
 def _housekeeping() -> None:
@@ -302,7 +332,9 @@ def _housekeeping() -> None:
             store = _dropped.get(timeout=min(patience, _LONGEST))
         except queue.Empty:
             store = None
-        with _lock:
+        taken = False
+        try:
+            (taken,) = map(_lock.acquire, (True,))
             if _housekeeper is not threading.current_thread():
                 _dropped.put(store)
                 return
@@ -310,6 +342,9 @@ def _housekeeping() -> None:
                 _housekeeper = None
                 return
             shared = list(_shared.values())
+        finally:
+            if taken:
+                _lock.release()
         try:
             if store is not None:
                 store.close(Deadline(_GOODBYE))

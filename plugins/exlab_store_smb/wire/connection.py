@@ -202,12 +202,17 @@ class SmbConnection(Connection):  # type: ignore[misc]
 
     def _next_number(self, charge: int) -> int:
         """The MessageId of a request, and as many after it as it is charged [MS-SMB2 3.2.4.1.3]."""
-        with self.sequence_lock:
+        taken = False
+        try:
+            (taken,) = map(self.sequence_lock.acquire, (True,))
             number = int(self.sequence_window["low"])
             if max(1, charge) > self.sequence_window["high"] - number:
                 raise SMBException("the server granted too few credits")
             self.sequence_window["low"] = number + max(1, charge)
             return number
+        finally:
+            if taken:
+                self.sequence_lock.release()
 
     # Waiting
 
@@ -325,8 +330,13 @@ class SmbConnection(Connection):  # type: ignore[misc]
             raise Forged("the server answers twice")
         # Only the server grants credits; an answer without proof gives at most the credits that were asked for.
         granted = answer.credits if vouched else min(answer.credits, request.expected.credits)
-        with self.sequence_lock:
+        taken = False
+        try:
+            (taken,) = map(self.sequence_lock.acquire, (True,))
             self.sequence_window["high"] += granted
+        finally:
+            if taken:
+                self.sequence_lock.release()
         if interim:
             request.async_id = answer.async_id
             return
