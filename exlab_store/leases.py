@@ -7,6 +7,7 @@ takes the lock.
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Final
@@ -53,7 +54,9 @@ class Lease:
     @staticmethod
     def now() -> float:
         """The holder's clock, in seconds; it goes on while the machine sleeps."""
-        return time.monotonic() if _CLOCK is None else time.clock_gettime(_CLOCK)
+        if sys.platform == "win32" or _CLOCK is None:
+            return time.monotonic()
+        return time.clock_gettime(_CLOCK)
 
     @property
     def lasts(self) -> bool:

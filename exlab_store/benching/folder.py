@@ -143,7 +143,7 @@ class Folder:
         location = self.store.location
         if location is None or location.scheme != "file":
             return None
-        path = os.path.join(location.path, self._name)
+        path = os.path.join(location.local_path, self._name)
         return path if os.path.isdir(path) else None
 
     def __enter__(self) -> Self:

@@ -8,6 +8,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from exlab_store.signal_handlers import ENDING
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from types import FrameType, TracebackType
@@ -18,7 +20,7 @@ __all__ = ["PATIENCE", "Interruptions"]
 PATIENCE = 1.0
 """Seconds: more than the removal of a few files takes, and less than somebody waits without wondering."""
 
-_NUMBERS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+_NUMBERS = (signal.SIGINT, *ENDING)
 
 
 class Interruptions:

@@ -47,7 +47,7 @@ Exit codes:
   5  locked by somebody else
   6  temporarily unavailable: try again
   7  doctor: what a backend claims of a place did not hold
-  128 + n  ended by signal n (130: Ctrl-C)
+  128 + n  ended by signal n (130: Ctrl-C; 149: Ctrl-Break on Windows)
 
 Errors are on standard error: a sentence and a hint; with --json, one line of
 JSON: {"error": {"code": ..., "message": ...}}.
@@ -217,7 +217,8 @@ def _locks(
     No command frees the lock of somebody else. What frees it:
 
     \b
-    - on this machine: end the process that holds it (kill PID)
+    - on this machine: end the process that holds it (kill PID; on Windows,
+      taskkill /F /PID PID)
     - smb: end the process on the machine that is named, or, if that machine
       is gone, its session on the server. Samba: smbstatus --locks shows the
       PID of the smbd to kill. Windows: net file, then net file ID /close
@@ -397,7 +398,8 @@ def run() -> None:
     # Without a handler, Python prints what libraries log (each retry, say) among the command's own sentences.
     logging.getLogger().addHandler(logging.NullHandler())
     try:
-        app(prog_name=PROGRAM)
+        # On Windows, typer would look up patterns in the working directory, and variables in URLs.
+        app(prog_name=PROGRAM, windows_expand_args=False)
     except KeyboardInterrupt:
         sys.exit(ExitCode.INTERRUPTED)
     except Exception as error:

@@ -10,7 +10,7 @@ from exlab_store import DocumentInvalid, StorePath, as_document
 from exlab_store.cli.places import resolved
 from exlab_store.cli.plain_text import one_line
 from exlab_store.cli.sources import name_of, read_source
-from exlab_store.cli.terminal import print_json, print_text, say, show
+from exlab_store.cli.terminal import END_OF_INPUT, print_json, print_text, say, show
 from exlab_store.documents import (
     OFFLINE_CATALOGUE_VERSION,
     LIMSProject,
@@ -47,7 +47,7 @@ def publish_catalogue(
     # Before the source is read: who types an answer in wants to know at once.
     path = as_document(resolved(location))
     if source == "-" and sys.stdin is not None and sys.stdin.isatty():  # pyright: ignore[reportUnnecessaryComparison]
-        say("Reading the LIMS's answer from the terminal; end it with Ctrl-D.")
+        say(f"Reading the LIMS's answer from the terminal; end it with {END_OF_INPUT}.")
     answer = read_source(source)
     moment = now()
     try:

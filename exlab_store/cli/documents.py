@@ -12,7 +12,7 @@ from exlab_store import ABSENT, ANY, StoreError, Version, as_document
 from exlab_store.cli.places import resolved
 from exlab_store.cli.plain_text import one_line
 from exlab_store.cli.sources import read_source
-from exlab_store.cli.terminal import print_bytes, print_json, print_text, say
+from exlab_store.cli.terminal import END_OF_INPUT, print_bytes, print_json, print_text, say
 from exlab_store.migrating.guarded import delete_under, write_under
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def put_document(location: HiddenLocation, source: str, expect: Expectation, *, 
     # Before the source is read: who types a document in wants to know at once.
     path = as_document(resolved(location))
     if source == "-" and sys.stdin is not None and sys.stdin.isatty():  # pyright: ignore[reportUnnecessaryComparison]
-        say("Reading the document from the terminal; end it with Ctrl-D.")
+        say(f"Reading the document from the terminal; end it with {END_OF_INPUT}.")
     data = read_source(source)
     if source == "-" and not data:
         # What a failed command before the pipe gives; it would take the place of the document.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import shutil
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 __all__ = [
+    "END_OF_INPUT",
     "answering",
     "error_console",
     "is_asking",
@@ -31,6 +33,10 @@ __all__ = [
     "say_unexpected",
     "show",
 ]
+
+
+END_OF_INPUT = "Ctrl-Z and Enter" if os.name == "nt" else "Ctrl-D"
+"""What ends a text that is typed."""
 
 
 @contextmanager
@@ -152,6 +158,8 @@ def show(*parts: RenderableType) -> None:
 
     with _output():
         console = Console(file=sys.stdout, highlight=False, emoji=False)
+        if console.legacy_windows:  # a console that shows the codes of colours as text
+            console = Console(file=sys.stdout, highlight=False, emoji=False, color_system=None)
         # Rendered first and written at once: rich has its own idea of what to do when nobody reads.
         with console.capture() as rendered:
             for part in parts:
@@ -181,12 +189,16 @@ def _output() -> Generator[None]:
         if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison]  # closed by the caller's shell: >&-
             raise StoreError("standard output is closed")
         yield
-    except BrokenPipeError:
-        _drop_output()
-        raise SystemExit(ExitCode.BROKEN_PIPE) from None
     except OSError as error:
         _drop_output()
+        if _tells_that_nobody_reads(error):
+            raise SystemExit(ExitCode.BROKEN_PIPE) from None
         raise StoreError(f"the output cannot be written: {error.strerror or error}") from error
+
+
+def _tells_that_nobody_reads(error: OSError) -> bool:
+    # Windows says ERROR_NO_DATA, which its C library does not know and makes EINVAL of.
+    return isinstance(error, BrokenPipeError) or (sys.platform == "win32" and error.errno == errno.EINVAL)
 
 
 def _drop_output() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import queue
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +31,15 @@ _PROGRAM = "from exlab_store.clients.serving import serve; from {module} import 
 _START = 60.0
 _FAREWELL = 3.0
 _KILLED = 3.0
+
+if sys.platform == "win32":
+    # Windows knows no sessions. A console's Ctrl-C and Ctrl-Break go to all of its processes: a client has its own.
+    _OWN_CONSOLE = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
+    # There, Ctrl-C does not interrupt a wait for another thread: it takes effect when the wait is over.
+    _SLICE = 0.1
+else:
+    _OWN_CONSOLE = 0
+    _SLICE = math.inf
 
 
 class _Pickler(pickle.Pickler):
@@ -82,6 +93,7 @@ class ClientProcess(Client):
             stderr=complaints,
             # The terminal's Ctrl-C is for this process, which ends its clients in order.
             start_new_session=True,
+            creationflags=_OWN_CONSOLE,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
         self._listener = threading.Thread(target=self._listen, daemon=True)
@@ -133,10 +145,15 @@ class ClientProcess(Client):
     def answer(self, seconds: float | None = None) -> Any:
         """See `Client`."""
         limit = self._limit(seconds)
-        try:
-            answer = self._answers.get(timeout=limit)
-        except queue.Empty:
-            raise NoAnswer(self._request, limit) from None
+        end = time.monotonic() + limit
+        while True:
+            left = max(0.0, end - time.monotonic())
+            try:
+                answer = self._answers.get(timeout=min(left, _SLICE))
+                break
+            except queue.Empty:
+                if left <= _SLICE:
+                    raise NoAnswer(self._request, limit) from None
         if answer is None:
             self._answers.put(None)  # for whoever asks once more
             raise ClientGone(self._request, self._gone(_KILLED))

@@ -42,7 +42,7 @@ def serve(requests: type[StoreRequests]) -> None:
         answers.write(pickle.dumps(_answer(session, *request)))
         try:
             answers.flush()
-        except BrokenPipeError:  # nobody listens any more
+        except OSError:  # nobody listens any more: EPIPE, and EINVAL on Windows
             break
     session.close()
 

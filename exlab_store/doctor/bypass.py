@@ -187,8 +187,9 @@ def find_bypass(location: Location, options: Mapping[str, Any], folder: str) -> 
     Returns:
         The way, or the reason why there is none.
     """
-    if os.path.isdir(os.path.join(location.path, folder)) or (not location.host and os.path.isdir(location.path)):
-        return LocalFiles(location.path)
+    path = location.local_path if location.scheme == "file" else location.path
+    if os.path.isdir(os.path.join(path, folder)) or (not location.host and os.path.isdir(path)):
+        return LocalFiles(path)
     try:
         for offer in offers_of(GROUP):
             if offer.name == location.scheme and offer.fault is None:

@@ -67,8 +67,9 @@ def _server(location: Location) -> tuple[str, str, int | None]:
 
 def _path(location: Location) -> str:
     # Through links, as far as this machine can see them; a server's it cannot.
-    path = os.path.realpath(location.path) if location.scheme == "file" else location.path
-    return path.rstrip("/")
+    if location.scheme != "file":
+        return location.path.rstrip("/")
+    return os.path.normcase(os.path.realpath(location.local_path)).replace(os.sep, "/").rstrip("/")
 
 
 @contextmanager

@@ -213,10 +213,13 @@ def candidates() -> list[Candidate]:
     named = os.environ.get(VARIABLE)
     if named:
         return [Candidate(f"the environment variable {VARIABLE}", named, must_exist=True)]
+    # Windows alone has folders of authors, which the program has none of, and an account's that follow it about.
+    account = platformdirs.user_config_path(_FOLDER, appauthor=False, roaming=True)
+    machine = platformdirs.site_config_path(_FOLDER, appauthor=False)
     return [
         Candidate("the working directory", FILE_NAME),
-        Candidate("this account's configuration", str(platformdirs.user_config_path(_FOLDER) / FILE_NAME)),
-        Candidate("this machine's configuration", str(platformdirs.site_config_path(_FOLDER) / FILE_NAME)),
+        Candidate("this account's configuration", str(account / FILE_NAME)),
+        Candidate("this machine's configuration", str(machine / FILE_NAME)),
     ]
 
 

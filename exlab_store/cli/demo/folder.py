@@ -86,7 +86,7 @@ def _clear(demo: DemoFolder) -> None:
     location = demo.store.location
     if location is not None and location.scheme == "file":
         # Of a local directory the lock files and the folders can go too. The name is the demo's own.
-        shutil.rmtree(Path(location.path) / demo.key, ignore_errors=True)
+        shutil.rmtree(Path(location.local_path) / demo.key, ignore_errors=True)
         return
     if not demo.store.guarantees.deletes:
         return
