@@ -145,6 +145,19 @@ def test_a_reader_of_ours_holds_no_writer_up(store: Store, tmp_path: Path, monke
         os.close(descriptor)
 
 
+def test_the_rename_by_handle_replaces_a_document(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As FileRenameInfo (3), whose structure is the same; wine knows no FileRenameInfoEx.
+    monkeypatch.setattr(kernel32, "_FILE_RENAME_INFO_EX", 3)
+    monkeypatch.setattr(calls, "_without_posix_rename", set())
+    monkeypatch.setattr(kernel32, "move_file", None)
+    store.atomic_write("a.json", b"new")
+    store.atomic_write("b.json", b"1")
+    assert (tmp_path / "a.json").read_bytes() == b"new"
+    assert names(tmp_path) == ["a.json", "b.json"]
+
+
 def test_a_document_that_is_marked_read_only_is_neither_replaced_nor_deleted(store: Store, tmp_path: Path) -> None:
     (tmp_path / "a.json").chmod(0o444)
     try:
