@@ -50,6 +50,7 @@ NEEDS: Final = {
     "smb:": "a Windows or Samba server, an account, the extra `smb`",
     "postgresql:": "a PostgreSQL server, a role, the extra `postgresql`",
     "s3:": "S3, or a server that honours conditions on writes, a key, the extra `s3`",
+    "sftp:": "an SSH server with GNU coreutils and flock, an account with a shell there, the extra `sftp`",
     "local disk": "nothing",
     "NFS 4 mount": "root, to mount it",
     "SMB mount": "root, to mount it",
@@ -105,6 +106,16 @@ def _postgresql(via: Callable[[int], int]) -> Iterator[Store]:
 
 
 @contextmanager
+def _sftp(via: Callable[[int], int]) -> Iterator[Store]:
+    from ssh_server import running_sshd
+
+    with running_sshd() as server:
+        options = {**server.options, "known_hosts": None, "host_key": server.host_key}
+        with open_store(server.url(port=via(server.port)), **options) as store:
+            yield store
+
+
+@contextmanager
 def _webdav(kind: Kind, via: Callable[[int], int]) -> Iterator[Store]:
     from web_servers import running_web_server
 
@@ -119,6 +130,7 @@ SERVED: Final[dict[str, Callable[[Callable[[int], int]], AbstractContextManager[
     "smb:": _smb,
     "postgresql:": _postgresql,
     "s3:": _s3,
+    "sftp:": _sftp,
     "fsspec+webdav:, nginx": lambda via: _webdav("nginx", via),
     "fsspec+webdav:, Apache": lambda via: _webdav("apache", via),
 }

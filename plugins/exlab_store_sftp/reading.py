@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["close_later", "ensure_file", "read_document", "stat_of"]
 
 _AT_ONCE: Final = 1 << 15  # bytes that hold the usual document, and that every server sends at once
+_TOGETHER: Final = 64
 _closing: set[asyncio.Task[None]] = set()
 
 
@@ -31,22 +32,15 @@ async def read_document(files: asyncssh.SFTPClient, path: str) -> Snapshot:
         InvalidKey: It is no file.
         asyncssh.Error: As the server says.
     """
-    file = await files.open(path, READ, encoding=None)
+    # asyncssh's own blocks cost a round trip more: it asks again for what a short file does not have.
+    file = await files.open(path, READ, encoding=None, block_size=0)
     try:
         attributes, first = await asyncio.gather(file.stat(), _first(file))
         ensure_file(attributes)
         if isinstance(first, asyncssh.SFTPError):
             raise first
-        data, size = first, attributes.size or 0
-        if data and (len(data) == _AT_ONCE or len(data) < size):
-            parts = [data]
-            position = len(data)
-            wanted = max(size - position, 0) + 1  # one more, which shows the end
-            while part := await _part(file, wanted, position):
-                parts.append(part)
-                position += len(part)
-                wanted = _AT_ONCE
-            data = b"".join(parts)
+        size = attributes.size or 0
+        data = first if len(first) == size < _AT_ONCE else await _rest(file, first, size)
         return Snapshot(data, modified=None if attributes.mtime is None else float(attributes.mtime))
     finally:
         close_later(file.close())
@@ -54,6 +48,24 @@ async def read_document(files: asyncssh.SFTPClient, path: str) -> Snapshot:
 
 async def _part(file: Any, size: int, position: int) -> bytes:  # what it reads has no type of its own
     return bytes(await file.read(size, position))
+
+
+async def _rest(file: Any, first: bytes, size: int) -> bytes:
+    """The whole of a file, by requests that are sent together, and then what a server has left out of an answer."""
+    data = bytearray(first)
+    while len(data) < size and first:
+        starts = range(len(data), min(size, len(data) + _TOGETHER * _AT_ONCE), _AT_ONCE)
+        for start, part in zip(
+            starts, await asyncio.gather(*(_part(file, _AT_ONCE, start) for start in starts)), strict=True
+        ):
+            if start != len(data):
+                break  # the one before was short
+            data += part
+        if len(data) == starts[0]:
+            break  # it has become shorter
+    while part := await _part(file, _AT_ONCE, len(data)):
+        data += part
+    return bytes(data)
 
 
 async def _first(file: Any) -> bytes | asyncssh.SFTPError:

@@ -200,3 +200,9 @@ def test_the_limits_are_judged(tmp_path: Path) -> None:
     said = _run("run.py", tmp_path)
     assert "limits kept" in said
     assert "| catalogue of 10,000, read, peak memory beyond the rows | below 2 x the document | 1.0" in said
+
+
+@pytest.mark.slow
+def test_sftp_is_measured_with_a_shell_and_without() -> None:
+    said = _run("sftp.py", "--quick")
+    assert re.search(r"write of 2 KiB, 20 ms \| with a shell \d+\.\d, SFTP alone \d+\.\d", said)
