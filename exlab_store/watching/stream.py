@@ -121,9 +121,19 @@ class ChangeStream(ProcessBound):
                 # What is there is looked at once, however little time there is.
                 if self._time_is_over and not self._names:
                     break
-                self._go_on()
+                try:
+                    self._go_on()
+                except BaseException:  # of a signal handler: what was heard, or found, may be lost with it
+                    self._forget_what_was_not_told()
+                    raise
             self._drop_source()
             raise StopIteration
+
+    def _forget_what_was_not_told(self) -> None:
+        """After an error everything is looked at again, and compared with what the caller was told."""
+        self._names |= EVERYTHING
+        self._ready.clear()
+        self._known.versions = dict(self._told)
 
     def _given_out(self, change: Change) -> Change:
         if change.kind == "deleted":

@@ -40,20 +40,43 @@ __all__ = ["Memory", "MemoryBackend", "open_backend"]
 
 
 class Memory:
-    """What the openers of one name share: documents, locks, and one condition that guards both."""
+    """What the openers of one name share: documents, locks, and one lock that guards both."""
 
     def __init__(self) -> None:
         self.documents: dict[str, bytes] = {}
         self.written: dict[str, float] = {}
         self.locks: dict[str, LockOwner] = {}
-        self.changed = threading.Condition()
+        # Both are C code: a Condition is Python code, in which a signal handler's exception leaves it locked for ever.
+        self.guard = threading.RLock()
+        self._next_change = _locked()
         self.sources: WeakSet[MemoryChangeSource] = WeakSet()
 
     def note(self, place: str) -> None:
-        """Tells whoever watches that a document has changed; the condition is held."""
+        """Tells whoever watches that a document has changed; the guard is held."""
         for source in self.sources:
             source.places.add(place)
-        self.changed.notify_all()
+        self.wake()
+
+    def wake(self) -> None:
+        """Wakes all who wait for a change; the guard is held."""
+        change, self._next_change = self._next_change, _locked()
+        change.release()
+
+    def next_change(self) -> Callable[[float], None]:
+        """The wait for the next change, so many seconds at most; the guard is held, and not while waiting."""
+        change = self._next_change
+
+        def wait(seconds: float) -> None:
+            if change.acquire(True, max(0.0, seconds)):
+                change.release()  # for the others
+
+        return wait
+
+
+def _locked() -> threading.Lock:
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
 
 
 _named: dict[str, Memory] = {}
@@ -98,10 +121,10 @@ class MemoryLock(ProcessBound):
 
     def release(self) -> None:
         """Releases the lock; a second call does nothing."""
-        with self._memory.changed:
+        with self._memory.guard:
             if self._memory.locks.get(self._place) is self.owner:
                 del self._memory.locks[self._place]
-                self._memory.changed.notify_all()
+                self._memory.wake()
 
     def __enter__(self) -> Self:
         return self
@@ -124,24 +147,25 @@ class MemoryChangeSource(ProcessBound):
         self._memory = memory
         self._keys_of = keys_of
         self.places: set[str] = set()
-        with memory.changed:
+        with memory.guard:
             memory.sources.add(self)
 
     def wait(self, timeout: float, cancelled: Callable[[], bool]) -> list[str]:
-        """Waits for the condition."""
+        """Waits for a change."""
         deadline = time.monotonic() + timeout
-        with self._memory.changed:
-            while True:
+        while True:
+            with self._memory.guard:
                 places, self.places = self.places, set()
-                keys = self._keys_of(places)
-                remaining = deadline - time.monotonic()
-                if keys or remaining <= 0 or cancelled():
-                    return keys
-                self._memory.changed.wait(min(remaining, 0.05))
+                wait = self._memory.next_change()
+            keys = self._keys_of(places)
+            remaining = deadline - time.monotonic()
+            if keys or remaining <= 0 or cancelled():
+                return keys
+            wait(min(remaining, 0.05))
 
     def close(self) -> None:
         """Is told of nothing more."""
-        with self._memory.changed:
+        with self._memory.guard:
             self._memory.sources.discard(self)
 
 
@@ -196,7 +220,7 @@ class MemoryBackend:
     @hookimpl
     def atomic_write(self, key: str, data: bytes, expect: Expectation, lock: HeldLock | None) -> Version:
         """Checks and replaces in one step."""
-        with self._memory.changed:
+        with self._memory.guard:
             place = self._folder + key
             if place not in self._memory.documents:
                 self._refuse_folder(place)
@@ -210,7 +234,7 @@ class MemoryBackend:
     @hookimpl
     def delete(self, key: str, expect: Expectation, lock: HeldLock | None) -> None:
         """Checks and deletes in one step."""
-        with self._memory.changed:
+        with self._memory.guard:
             if self._folder + key not in self._memory.documents:
                 self._refuse_folder(self._folder + key)
                 raise DocumentNotFound("there is no such document")
@@ -233,7 +257,7 @@ class MemoryBackend:
     def remove_folder(self, key: str) -> None:
         """A folder goes with its last document; there is nothing to be done."""
         start = f"{self._folder}{key}/"
-        with self._memory.changed:
+        with self._memory.guard:
             for place, holder in self._memory.locks.items():
                 if place.startswith(start):
                     raise LockTimeout(f"the lock of {place[len(self._folder) :]!r} is held", holder=holder)
@@ -261,18 +285,20 @@ class MemoryBackend:
         deadline = time.monotonic() + timeout
         held = MemoryLock(self._memory, place, key, owner)
         try:
-            with self._memory.changed:
-                self._refuse_below_document(place)
-                while (holder := self._memory.locks.get(place)) is not None:
-                    remaining = deadline - time.monotonic()
-                    if remaining <= 0 or cancelled():
-                        raise _waited_in_vain(timeout, holder)  # noqa: TRY301  # nothing is taken yet
-                    self._memory.changed.wait(min(remaining, 0.05))
-                self._memory.locks[place] = owner
+            while True:
+                with self._memory.guard:
+                    self._refuse_below_document(place)
+                    holder = self._memory.locks.setdefault(place, owner)
+                    wait = self._memory.next_change()
+                if holder is owner:
+                    return held
+                remaining = deadline - time.monotonic()
+                if remaining <= 0 or cancelled():
+                    raise _waited_in_vain(timeout, holder)  # noqa: TRY301  # nothing is taken yet
+                wait(min(remaining, 0.05))
         except BaseException:
             held.release()  # a signal handler's exception may come when the lock is taken
             raise
-        return held
 
     def _keys_below(self, prefix: str, places: Iterable[str]) -> list[str]:
         start = f"{self._folder}{prefix}/" if prefix else self._folder

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["FOLDER", "GONE", "LEFT", "LOST_COUNT", "ROOT_GONE", "Inotify", "Notice"]
+__all__ = ["CAME", "FOLDER", "GONE", "LEFT", "LOST_COUNT", "ROOT_GONE", "Inotify", "Notice"]
 
 _MODIFY: Final = 0x2
 _CLOSE_WRITE: Final = 0x8
@@ -32,6 +32,8 @@ _ISDIR: Final = 0x40000000
 
 FOLDER: Final = _ISDIR
 """The name is one of a directory."""
+CAME: Final = _MOVED_TO | _CREATE
+"""The name is new, or stands for something else than before."""
 LEFT: Final = _MOVED_FROM | _DELETE
 """What had the name has it no more."""
 GONE: Final = _IGNORED

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import time
 from typing import TYPE_CHECKING, Final
 
 from exlab_store import NotSupported, ProcessBound, came_from_signal_handler, is_key, keys_in
 from exlab_store_posix.faults import root_is_gone, translated
-from exlab_store_posix.inotify import FOLDER, GONE, LEFT, LOST_COUNT, ROOT_GONE, Inotify
+from exlab_store_posix.inotify import CAME, FOLDER, GONE, LEFT, LOST_COUNT, ROOT_GONE, Inotify
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,7 +111,11 @@ class DirectorySource(ProcessBound):
         if not self._is_watched(folder, notice.name, name):
             return []
         if not notice.what & FOLDER:
-            return [name] if is_key(name) and name.startswith(self._below) else []
+            if not is_key(name) or not name.startswith(self._below):
+                return []
+            if self.complete and notice.what & CAME and _is_link(self._base + name):
+                self.complete = False  # its target changes elsewhere
+            return [name]
         if notice.what & LEFT:
             self._leave(name)
         elif name == self._prefix or name.startswith(self._below):
@@ -210,3 +215,12 @@ class DirectorySource(ProcessBound):
         if error.errno in _NO_ROOM and not came_from_signal_handler(error):
             return NotSupported(f"the kernel tells of no more folders: {error.strerror}", hint=_HINT)
         return translated(error, "watch the folder")
+
+
+def _is_link(path: str) -> bool:
+    try:
+        return stat.S_ISLNK(os.lstat(path).st_mode)
+    except OSError as error:
+        if came_from_signal_handler(error):
+            raise
+        return False  # it has gone again

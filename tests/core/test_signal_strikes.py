@@ -8,11 +8,13 @@ import random
 import re
 import signal
 import sys
+import threading
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from waiting import PATIENCE
 
 from exlab_store import DocumentNotFound, Store, open_store
 from exlab_store.locks import turns
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no interval timers")
 
 KEY = "folder/a.json"
-OURS = ("exlab_store", "exlab_store_posix", "exlab_store_memory")
 
 
 class TimeUp(TimeoutError):
@@ -192,8 +193,16 @@ def test_a_strike_at_a_random_moment_comes_out_and_leaves_nothing(
 
 
 @contextmanager
-def striking(alarm: Alarm, moment: int, *, lines: bool = False) -> Iterator[list[str]]:
+def striking(
+    alarm: Alarm, moment: int, *, lines: bool = False, modules: tuple[str, ...] = ("exlab_store",)
+) -> Iterator[list[str]]:
     """Has the handler run at one of the moments at which Python may run it: after calls, and where functions begin.
+
+    Args:
+        alarm: The handler.
+        moment: Which one, counted from 1.
+        lines: At the beginnings of lines instead.
+        modules: How the names of the modules begin that are struck.
 
     Yields:
         Where that was; empty if there are fewer moments.
@@ -203,7 +212,7 @@ def striking(alarm: Alarm, moment: int, *, lines: bool = False) -> Iterator[list
 
     def watch(frame: FrameType, event: str, argument: object) -> None:
         nonlocal passed
-        if event not in {"call", "c_return"} or not frame.f_globals.get("__name__", "").startswith("exlab_store"):
+        if event not in {"call", "c_return"} or not frame.f_globals.get("__name__", "").startswith(modules):
             return
         caller: FrameType | None = frame
         while caller is not None:
@@ -250,3 +259,24 @@ def test_a_strike_at_each_moment_comes_out_and_leaves_nothing(
         wrong += [f"{where[0]}: {what}" for what in traces.found(may_be_missing=operation is delete)]
     assert moment > 5
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("operation", [write, delete, lock])
+def test_a_strike_in_a_store_in_memory_does_not_hold_up_other_threads(
+    memory: Store, alarm: Alarm, operation: Callable[[Store], None]
+) -> None:
+    wrong: list[str] = []
+    for moment in range(1, 500):
+        memory.atomic_write(KEY, b"old")
+        with striking(alarm, moment, modules=("exlab_store_memory", "threading")) as where:
+            struck(operation, memory)
+        if not where:
+            break
+        other = threading.Thread(target=write_under_lock, args=(memory,), daemon=True)
+        other.start()
+        other.join(PATIENCE)
+        if other.is_alive():
+            wrong += where
+            break
+    assert wrong == []
+    assert moment > 5

@@ -142,3 +142,20 @@ def test_a_lock_that_a_thread_waits_for_during_a_fork_is_not_kept_by_the_child(p
             process.kill()
         with open_store(tmp_path) as other:  # the child has not ended, as it reads until this process closes the pipe
             other.lock("a.json", timeout=PATIENCE / 2).release()
+
+
+@pytest.mark.parametrize(("place", "event"), [("DirectorySource._told", "call"), ("KnownDocuments._found", "return")])
+def test_a_change_that_was_heard_of_when_a_handler_struck_is_told_afterwards(
+    posix: Store, place: str, event: str
+) -> None:
+    if posix.guarantees.watch != "pushed":
+        pytest.skip("the directory for temporary files is on a file system of which the kernel tells nothing")
+    with posix.watch(timeout=PATIENCE, interval=PATIENCE) as stream:
+        posix.atomic_write("a.json", b"1")
+        with (
+            striking(lambda frame, seen, _: seen == event and frame.f_code.co_qualname == place) as where,
+            pytest.raises(Interrupted),
+        ):
+            next(stream)
+        assert where
+        assert next(stream).key == "a.json"

@@ -190,6 +190,17 @@ def test_a_document_that_is_a_link_is_looked_at_by_and_by(store: Store, root: Pa
         assert next(stream) == Change("link", "written", ONE)
 
 
+def test_a_document_that_becomes_a_link_during_the_watch_is_looked_at_from_then_on(
+    store: Store, root: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "target").write_bytes(b"0")
+    with store.watch(timeout=PATIENCE, interval=0.01) as stream:
+        (root / "link").symlink_to(tmp_path / "target")
+        assert next(stream).key == "link"
+        (tmp_path / "target").write_bytes(b"1")
+        assert next(stream) == Change("link", "written", ONE)
+
+
 def test_where_the_system_has_no_more_instances_the_directory_is_polled(
     store: Store, root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

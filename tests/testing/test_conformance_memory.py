@@ -23,7 +23,7 @@ class MemoryHarness(Harness):
     def raw_write(self, key: str, data: bytes) -> None:
         if not is_key(key):
             raise NotImplementedError  # a memory holds what its clients wrote, and those write under keys
-        with self._memory.changed:
+        with self._memory.guard:
             self._memory.documents[key] = data
             self._memory.note(key)
 
