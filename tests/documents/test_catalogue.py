@@ -253,7 +253,7 @@ def test_what_is_no_answer_of_a_lims_is_refused(bad: bytes) -> None:
 
 
 def test_an_answer_that_is_nested_too_deeply_is_refused() -> None:
-    deep = b'{"data":[],"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    deep = b'{"data":[],"x":' + b"[" * 1_000_000 + b"]" * 1_000_000 + b"}"
     with pytest.raises(DocumentInvalid):
         projects_from_lims(deep)
 
