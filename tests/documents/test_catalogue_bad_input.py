@@ -290,7 +290,7 @@ def test_a_location_of_a_wrong_type_is_a_config_error(location: Any) -> None:
 
 
 def test_the_refusal_of_an_unknown_scheme_names_those_that_are_installed() -> None:
-    with pytest.raises(ConfigError, match="file, .*memory"):
+    with pytest.raises(ConfigError, match=r"file, .*memory"):
         read_catalogue("nosuchscheme://nas01/c.json", expected_endpoint=ENDPOINT)
 
 
