@@ -112,7 +112,9 @@ class SessionPool:
             raise
 
     def give_back(self, session: DatabaseSession, *, for_lock: bool = False) -> None:
-        """Takes a connection back; one that has ended is only counted.
+        """Takes a connection back. One that has ended is only counted, and those that wait beside it are ended too.
+
+        What has ended one may have ended them, in silence, and each would take an operation its whole patience.
 
         Args:
             session: What `borrow` has returned.
@@ -120,14 +122,19 @@ class SessionPool:
         """
         if session.is_foreign:
             return
-        kept = session.usable
+        sound = session.usable
+        ended: list[DatabaseSession] = [] if sound else [session]
         with self._condition:
-            kept = kept and bool(self._users) and len(self._idle) < _KEPT
-            if kept:
+            if not sound:
+                ended += self._idle
+                self._idle = []
+            elif self._users and len(self._idle) < _KEPT:
                 session.last_used = time.monotonic()
                 self._idle.append(session)
-        if not kept:
-            session.close()
+            else:
+                ended.append(session)
+        for each in ended:
+            each.close()
         self._count_back(for_lock=for_lock)
 
     def _count_back(self, *, for_lock: bool) -> None:

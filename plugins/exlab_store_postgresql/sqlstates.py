@@ -5,6 +5,7 @@ SQLSTATE codes are those of PostgreSQL, appendix A of its manual.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from exlab_store.backend import (
@@ -113,6 +114,9 @@ def translated(refusal: ServerRefusal, action: str) -> StoreError:
     return BackendUnavailable(message, hint=_HINTS.get(code, "Look at the server and its log."))
 
 
+# libpq asks the reader a question behind some of its sentences.
+_QUESTION: Final = re.compile(r"\s*Is the server running[^?]*\?")
+
 # libpq gives no SQLSTATE for a connection that was not made. A server whose messages are not English is met by the
 # last of the rules below.
 _REFUSED_CONNECTIONS: Final = (
@@ -139,7 +143,7 @@ def connecting_failed(text: str) -> StoreError:
     Args:
         text: What libpq says: it names the server, the role and the database, and no password.
     """
-    said = " ".join(text.replace("connection failed:", "").split()).rstrip(".")
+    said = " ".join(_QUESTION.sub("", text).split()).rstrip(".")
     kind = next((kind for part, kind in _REFUSED_CONNECTIONS if part in said), "")
     fatal = "FATAL:" in said
     if kind == "certificate":

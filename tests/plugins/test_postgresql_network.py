@@ -170,6 +170,15 @@ def test_a_server_that_falls_silent_is_given_up_in_time(site: Site) -> None:
     assert time.monotonic() - began < TIMEOUT + LATE
 
 
+def test_connections_that_fell_silent_together_cost_one_operation_its_patience(site: Site) -> None:
+    with ThreadPoolExecutor(3) as pool:  # so that several connections wait for the next operation
+        for _ in range(3):
+            list(pool.map(lambda _: site.store.list_keys(), range(6)))
+    assert outcome(site, "write", lambda: site.wire.black_hole_at(0, "request", everything=True)) == (
+        "BackendUnavailable"
+    )
+
+
 # Round trips
 
 
