@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, TypeVar
 
 import asyncssh
@@ -102,6 +103,8 @@ class SftpBackend:
         if self._session.closed:
             return
         self._session.closed = True
+        if sys.is_finalizing():
+            return
         deadline = TimeLimit(min(2.0, self._session.options.timeout))
         run(self._session.close(deadline), deadline.seconds)
 

@@ -6,9 +6,11 @@ It begins with the first connection and does not keep the process alive.
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from exlab_store import BackendUnavailable
 from exlab_store.backend import in_forked_child
 
 if TYPE_CHECKING:
@@ -33,7 +35,13 @@ def start(coroutine: Coroutine[Any, Any, _T]) -> concurrent.futures.Future[_T]:
 
     Args:
         coroutine: It must come to an end by itself.
+
+    Raises:
+        BackendUnavailable: The interpreter is ending.
     """
+    if sys.is_finalizing():  # the thread has stopped, and nobody would ever answer
+        coroutine.close()
+        raise BackendUnavailable("this process is ending", exhausted=True)
     return asyncio.run_coroutine_threadsafe(coroutine, _running())
 
 

@@ -8,6 +8,7 @@ is nothing that could be written after the lock was lost.
 from __future__ import annotations
 
 import concurrent.futures
+import sys
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -133,7 +134,7 @@ class SftpLock(ProcessBound):
         """Releases the lock, and waits for the server's answer; a second call does nothing."""
         if self._released:
             return
-        if not self.shell.alive:
+        if not self.shell.alive or sys.is_finalizing():  # the server frees it when the connection ends
             self._released = True
             return
         run(self._release(TimeLimit(min(_GOODBYE, self._session.options.timeout))), _GOODBYE)
@@ -158,7 +159,7 @@ class SftpLock(ProcessBound):
 
     def __del__(self) -> None:
         # A signal handler may raise between the answer of the server and the moment in which somebody has this object.
-        if not self._released and self.shell.alive:
+        if not self._released and self.shell.alive and not sys.is_finalizing():
             start(self._release(TimeLimit(_GOODBYE)))
 
 

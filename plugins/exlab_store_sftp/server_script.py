@@ -72,7 +72,7 @@ write() { # 1 folder 2 temporary 3 name 4 size 5 mark 6 lock 7 expectation 8.. f
   if [ -f "$n" ]; then
     c=nocreat,notrunc
     m=$(cp --attributes-only --preserve=all -- "$n" "$x" 2>&1) ||
-      m=$( (umask 077; set -C; : > "$x") 2>&1 && chmod --reference="$n" -- "$x" 2>&1) ||
+      m=$(rm -f -- "$x"; (umask 077; set -C; : > "$x") 2>&1 && chmod --reference="$n" -- "$x" 2>&1) ||
       { rm -f -- "$x"; drain; say failed write $m; return; }
     [ -G "$n" ] || m=$(narrow "$n" "$x" 2>&1) || { rm -f -- "$x"; drain; say failed write $m; return; }
   fi

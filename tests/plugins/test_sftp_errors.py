@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -263,6 +264,29 @@ def test_what_sftp_alone_cannot_do_names_the_setting_that_would_give_it(server: 
                 call()
             assert "has no shell" in str(caught.value.hint)
             assert "ForceCommand internal-sftp" in str(caught.value.hint)
+
+
+def test_an_account_with_nologin_for_its_shell_has_sftp_alone(server: SshServer, needs_root: None) -> None:
+    account = pwd.getpwnam("daemon")
+    assert account.pw_shell.endswith("nologin")
+    folder = new_folder(server)
+    os.chown(folder, account.pw_uid, account.pw_gid)
+    with open_anew(server, folder, server.port, username="daemon") as store:
+        assert store.guarantees.lock_scope == "none"
+        assert "has no shell" in store.unclaimed["durable"]
+        store.atomic_write("a/b.json", b"1")
+        store.atomic_write("a/b.json", b"2")
+        assert store.read_snapshot("a/b.json").data == b"2"
+        assert (folder / "a" / "b.json").stat().st_uid == account.pw_uid
+        (folder / "a" / "b.json").chmod(0o600)
+        os.chown(folder / "a" / "b.json", 0, 0)
+        with pytest.raises(AccessDenied):
+            store.read_snapshot("a/b.json")
+        folder.chmod(0o555)
+        os.chown(folder, 0, 0)
+        with pytest.raises(AccessDenied):
+            store.atomic_write("c.json", b"1")
+        assert [path.name for path in folder.iterdir()] == ["a"]
 
 
 def test_a_store_that_has_to_be_durable_is_refused_with_the_setting_to_blame(server: SshServer) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -157,6 +159,21 @@ def test_closing_the_store_frees_its_locks(server: SshServer, folder: Path, loca
     store.close()
     local.lock("a.json", timeout=20).release()
     held.release()
+
+
+def test_a_process_that_ends_with_a_lock_ends_at_once_and_frees_it(
+    server: SshServer, folder: Path, local: Store
+) -> None:
+    program = (
+        "from exlab_store import open_store\n"
+        f"store = open_store({server.url(folder.name)!r}, **{server.options!r})\n"
+        "held = store.lock('a.json')\n"
+        "import time; print(time.time())\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0
+    assert time.time() - float(ran.stdout) < 14  # a release that waited for its thread took 15 s
+    local.lock("a.json", timeout=20).release()
 
 
 def test_more_locks_than_a_connection_has_sessions(remote: Store, local: Store) -> None:

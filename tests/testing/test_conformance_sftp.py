@@ -17,7 +17,6 @@ from exlab_store.testing.conformance.expectations import Expectations
 from exlab_store.testing.conformance.fencing import Fencing
 from exlab_store.testing.conformance.locks import Exclusion
 from exlab_store.testing.conformance.registration import Registration, Unclaimed
-from exlab_store.testing.conformance.round_trips import Versions
 from exlab_store.testing.conformance.secrets import Secrets
 from exlab_store.testing.conformance.upkeep import Upkeep
 
@@ -52,11 +51,11 @@ class SftpHarness(FilesHarness):
         self._server.cut()
 
 
-class Briefly(Registration, Unclaimed, Versions, Expectations, Exclusion, Fencing, Errors, Upkeep):
+class Briefly(Registration, Unclaimed, Errors, Upkeep):
     """What the kit asks of each promise; the whole of it takes minutes, as each test opens some connections."""
 
 
-class TestSftpWithShellBriefly(Briefly, DeletingFolders):
+class TestSftpWithShellBriefly(Briefly, Expectations, Exclusion, Fencing, DeletingFolders):
     @pytest.fixture
     def harness(self, server: SshServer) -> SftpHarness:
         return SftpHarness(server, server.port)
