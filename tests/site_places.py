@@ -50,7 +50,8 @@ NEEDS: Final = {
     "smb:": "a Windows or Samba server, an account, the extra `smb`",
     "postgresql:": "a PostgreSQL server, a role, the extra `postgresql`",
     "s3:": "S3, or a server that honours conditions on writes, a key, the extra `s3`",
-    "sftp:": "an SSH server with GNU coreutils and flock, an account with a shell there, the extra `sftp`",
+    "sftp:, with a shell": "an SSH server with GNU coreutils and flock, an account with a shell, the extra `sftp`",
+    "sftp:, without": "an SSH server, an account, the extra `sftp`",
     "local disk": "nothing",
     "NFS 4 mount": "root, to mount it",
     "SMB mount": "root, to mount it",
@@ -106,12 +107,14 @@ def _postgresql(via: Callable[[int], int]) -> Iterator[Store]:
 
 
 @contextmanager
-def _sftp(via: Callable[[int], int]) -> Iterator[Store]:
+def _sftp(via: Callable[[int], int], *, shell: bool) -> Iterator[Store]:
     from ssh_server import running_sshd
 
     with running_sshd() as server:
+        port = via(server.port if shell else server.bare_port)
+        # Its key, as its file of known hosts has the server's own ports.
         options = {**server.options, "known_hosts": None, "host_key": server.host_key}
-        with open_store(server.url(port=via(server.port)), **options) as store:
+        with open_store(server.url(port=port), **options) as store:
             yield store
 
 
@@ -130,7 +133,8 @@ SERVED: Final[dict[str, Callable[[Callable[[int], int]], AbstractContextManager[
     "smb:": _smb,
     "postgresql:": _postgresql,
     "s3:": _s3,
-    "sftp:": _sftp,
+    "sftp:, with a shell": lambda via: _sftp(via, shell=True),
+    "sftp:, without": lambda via: _sftp(via, shell=False),
     "fsspec+webdav:, nginx": lambda via: _webdav("nginx", via),
     "fsspec+webdav:, Apache": lambda via: _webdav("apache", via),
 }

@@ -40,7 +40,7 @@ ATOMIC: Final = (
 )
 """Where ``atomic_replace`` is claimed."""
 
-_LOCKS: Final = "smb:, postgresql:, s3: and file: have locks"
+_LOCKS: Final = "smb:, postgresql:, s3:, sftp: with a shell, and file: have locks"
 
 
 def claims_of(protocol: FsspecProtocol, server: DavServer | None) -> tuple[Guarantees, dict[str, str]]:
