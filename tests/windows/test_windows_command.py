@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 import re
 import shutil
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.one_interpreter
 
 HERE = Path(__file__).parent
+PAGE = HERE.parents[1] / "docs" / "how-to" / "use-on-windows.md"
 ANSWER = HERE.parent / "documents" / "lims_projects.json"
 ENDPOINT = "https://lims.lab.example/api/v1"
 MODULES = """
@@ -94,6 +96,21 @@ def shell(windows: WindowsPython, request: pytest.FixtureRequest) -> Iterator[Sh
 def test_every_module_imports_but_for_those_of_other_systems(windows: WindowsPython) -> None:
     done = windows.run("-c", MODULES)
     assert (done.stdout.split(), done.stderr) == (["exlab_store.testing.crash", "exlab_store_posix.access"], "")
+
+
+@pytest.mark.parametrize("command", ["demo", "doctor"])
+def test_the_page_about_windows_shows_what_the_command_prints(shell: Shell, command: str) -> None:
+    shown = re.search(
+        rf"^C:\\> exlab-store ({command}.*)\n((?:.*\n)*?)```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert shown is not None
+    words = shown[1].replace(r"C:\lab", shell.path).split()
+    ended = shell(*words, encoding="utf-8", environment={"COLUMNS": "80"})
+    lines = ended.said.replace(shell.folder.name, "lab").splitlines()
+    got = "".join(f"{line.rstrip()}\n" for line in lines)
+    assert doctest.OutputChecker().check_output(shown[2], got, doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE), (
+        got + ended.complained
+    )
 
 
 def test_a_catalogue_is_shown_in_every_encoding_of_a_console(shell: Shell) -> None:
