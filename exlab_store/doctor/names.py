@@ -54,6 +54,10 @@ def names(visit: Visit) -> ProbeResult:
         case = "upper and lower case are one name"
     except DocumentNotFound:
         case = "upper and lower case are two names"
+        try:
+            visit.first.ask("write", key=visit.key("names/case.json"), data=b"1")
+        except InvalidKey:
+            case = "of two names that differ in case only, the second is refused"
     longest = _longest(visit)
     observed = f"accents, spaces and leading dots are kept; {case}; names may have {longest} bytes"
     if longest < _LENGTHS[0]:

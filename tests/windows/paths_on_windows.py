@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exlab_store import ABSENT, DocumentNotFound, InvalidKey, LocationError, open_store
+from exlab_store.doctor import examine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,3 +106,9 @@ def test_a_listing_gives_keys_with_slashes(store: Store, tmp_path: Path) -> None
     assert store.list_keys("Run/deeper") == ["Run/deeper/a.json", "Run/deeper/b.json"]
     assert [item.key for item in store.list_matching("", "**/b.json")] == ["Run/deeper/b.json"]
     assert os.listdir(tmp_path / "Run" / "deeper") == ["a.json", "b.json"]
+
+
+def test_the_doctor_says_what_becomes_of_names_that_differ_in_case(tmp_path: Path) -> None:
+    [found] = [each for each in examine([str(tmp_path)], seconds=0.3, only={"names"}).findings if each.probe == "names"]
+    assert "the second is refused" in found.observed
+    assert list(tmp_path.iterdir()) == []
