@@ -121,10 +121,15 @@ class MemoryLock(ProcessBound):
 
     def release(self) -> None:
         """Releases the lock; a second call does nothing."""
-        with self._memory.guard:
+        taken = False
+        try:
+            (taken,) = map(self._memory.guard.acquire, (True,))
             if self._memory.locks.get(self._place) is self.owner:
                 del self._memory.locks[self._place]
                 self._memory.wake()
+        finally:
+            if taken:
+                self._memory.guard.release()
 
     def __enter__(self) -> Self:
         return self
@@ -147,16 +152,26 @@ class MemoryChangeSource(ProcessBound):
         self._memory = memory
         self._keys_of = keys_of
         self.places: set[str] = set()
-        with memory.guard:
+        taken = False
+        try:
+            (taken,) = map(memory.guard.acquire, (True,))
             memory.sources.add(self)
+        finally:
+            if taken:
+                memory.guard.release()
 
     def wait(self, timeout: float, cancelled: Callable[[], bool]) -> list[str]:
         """Waits for a change."""
         deadline = time.monotonic() + timeout
         while True:
-            with self._memory.guard:
+            taken = False
+            try:
+                (taken,) = map(self._memory.guard.acquire, (True,))
                 places, self.places = self.places, set()
                 wait = self._memory.next_change()
+            finally:
+                if taken:
+                    self._memory.guard.release()
             keys = self._keys_of(places)
             remaining = deadline - time.monotonic()
             if keys or remaining <= 0 or cancelled():
@@ -165,8 +180,13 @@ class MemoryChangeSource(ProcessBound):
 
     def close(self) -> None:
         """Is told of nothing more."""
-        with self._memory.guard:
+        taken = False
+        try:
+            (taken,) = map(self._memory.guard.acquire, (True,))
             self._memory.sources.discard(self)
+        finally:
+            if taken:
+                self._memory.guard.release()
 
 
 class MemoryBackend:
@@ -220,7 +240,9 @@ class MemoryBackend:
     @hookimpl
     def atomic_write(self, key: str, data: bytes, expect: Expectation, lock: HeldLock | None) -> Version:
         """Checks and replaces in one step."""
-        with self._memory.guard:
+        taken = False
+        try:
+            (taken,) = map(self._memory.guard.acquire, (True,))
             place = self._folder + key
             if place not in self._memory.documents:
                 self._refuse_folder(place)
@@ -229,12 +251,17 @@ class MemoryBackend:
             self._memory.documents[place] = data
             self._memory.written[place] = time.time()
             self._memory.note(place)
+        finally:
+            if taken:
+                self._memory.guard.release()
         return version_of(data)
 
     @hookimpl
     def delete(self, key: str, expect: Expectation, lock: HeldLock | None) -> None:
         """Checks and deletes in one step."""
-        with self._memory.guard:
+        taken = False
+        try:
+            (taken,) = map(self._memory.guard.acquire, (True,))
             if self._folder + key not in self._memory.documents:
                 self._refuse_folder(self._folder + key)
                 raise DocumentNotFound("there is no such document")
@@ -242,6 +269,9 @@ class MemoryBackend:
             del self._memory.documents[self._folder + key]
             self._memory.written.pop(self._folder + key, None)
             self._memory.note(self._folder + key)
+        finally:
+            if taken:
+                self._memory.guard.release()
 
     @hookimpl
     def list_keys(self, prefix: str) -> list[str]:
@@ -257,7 +287,9 @@ class MemoryBackend:
     def remove_folder(self, key: str) -> None:
         """A folder goes with its last document; there is nothing to be done."""
         start = f"{self._folder}{key}/"
-        with self._memory.guard:
+        taken = False
+        try:
+            (taken,) = map(self._memory.guard.acquire, (True,))
             for place, holder in self._memory.locks.items():
                 if place.startswith(start):
                     raise LockTimeout(f"the lock of {place[len(self._folder) :]!r} is held", holder=holder)
@@ -266,6 +298,9 @@ class MemoryBackend:
                 if start[:-1] in self._memory.documents:
                     raise InvalidKey("the key names a document, not a folder")
                 raise DocumentNotFound("there is no such folder")
+        finally:
+            if taken:
+                self._memory.guard.release()
         raise FolderNotEmpty("there are documents in the folder", left=below)
 
     @hookimpl
@@ -286,10 +321,15 @@ class MemoryBackend:
         held = MemoryLock(self._memory, place, key, owner)
         try:
             while True:
-                with self._memory.guard:
+                taken = False
+                try:
+                    (taken,) = map(self._memory.guard.acquire, (True,))
                     self._refuse_below_document(place)
                     holder = self._memory.locks.setdefault(place, owner)
                     wait = self._memory.next_change()
+                finally:
+                    if taken:
+                        self._memory.guard.release()
                 if holder is owner:
                     return held
                 remaining = deadline - time.monotonic()

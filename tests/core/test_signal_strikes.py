@@ -72,7 +72,7 @@ def _with_statements_of_locks() -> list[str]:
             for item in getattr(node, "items", []):
                 expression = getattr(item, "context_expr", None)
                 name = getattr(expression, "attr", getattr(expression, "id", ""))
-                if re.search(r"(?:mutex|lock|condition|semaphore)\Z", name):
+                if re.search(r"(?:mutex|guard|lock|condition|semaphore)\Z", name):
                     found.append(f"{path.relative_to(root)}:{expression.lineno}")
     return found
 
