@@ -45,6 +45,7 @@ SESSION = [
     "catalogue show {at}/lims.json --endpoint {endpoint}",
     "equipment register {at}/A/equipment.json --id A --label a --local-root / --nas-root /nas",
     "equipment show {at}/A/equipment.json",
+    "init {at}",
     "put {at}/A/runs.json {answer}",
     "get {at}/A/runs.json",
     "ls {at}",
