@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from exlab_store_smb.session.link import Link
 from exlab_store_smb.steps import lock_file as lock_files
 from filelock import ReadWriteLock
 from shared_samba import DEBIAN_13, OWN
+from smbprotocol.header import Commands
 from waiting import eventually
 
 from exlab_store import LockTimeout, Store, open_store
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from exlab_store_smb.wire.deadline import Deadline
+    from exlab_store_smb.wire.shapes import Reply
     from samba_server import SambaServer
     from wire_proxy import WireProxy
 
@@ -186,3 +189,28 @@ def test_a_lock_file_that_was_deleted_is_looked_at_again_after_a_while(
     monkeypatch.setattr(lock_files, "_FORGOTTEN_AFTER", 0.0)
     lock(store)
     assert lock_file.read_bytes() == before
+
+
+def test_a_lock_file_that_a_program_on_the_server_removes_before_it_is_locked_is_not_held(
+    samba: SambaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server is given the requests of the compound one after the other, as one with few credits is."""
+    key = "removed/a.json"
+    wait, removed = Link.wait, list[None]()
+    with open_store(samba.root) as local, open_store(samba.url(user=False), **samba.options) as store:
+        store.lock(key).release()
+
+        def wait_and_remove(link: Link, request: Any, deadline: Deadline) -> Reply:
+            reply = wait(link, request, deadline)
+            asked = getattr(request, "asked", None)
+            if not removed and asked is not None and asked.command == Commands.SMB2_CREATE:
+                local.delete_folder("removed")
+                removed.append(None)
+            return reply
+
+        monkeypatch.setattr(Link, "fits", lambda _, messages: len(messages) == 1)
+        monkeypatch.setattr(Link, "wait", wait_and_remove)
+        with store.lock(key, timeout=10):
+            assert removed
+            with pytest.raises(LockTimeout):
+                local.lock(key, timeout=0)

@@ -192,7 +192,7 @@ def test_the_lock_is_released_behind_the_write_and_the_flush_of_the_folder(
     with wire.counting() as count:
         store.update(KEY, lambda _: b"y")
     first, _ = (commands for direction, commands in count.log if direction == "request")
-    assert first == ("CREATE", "LOCK", "WRITE", "CREATE", "READ", "CLOSE")
+    assert first == ("CREATE", "LOCK", "WRITE", "QUERY_INFO", "CREATE", "READ", "CLOSE")
     second = encrypted[-1]
     assert second[-3:] == ("WRITE", "LOCK", "CLOSE")
     assert second.index("SET_INFO") < second.index("LOCK")

@@ -23,6 +23,7 @@ from exlab_store_smb.steps.lock_file import RECORD_AT, OwnLockFiles, keeps_recor
 from exlab_store_smb.steps.refusals import lock_refused
 from exlab_store_smb.wire import messages
 from exlab_store_smb.wire.deadline import Deadline
+from exlab_store_smb.wire.shapes import Reply
 from exlab_store_smb.wire.statuses import (
     ACCESS_DENIED,
     CANCELLED,
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from exlab_store_smb.session.share import Share
     from exlab_store_smb.steps.folders import ShareFolders
     from exlab_store_smb.steps.reading import Reader
-    from exlab_store_smb.wire.shapes import Reply, SmbRequest
+    from exlab_store_smb.wire.shapes import SmbRequest
 
 __all__ = ["Locks", "SmbLockRequest"]
 
@@ -296,7 +297,8 @@ class Locks:
         looking = look_at(path, anew=True) if chained else []
         # The record covers byte 0, so that it is refused, like the lock, while somebody else holds that.
         record = [messages.write(0, request.record)] if recorded else []
-        compound = [opening, messages.lock_byte_0(wait=False), *record, *beside, *looking]
+        # A program on the server may have removed the file between the first two of these, and guards nothing by it.
+        compound = [opening, messages.lock_byte_0(wait=False), *record, messages.query_links(), *beside, *looking]
         backoff = Backoff(request.deadline)
         seen: list[Reply] = []
         while True:
@@ -304,13 +306,17 @@ class Locks:
                 seen, (opened, locked, *replies) = link.run_all([look_at(path), compound], self._soon(request))
             else:
                 opened, locked, *replies = link.run(compound, self._soon(request))
-            del replies[: len(record)]
+            asked = replies[len(record)]
+            del replies[: len(record) + 1]
             self._close_left_open(link, [*beside, *looking], replies, request)
             if opened.status != ACCESS_DENIED or not backoff.asks_again(opened.status):
                 break
         if (beside or looking) and opened.status in REFUSED_REQUEST:
             link.chains.refused = True
             return self._run(link, request, opening, recorded=recorded, look=look)
+        if opened.ok and locked.ok and _is_removed(asked):
+            link.run([messages.close(messages.file_id_of(opened))], self._soon(request))
+            opened = Reply(DELETE_PENDING, b"")  # it is asked for again
         return opened, locked, replies[: len(beside)], seen or replies[len(beside) :]
 
     def _close_left_open(
@@ -356,8 +362,7 @@ class Locks:
         beside = self._beside(link, request, recorded=recorded)
         replies = link.run([*record, messages.query_links(file_id), *beside], self._soon(request))
         asked, *replies = replies[len(record) :]
-        removed = asked.ok and messages.links_of(asked) == 0  # somebody has taken the file away while we waited
-        return not removed and not request.cancelled(), replies
+        return not _is_removed(asked) and not request.cancelled(), replies
 
     def _beside(self, link: Link, request: SmbLockRequest, *, recorded: bool) -> list[SmbRequest]:
         """A chain behind the one that takes the lock: it reads the document.
@@ -404,6 +409,11 @@ class Locks:
 
     def _soon(self, request: SmbLockRequest) -> Deadline:
         return request.deadline.within(self._timeout).half()
+
+
+def _is_removed(asked: Reply) -> bool:
+    """Whether a lock file has lost its name since it was opened."""
+    return asked.ok and messages.links_of(asked) == 0
 
 
 def _read_under_lock(request: SmbLockRequest, replies: list[Reply]) -> list[Reply]:
