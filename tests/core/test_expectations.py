@@ -33,6 +33,8 @@ def test_another_version_and_a_missing_document_are_refused_with_both_versions(f
 def test_the_names_for_authors_are_the_same_objects_under_both_names() -> None:
     for_authors_alone = {
         "ChangeSource",
+        "Lease",
+        "Silence",
         "ensure_expected",
         "ensure_folder_wanted",
         "in_forked_child",
