@@ -30,6 +30,7 @@ ENVIRONMENT = ROOT / ".test-venv"
 SUPPORTED = ("3.11", "3.12", "3.13")
 ALL_BUT_SLOW = ("-m", "not slow")
 OF_ONE_INTERPRETER = ("-m", "one_interpreter and not slow")
+SHARE_OF_THE_OTHER = ("tests/doctor", "tests/mounts")  # of two processes that run tests: so both take as long
 
 
 class Failed(Exception):
@@ -98,33 +99,41 @@ def tests(bin_: Path, *options: str) -> None:
 def tests_on_all(bin_: Path, interpreters: list[str]) -> None:
     """All tests that are not slow, by two processes at a time, as many of them wait for a server or a disk.
 
-    One runs the tests that need one interpreter. The other runs the rest on this interpreter, then on each other one;
-    its output comes at its end.
+    One runs the tests that need one interpreter, but for a share of them. The other runs the rest on this interpreter,
+    then on each other one, then that share; its output comes as each of those ends.
     """
     with tempfile.TemporaryDirectory(prefix="exlab-store-tests-") as directory, ThreadPoolExecutor(1) as beside:
-        of_python = beside.submit(_tests_of_python, Path(directory), bin_, interpreters)
-        servers = subprocess.run([bin_ / "python", "-m", "pytest", *OF_ONE_INTERPRETER], cwd=ROOT, check=False)
-        failed = of_python.result()
-    if servers.returncode:
+        others = beside.submit(_tests_beside, Path(directory), bin_, interpreters)
+        left_out = [f"--ignore={folder}" for folder in SHARE_OF_THE_OTHER]
+        command = [bin_ / "python", "-m", "pytest", *OF_ONE_INTERPRETER, *left_out]
+        first = subprocess.run(command, cwd=ROOT, check=False).returncode
+        failed = others.result()
+    if first:
         failed.insert(0, "the tests that need one interpreter")
     if failed:
         raise Failed(f"pytest: {', '.join(failed)}")
 
 
-def _tests_of_python(directory: Path, bin_: Path, interpreters: list[str]) -> list[str]:
+def _tests_beside(directory: Path, bin_: Path, interpreters: list[str]) -> list[str]:
     failed: list[str] = []
-    for number, interpreter in enumerate([sys.executable, *interpreters]):
+    printed = directory / "printed"
+
+    def run(title: str, scripts_: Path, *options: str) -> None:
+        with printed.open("wb") as output:
+            command = [scripts_ / "python", "-m", "pytest", *options]
+            if subprocess.run(command, cwd=ROOT, stdout=output, stderr=output, check=False).returncode:
+                failed.append(title)
+        print(f"\n--- {title}\n{printed.read_text(errors='replace')}", flush=True)
+
+    run(sys.executable, bin_)
+    for number, interpreter in enumerate(interpreters):
         try:
-            scripts_ = environment(directory / str(number), interpreter) if number else bin_
+            scripts_ = environment(directory / str(number), interpreter)
         except Failed as failure:
             failed.append(str(failure))
-            continue
-        printed = directory / f"{number}.txt"
-        with printed.open("wb") as output:
-            command = [scripts_ / "python", "-m", "pytest"]
-            if subprocess.run(command, cwd=ROOT, stdout=output, stderr=output, check=False).returncode:
-                failed.append(interpreter)
-        print(f"\n--- {interpreter}\n{printed.read_text(errors='replace')}", flush=True)
+        else:
+            run(interpreter, scripts_)
+    run(" and ".join(SHARE_OF_THE_OTHER), bin_, *OF_ONE_INTERPRETER, *SHARE_OF_THE_OTHER)
     return failed
 
 
