@@ -105,7 +105,7 @@ def tests_on_all(bin_: Path, interpreters: list[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="exlab-store-tests-") as directory, ThreadPoolExecutor(1) as beside:
         others = beside.submit(_tests_beside, Path(directory), bin_, interpreters)
         left_out = [f"--ignore={folder}" for folder in SHARE_OF_THE_OTHER]
-        command = [bin_ / "python", "-m", "pytest", *OF_ONE_INTERPRETER, *left_out]
+        command = [str(bin_ / "python"), "-m", "pytest", *OF_ONE_INTERPRETER, *left_out]
         first = subprocess.run(command, cwd=ROOT, check=False).returncode
         failed = others.result()
     if first:
@@ -120,7 +120,7 @@ def _tests_beside(directory: Path, bin_: Path, interpreters: list[str]) -> list[
 
     def run(title: str, scripts_: Path, *options: str) -> None:
         with printed.open("wb") as output:
-            command = [scripts_ / "python", "-m", "pytest", *options]
+            command = [str(scripts_ / "python"), "-m", "pytest", *options]
             if subprocess.run(command, cwd=ROOT, stdout=output, stderr=output, check=False).returncode:
                 failed.append(title)
         print(f"\n--- {title}\n{printed.read_text(errors='replace')}", flush=True)
