@@ -30,7 +30,7 @@ ENVIRONMENT = ROOT / ".test-venv"
 SUPPORTED = ("3.11", "3.12", "3.13")
 ALL_BUT_SLOW = ("-m", "not slow")
 OF_ONE_INTERPRETER = ("-m", "one_interpreter and not slow")
-SHARE_OF_THE_OTHER = ("tests/doctor", "tests/mounts")  # of two processes that run tests: so both take as long
+SHARE_OF_THE_OTHER = ("tests/mounts",)  # of two processes that run tests: so both take as long
 
 
 class Failed(Exception):

@@ -211,7 +211,6 @@ class _PlainAttempt:
         self._path = path
         self._data = data
         self._mode: int | None = None
-        self._owners: tuple[int | None, int | None] = (None, None)
         self._file: asyncssh.SFTPClientFile | None = None
         self.temporary = temporary
         self.made = False
