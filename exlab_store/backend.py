@@ -61,6 +61,7 @@ from exlab_store.model import (
     Version,
     version_of,
 )
+from exlab_store.mutex import under_mutex
 from exlab_store.secret import Secret, without_variables
 from exlab_store.signal_handlers import came_from_signal_handler, suppress_unless_signalled
 
@@ -115,6 +116,7 @@ __all__ = [
     "suppress_unless_signalled",
     "temporary_name",
     "temporary_writer",
+    "under_mutex",
     "version_of",
     "without_variables",
 ]

@@ -2,10 +2,6 @@
 
 Python runs signal handlers in the main thread, between two steps of the code there. The exception of a handler comes
 out of that step: an alarm's `TimeoutError` out of a read of a file, as if the file system had raised it.
-
-From Python 3.14 on, one of the steps is that between the taking of a lock by a with statement and its block: what is
-raised there leaves the lock taken for ever. So the locks of this package are taken by
-``(taken,) = map(lock.acquire, (True,))`` in a try statement, which is one step.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from weakref import WeakSet, WeakValueDictionary
 
 from exlab_store.errors import BackendUnavailable
 from exlab_store.forked_child import in_forked_child
+from exlab_store.mutex import under_mutex
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -93,24 +94,11 @@ class Workers:
 
     def join(self) -> None:
         """Counts one more store that uses the threads."""
-        taken = False
-        try:
-            (taken,) = map(self._mutex.acquire, (True,))
-            self._stores += 1
-        finally:
-            if taken:
-                self._mutex.release()
+        under_mutex(self._mutex, lambda: self._count(stores=1))
 
     def leave(self) -> None:
         """Counts one less; with the last of them the threads end, as soon as they have nothing to do."""
-        taken = False
-        try:
-            (taken,) = map(self._mutex.acquire, (True,))
-            self._stores -= 1
-            self._end_if_unused()
-        finally:
-            if taken:
-                self._mutex.release()
+        under_mutex(self._mutex, lambda: self._count(stores=-1))
 
     def submit(self, call: Callable[[], T]) -> Future[T]:
         """Has a thread make a call.
@@ -121,34 +109,28 @@ class Workers:
         Raises:
             BackendUnavailable: There is no thread for it, and it will not be called.
         """
-        taken = False
-        try:
-            (taken,) = map(self._mutex.acquire, (True,))
-            if self._executor is None:
-                self._executor = ThreadPoolExecutor(THREADS_PER_SHARE, thread_name_prefix="exlab-store")
-            self._calls += 1  # before a store may leave
-            try:
-                future = submitted(self._executor, call)
-            except BaseException:
-                self._end_call()
-                raise
-        finally:
-            if taken:
-                self._mutex.release()
+        future = under_mutex(self._mutex, lambda: self._submit(call))
         future.add_done_callback(lambda _: self._end_call())
         return future
 
-    def _end_call(self) -> None:
-        taken = False
+    def _submit(self, call: Callable[[], T]) -> Future[T]:
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(THREADS_PER_SHARE, thread_name_prefix="exlab-store")
+        self._calls += 1  # before a store may leave
         try:
-            (taken,) = map(self._mutex.acquire, (True,))
-            self._calls -= 1
-            self._end_if_unused()
-        finally:
-            if taken:
-                self._mutex.release()
+            return submitted(self._executor, call)
+        except BaseException:
+            self._end_call()
+            raise
 
-    def _end_if_unused(self) -> None:
+    def _end_call(self) -> None:
+        under_mutex(self._mutex, lambda: self._count(calls=-1))
+
+    def _count(self, *, stores: int = 0, calls: int = 0, asking: int = 0) -> None:
+        """Counts, and ends the threads that nobody uses any more."""
+        self._stores += stores
+        self._calls += calls
+        self._asking += asking
         # A call may outlive its store, as the release of a lock does; and the first call opens a store.
         if self._stores == self._calls == 0 and self._executor is not None:
             self._executor.shutdown(wait=False)
@@ -157,23 +139,11 @@ class Workers:
     @contextmanager
     def asking(self) -> Generator[int]:
         """Counts a task that asks again and again for a lock; gives how many there are."""
-        taken = False
-        try:
-            (taken,) = map(self._mutex.acquire, (True,))
-            self._asking += 1
-        finally:
-            if taken:
-                self._mutex.release()
+        under_mutex(self._mutex, lambda: self._count(asking=1))
         try:
             yield self._asking
         finally:
-            taken = False
-            try:
-                (taken,) = map(self._mutex.acquire, (True,))
-                self._asking -= 1
-            finally:
-                if taken:
-                    self._mutex.release()
+            under_mutex(self._mutex, lambda: self._count(asking=-1))
 
     def forget_threads(self) -> None:
         """Starts afresh in a forked child, which has none of the threads."""
@@ -208,16 +178,14 @@ def workers_for(location: Location | None) -> Workers:
     if location is None or not location.shared:
         return Workers()
     share = _share(location)
-    taken = False
-    try:
-        (taken,) = map(_mutex.acquire, (True,))
+
+    def found_or_made() -> Workers:
         workers = _of_share.get(share)
         if workers is None:
             workers = _of_share[share] = Workers()
         return workers
-    finally:
-        if taken:
-            _mutex.release()
+
+    return under_mutex(_mutex, found_or_made)
 
 
 def _share(location: Location) -> str:

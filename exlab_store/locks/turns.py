@@ -18,6 +18,7 @@ import msgspec
 
 from exlab_store.errors import LockAlreadyHeld, LockTimeout
 from exlab_store.forked_child import in_forked_child
+from exlab_store.mutex import under_mutex
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -119,32 +120,29 @@ class Turn(msgspec.Struct, eq=False):
         Args:
             owner: Who ends the turn: then a second call does nothing, as the turn is another's by then.
         """
-        taken = False
-        try:
-            (taken,) = map(_mutex.acquire, (True,))
-            if _turns.get(self._document) is not self:
-                return  # a forked child gives back what only its parent holds
-            if owner is not None and self._owner is not owner:
+        under_mutex(_mutex, lambda: self._end(owner))
+
+    def _end(self, owner: LockOwner | None) -> None:
+        if _turns.get(self._document) is not self:
+            return  # a forked child gives back what only its parent holds
+        if owner is not None and self._owner is not owner:
+            return
+        while self._waiters:
+            waiter = self._waiters[0]
+            del self._waiters[0]  # no call, so that no signal handler runs before it is known whose turn it is
+            self._holder = waiter.holder
+            self._owner = waiter.owner
+            waiter.has_turn = True
+            try:
+                woken = waiter.wake()
+            except BaseException:  # of a signal handler: nobody else would wake it
+                waiter.wake()
+                raise
+            # Who is not woken may have been ended by the garbage collector just now, and with it this turn.
+            if woken or not waiter.has_turn:
                 return
-            while self._waiters:
-                waiter = self._waiters[0]
-                del self._waiters[0]  # no call, so that no signal handler runs before it is known whose turn it is
-                self._holder = waiter.holder
-                self._owner = waiter.owner
-                waiter.has_turn = True
-                try:
-                    woken = waiter.wake()
-                except BaseException:  # of a signal handler: nobody else would wake it
-                    waiter.wake()
-                    raise
-                # Who is not woken may have been ended by the garbage collector just now, and with it this turn.
-                if woken or not waiter.has_turn:
-                    return
-                waiter.has_turn = False
-            del _turns[self._document]
-        finally:
-            if taken:
-                _mutex.release()
+            waiter.has_turn = False
+        del _turns[self._document]
 
     def enqueue(self, waiter: Waiter) -> None:
         """Puts a waiter at the end of the queue; the mutex is held by the caller."""
@@ -159,18 +157,15 @@ class Turn(msgspec.Struct, eq=False):
 
     def withdraw(self, waiter: Waiter) -> LockOwner | None:
         """Takes a waiter out of the queue and tells who is before it; None if its turn has come meanwhile."""
-        taken = False
-        try:
-            (taken,) = map(_mutex.acquire, (True,))
-            if waiter.has_turn:
-                waiter.has_turn = False  # from here on it is the caller's
-                return None
-            if waiter in self._waiters:  # it may have been passed over
-                self._waiters.remove(waiter)
-            return self._owner
-        finally:
-            if taken:
-                _mutex.release()
+        return under_mutex(_mutex, lambda: self._withdraw(waiter))
+
+    def _withdraw(self, waiter: Waiter) -> LockOwner | None:
+        if waiter.has_turn:
+            waiter.has_turn = False  # from here on it is the caller's
+            return None
+        if waiter in self._waiters:  # it may have been passed over
+            self._waiters.remove(waiter)
+        return self._owner
 
     def withdraw_owner(self, owner: LockOwner) -> None:
         """Takes whoever waits for this owner out of the queue; the mutex is held by the caller."""
@@ -236,9 +231,8 @@ def ask_for_turn(
     Raises:
         LockAlreadyHeld: It is this holder's turn already.
     """
-    taken = False
-    try:
-        (taken,) = map(_mutex.acquire, (True,))
+
+    def ask() -> tuple[Turn, W | None]:
         own = Turn(document, holder, owner)
         while (turn := _turns.setdefault(document, own)) is not own:
             waiter = waiting(holder, owner)
@@ -246,9 +240,8 @@ def ask_for_turn(
             if _turns.get(document) is turn:  # the garbage collector may have ended it in between
                 return turn, waiter
         return own, None
-    finally:
-        if taken:
-            _mutex.release()
+
+    return under_mutex(_mutex, ask)
 
 
 def take_turn(
@@ -298,16 +291,14 @@ def forsake_turn(document: Hashable, owner: LockOwner) -> None:
         document: As for `ask_for_turn`.
         owner: Who asked.
     """
-    taken = False
-    try:
-        (taken,) = map(_mutex.acquire, (True,))
+
+    def forsake() -> None:
         turn = _turns.get(document)
         if turn is not None:
             turn.end(owner)
             turn.withdraw_owner(owner)
-    finally:
-        if taken:
-            _mutex.release()
+
+    under_mutex(_mutex, forsake)
 
 
 def _wait(gate: threading.Lock, timeout: float, cancelled: Callable[[], bool] | None) -> bool:

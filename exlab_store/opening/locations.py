@@ -16,6 +16,7 @@ from exlab_store.errors import LocationError
 from exlab_store.forked_child import in_forked_child
 from exlab_store.hidden_location import hides_location, is_name, is_text
 from exlab_store.location import Location, redacted
+from exlab_store.mutex import under_mutex
 from exlab_store.opening.stores import open_store, open_store_at
 from exlab_store.secret import without_variables
 from exlab_store.store_path import StorePath
@@ -69,19 +70,17 @@ def known_document(location: DocumentLocation) -> StorePath | None:
 
 
 def _names_today() -> _Memory:
-    global _names
     from exlab_store.opening.configuration import fingerprint  # who gives URLs needs no configuration
 
     configuration = fingerprint()
-    taken = False
-    try:
-        (taken,) = map(_mutex.acquire, (True,))
+
+    def found_names() -> _Memory:
+        global _names
         if _names.configuration != configuration:
             _names = _Memory(configuration)
         return _names
-    finally:
-        if taken:
-            _mutex.release()
+
+    return under_mutex(_mutex, found_names)
 
 
 @without_variables
@@ -118,15 +117,13 @@ def as_document(location: DocumentLocation) -> StorePath:
         memory = _locations
         parsed = Location.parse(location)
         path = _store_at(msgspec.structs.replace(parsed.parent, create=True), parsed.name, memory) / parsed.name
-    taken = False
-    try:
-        (taken,) = map(_mutex.acquire, (True,))
+
+    def remember() -> None:
         if len(memory.documents) >= _LIMIT:
             memory.documents.clear()
         memory.documents[is_text(location), os.fspath(location)] = path
-    finally:
-        if taken:
-            _mutex.release()
+
+    under_mutex(_mutex, remember)
     return path
 
 
@@ -137,26 +134,18 @@ def _store_at(folder: Location | str, name: str, memory: _Memory) -> Store:
             location=redacted(str(folder)),
             hint="Add the document's name to the location.",
         )
-    taken = False
-    try:
-        (taken,) = map(_mutex.acquire, (True,))
-        store = memory.stores.get(folder)
-    finally:
-        if taken:
-            _mutex.release()
+    store = under_mutex(_mutex, lambda: memory.stores.get(folder))
     if store is not None:
         return store
     # Not under the mutex: one share that does not answer must not keep others from being opened.
     opened = open_store(folder, create=True) if isinstance(folder, str) else open_store_at(folder)
-    taken = False
-    try:
-        (taken,) = map(_mutex.acquire, (True,))
+
+    def keep() -> Store:
         if len(memory.stores) >= _LIMIT:
             memory.stores.clear()  # those in use stay open: whoever holds a document of one holds the store
-        store = memory.stores.setdefault(folder, opened)
-    finally:
-        if taken:
-            _mutex.release()
+        return memory.stores.setdefault(folder, opened)
+
+    store = under_mutex(_mutex, keep)
     if store is not opened:
         opened.close()  # another thread was faster
     return store

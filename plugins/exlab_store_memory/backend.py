@@ -29,6 +29,7 @@ from exlab_store.backend import (
     Version,
     ensure_expected,
     hookimpl,
+    under_mutex,
     version_of,
 )
 
@@ -61,6 +62,12 @@ class Memory:
         """Wakes all who wait for a change; the guard is held."""
         change, self._next_change = self._next_change, _locked()
         change.release()
+
+    def unlock(self, place: str, owner: LockOwner) -> None:
+        """Forgets a lock, unless it is another owner's; the guard is held."""
+        if self.locks.get(place) is owner:
+            del self.locks[place]
+            self.wake()
 
     def next_change(self) -> Callable[[float], None]:
         """The wait for the next change, so many seconds at most; the guard is held, and not while waiting."""
@@ -121,15 +128,7 @@ class MemoryLock(ProcessBound):
 
     def release(self) -> None:
         """Releases the lock; a second call does nothing."""
-        taken = False
-        try:
-            (taken,) = map(self._memory.guard.acquire, (True,))
-            if self._memory.locks.get(self._place) is self.owner:
-                del self._memory.locks[self._place]
-                self._memory.wake()
-        finally:
-            if taken:
-                self._memory.guard.release()
+        under_mutex(self._memory.guard, lambda: self._memory.unlock(self._place, self.owner))
 
     def __enter__(self) -> Self:
         return self
@@ -152,41 +151,26 @@ class MemoryChangeSource(ProcessBound):
         self._memory = memory
         self._keys_of = keys_of
         self.places: set[str] = set()
-        taken = False
-        try:
-            (taken,) = map(memory.guard.acquire, (True,))
-            memory.sources.add(self)
-        finally:
-            if taken:
-                memory.guard.release()
+        under_mutex(memory.guard, lambda: memory.sources.add(self))
 
     def wait(self, timeout: float, cancelled: Callable[[], bool]) -> list[str]:
         """Waits for a change."""
         deadline = time.monotonic() + timeout
         while True:
-            taken = False
-            try:
-                (taken,) = map(self._memory.guard.acquire, (True,))
-                places, self.places = self.places, set()
-                wait = self._memory.next_change()
-            finally:
-                if taken:
-                    self._memory.guard.release()
+            places, wait = under_mutex(self._memory.guard, self._taken)
             keys = self._keys_of(places)
             remaining = deadline - time.monotonic()
             if keys or remaining <= 0 or cancelled():
                 return keys
             wait(min(remaining, 0.05))
 
+    def _taken(self) -> tuple[set[str], Callable[[float], None]]:
+        places, self.places = self.places, set()
+        return places, self._memory.next_change()
+
     def close(self) -> None:
         """Is told of nothing more."""
-        taken = False
-        try:
-            (taken,) = map(self._memory.guard.acquire, (True,))
-            self._memory.sources.discard(self)
-        finally:
-            if taken:
-                self._memory.guard.release()
+        under_mutex(self._memory.guard, lambda: self._memory.sources.discard(self))
 
 
 class MemoryBackend:
@@ -240,10 +224,9 @@ class MemoryBackend:
     @hookimpl
     def atomic_write(self, key: str, data: bytes, expect: Expectation, lock: HeldLock | None) -> Version:
         """Checks and replaces in one step."""
-        taken = False
-        try:
-            (taken,) = map(self._memory.guard.acquire, (True,))
-            place = self._folder + key
+        place = self._folder + key
+
+        def replace() -> None:
             if place not in self._memory.documents:
                 self._refuse_folder(place)
                 self._refuse_below_document(place)
@@ -251,27 +234,25 @@ class MemoryBackend:
             self._memory.documents[place] = data
             self._memory.written[place] = time.time()
             self._memory.note(place)
-        finally:
-            if taken:
-                self._memory.guard.release()
+
+        under_mutex(self._memory.guard, replace)
         return version_of(data)
 
     @hookimpl
     def delete(self, key: str, expect: Expectation, lock: HeldLock | None) -> None:
         """Checks and deletes in one step."""
-        taken = False
-        try:
-            (taken,) = map(self._memory.guard.acquire, (True,))
-            if self._folder + key not in self._memory.documents:
-                self._refuse_folder(self._folder + key)
+        place = self._folder + key
+
+        def remove() -> None:
+            if place not in self._memory.documents:
+                self._refuse_folder(place)
                 raise DocumentNotFound("there is no such document")
             self._check(key, expect, lock)
-            del self._memory.documents[self._folder + key]
-            self._memory.written.pop(self._folder + key, None)
-            self._memory.note(self._folder + key)
-        finally:
-            if taken:
-                self._memory.guard.release()
+            del self._memory.documents[place]
+            self._memory.written.pop(place, None)
+            self._memory.note(place)
+
+        under_mutex(self._memory.guard, remove)
 
     @hookimpl
     def list_keys(self, prefix: str) -> list[str]:
@@ -287,9 +268,8 @@ class MemoryBackend:
     def remove_folder(self, key: str) -> None:
         """A folder goes with its last document; there is nothing to be done."""
         start = f"{self._folder}{key}/"
-        taken = False
-        try:
-            (taken,) = map(self._memory.guard.acquire, (True,))
+
+        def documents_below() -> list[str]:
             for place, holder in self._memory.locks.items():
                 if place.startswith(start):
                     raise LockTimeout(f"the lock of {place[len(self._folder) :]!r} is held", holder=holder)
@@ -298,9 +278,9 @@ class MemoryBackend:
                 if start[:-1] in self._memory.documents:
                     raise InvalidKey("the key names a document, not a folder")
                 raise DocumentNotFound("there is no such folder")
-        finally:
-            if taken:
-                self._memory.guard.release()
+            return below
+
+        below = under_mutex(self._memory.guard, documents_below)
         raise FolderNotEmpty("there are documents in the folder", left=below)
 
     @hookimpl
@@ -319,17 +299,14 @@ class MemoryBackend:
         place = self._folder + key
         deadline = time.monotonic() + timeout
         held = MemoryLock(self._memory, place, key, owner)
+
+        def take() -> tuple[LockOwner, Callable[[float], None]]:
+            self._refuse_below_document(place)
+            return self._memory.locks.setdefault(place, owner), self._memory.next_change()
+
         try:
             while True:
-                taken = False
-                try:
-                    (taken,) = map(self._memory.guard.acquire, (True,))
-                    self._refuse_below_document(place)
-                    holder = self._memory.locks.setdefault(place, owner)
-                    wait = self._memory.next_change()
-                finally:
-                    if taken:
-                        self._memory.guard.release()
+                holder, wait = under_mutex(self._memory.guard, take)
                 if holder is owner:
                     return held
                 remaining = deadline - time.monotonic()

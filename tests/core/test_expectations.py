@@ -40,6 +40,7 @@ def test_the_names_for_authors_are_the_same_objects_under_both_names() -> None:
         "in_forked_child",
         "not_ignored",
         "removal_order",
+        "under_mutex",
     }
     shared = set(exlab_store.backend.__all__) - for_authors_alone
     assert shared <= set(exlab_store.__all__)

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from msgspec.structs import replace
 
 from exlab_store import BackendUnavailable, NotSupported, StoreError, came_from_signal_handler
-from exlab_store.backend import in_forked_child
+from exlab_store.backend import in_forked_child, under_mutex
 from exlab_store_smb.session.chains import Chains
 from exlab_store_smb.session.logon import connect
 from exlab_store_smb.wire.deadline import Deadline
@@ -124,17 +124,14 @@ class SharedLink:
             self._making.release()
 
     def _in_use(self) -> Link | None:
-        taken = False
-        try:
-            (taken,) = map(_lock.acquire, (True,))
-            link = self._link
-            if link is None or not link.alive:
-                return None
-            link.last_used = time.monotonic()  # so that it is not ended as idle before the caller has sent anything
-            return link
-        finally:
-            if taken:
-                _lock.release()
+        return under_mutex(_lock, self._used_now)
+
+    def _used_now(self) -> Link | None:
+        link = self._link
+        if link is None or not link.alive:
+            return None
+        link.last_used = time.monotonic()  # so that it is not ended as idle before the caller has sent anything
+        return link
 
     def _connected(self, deadline: Deadline) -> Link:
         _keep_house()
@@ -143,20 +140,18 @@ class SharedLink:
             self._previous_session = link.session_id
             link.compounds = self.compounds
             link.chains = self.chains
-            taken = False
-            try:
-                (taken,) = map(_lock.acquire, (True,))
-                if self.stores:
-                    self._link = link
-                    return link
-            finally:
-                if taken:
-                    _lock.release()
+            if under_mutex(_lock, lambda: self._keep(link)):
+                return link
             link.close(deadline.within(_GOODBYE))
         except BaseException:
             link.end()  # an interruption: nobody else would
             raise
         raise _closed()
+
+    def _keep(self, link: Link) -> bool:
+        if self.stores:
+            self._link = link
+        return bool(self.stores)
 
     def end(self, deadline: Deadline) -> None:
         """Ends the connection in peace, if there is one.
@@ -210,23 +205,22 @@ class SharedLink:
         link = self._link
         if link is not None:
             link.unanswered.check()  # a release that was answered is not under way any more
-        taken = False
-        try:
-            (taken,) = map(_lock.acquire, (True,))
-            link = self._link
-            if link is None:
-                return allowed
-            left = link.last_used + allowed - time.monotonic()
-            if left > 0:
-                return left
-            if link.alive and (link.is_waiting or any(store.holds_lock_on(link) for store in self.stores)):
-                return allowed
-            self._link = None
-        finally:
-            if taken:
-                _lock.release()
-        self._part_from(link, Deadline(_GOODBYE))
-        return allowed
+        idle, left = under_mutex(_lock, lambda: self._idle_after(allowed))
+        if idle is not None:
+            self._part_from(idle, Deadline(_GOODBYE))
+        return left
+
+    def _idle_after(self, allowed: float) -> tuple[Link | None, float]:
+        link = self._link
+        if link is None:
+            return None, allowed
+        left = link.last_used + allowed - time.monotonic()
+        if left > 0:
+            return None, left
+        if link.alive and (link.is_waiting or any(store.holds_lock_on(link) for store in self.stores)):
+            return None, allowed
+        self._link = None
+        return link, allowed
 
 
 def join(store: LinkUser, options: SmbOptions, share: str) -> SharedLink:
@@ -238,18 +232,16 @@ def join(store: LinkUser, options: SmbOptions, share: str) -> SharedLink:
         share: The share's name.
     """
     key = _key(options, share)
-    taken = False
-    try:
-        (taken,) = map(_lock.acquire, (True,))
+
+    def found_or_made() -> SharedLink:
         found = _shared.get(key)
         if found is None:
             found = _shared[key] = SharedLink(key, options, share)
             _dropped.put(None)  # its connection may be allowed less time than those that the thread knows of
         found.stores.add(store)
         return found
-    finally:
-        if taken:
-            _lock.release()
+
+    return under_mutex(_lock, found_or_made)
 
 
 def leave(store: LinkUser, shared: SharedLink) -> bool:
@@ -262,19 +254,17 @@ def leave(store: LinkUser, shared: SharedLink) -> bool:
     Returns:
         Whether it was the last: the connection has to be ended.
     """
-    taken = False
-    try:
-        (taken,) = map(_lock.acquire, (True,))
+
+    def was_last() -> bool:
         shared.stores.discard(store)
-        if shared.stores:
-            return False
-        if _shared.get(shared.key) is shared:
+        if not shared.stores and _shared.get(shared.key) is shared:
             del _shared[shared.key]
-    finally:
-        if taken:
-            _lock.release()
-    _dropped.put(None)
-    return True
+        return not shared.stores
+
+    last = under_mutex(_lock, was_last)
+    if last:
+        _dropped.put(None)
+    return last
 
 
 def give_back(store: LinkUser) -> None:
@@ -303,48 +293,48 @@ def _key(options: SmbOptions, share: str) -> Hashable:
 
 
 def _keep_house() -> None:
+    under_mutex(_lock, _start_housekeeping)
+
+
+def _start_housekeeping() -> None:
     global _housekeeper
-    taken = False
+    if _housekeeper is not None:
+        return
+    thread = threading.Thread(target=_housekeeping, name="exlab-store-smb-housekeeping", daemon=True)
+    _housekeeper = thread
     try:
-        (taken,) = map(_lock.acquire, (True,))
-        if _housekeeper is None:
-            thread = threading.Thread(target=_housekeeping, name="exlab-store-smb-housekeeping", daemon=True)
-            _housekeeper = thread
-            try:
-                start(thread)
-            except BaseException as error:
-                _housekeeper = None  # one that was started all the same, before an interruption, ends itself
-                if not isinstance(error, RuntimeError) or came_from_signal_handler(error):
-                    raise
-                raise BackendUnavailable(
-                    f"no thread can be started: {error}", hint="End some threads of this program."
-                ) from error
-    finally:
-        if taken:
-            _lock.release()
+        start(thread)
+    except BaseException as error:
+        _housekeeper = None  # one that was started all the same, before an interruption, ends itself
+        if not isinstance(error, RuntimeError) or came_from_signal_handler(error):
+            raise
+        raise BackendUnavailable(
+            f"no thread can be started: {error}", hint="End some threads of this program."
+        ) from error
+
+
+def _in_care() -> list[SharedLink] | None:
+    """The connections that this thread looks after; none: it is to end; None: another thread has its place."""
+    global _housekeeper
+    if _housekeeper is not threading.current_thread():
+        return None
+    if not _shared:
+        _housekeeper = None
+    return list(_shared.values())
 
 
 def _housekeeping() -> None:
-    global _housekeeper
     patience = 0.0
     while True:
         try:
             store = _dropped.get(timeout=min(patience, _LONGEST))
         except queue.Empty:
             store = None
-        taken = False
-        try:
-            (taken,) = map(_lock.acquire, (True,))
-            if _housekeeper is not threading.current_thread():
-                _dropped.put(store)
-                return
-            if not _shared:
-                _housekeeper = None
-                return
-            shared = list(_shared.values())
-        finally:
-            if taken:
-                _lock.release()
+        shared = under_mutex(_lock, _in_care)
+        if shared is None:
+            _dropped.put(store)
+        if not shared:
+            return
         try:
             if store is not None:
                 store.close(Deadline(_GOODBYE))

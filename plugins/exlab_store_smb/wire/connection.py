@@ -16,6 +16,7 @@ from smbprotocol.exceptions import SMBConnectionClosed, SMBException, SMBRespons
 from smbprotocol.header import Commands, NtStatus, Smb2Flags, SMB2HeaderResponse
 from smbprotocol.session import SMB2Logoff
 
+from exlab_store.backend import under_mutex
 from exlab_store_smb.wire.authenticity import Expected, Forged, Protection, ensure_authentic, is_interim
 from exlab_store_smb.wire.deadline import Deadline
 from exlab_store_smb.wire.headers import Response, answers_in, packed, packed_cancel
@@ -202,17 +203,15 @@ class SmbConnection(Connection):  # type: ignore[misc]
 
     def _next_number(self, charge: int) -> int:
         """The MessageId of a request, and as many after it as it is charged [MS-SMB2 3.2.4.1.3]."""
-        taken = False
-        try:
-            (taken,) = map(self.sequence_lock.acquire, (True,))
+
+        def taken() -> int:
             number = int(self.sequence_window["low"])
             if max(1, charge) > self.sequence_window["high"] - number:
                 raise SMBException("the server granted too few credits")
             self.sequence_window["low"] = number + max(1, charge)
             return number
-        finally:
-            if taken:
-                self.sequence_lock.release()
+
+        return under_mutex(self.sequence_lock, taken)
 
     # Waiting
 
@@ -330,13 +329,11 @@ class SmbConnection(Connection):  # type: ignore[misc]
             raise Forged("the server answers twice")
         # Only the server grants credits; an answer without proof gives at most the credits that were asked for.
         granted = answer.credits if vouched else min(answer.credits, request.expected.credits)
-        taken = False
-        try:
-            (taken,) = map(self.sequence_lock.acquire, (True,))
+
+        def add() -> None:
             self.sequence_window["high"] += granted
-        finally:
-            if taken:
-                self.sequence_lock.release()
+
+        under_mutex(self.sequence_lock, add)
         if interim:
             request.async_id = answer.async_id
             return
