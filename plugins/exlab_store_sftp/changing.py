@@ -62,7 +62,7 @@ class _Attempt(NamedTuple):
 
 
 class ServerChanges:
-    """ServerChanges documents of one store.
+    """Changes documents of one store.
 
     Args:
         session: The store's connections.

@@ -39,7 +39,7 @@ _PRIVATE: Final = 0o600
 
 
 class PlainChanges:
-    """ServerChanges documents of one store.
+    """Changes documents of one store.
 
     Args:
         session: The store's connections.

@@ -42,6 +42,10 @@ def test_the_comparison_with_obstore_runs() -> None:
     assert "put: exlab_store" in _run("s3.py", "--seconds", "0.1")
 
 
+def test_the_comparison_with_psycopg_runs() -> None:
+    assert "write: exlab_store" in _run("postgresql.py", "--seconds", "0.1")
+
+
 def _here(program: str) -> str:
     """What a few lines print that use the modules of this folder, whose names are their own business."""
     return subprocess.run([sys.executable, "-c", program], check=True, cwd=HERE, capture_output=True, text=True).stdout

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
+from histories import PROCESSES
 
 from exlab_store import open_store
 from exlab_store.clients.process import ClientProcess
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.one_interpreter
 
-PROCESSES = 6
 KEY = "folder/a.json"
 
 

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import filelock
 import pytest
+from histories import history_of_processes
 from shared_samba import BOTH
 
-from exlab_store import ABSENT, DocumentNotFound, Expectation, LockTimeout, Store, VersionConflict, open_store
-from exlab_store.testing.history import Operation, Recorder, check
+from exlab_store import DocumentNotFound, LockTimeout, Store, open_store
+from exlab_store.testing.history import check
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -430,68 +431,15 @@ def test_a_lock_goes_from_one_smb_client_to_the_next_in_under_twenty_millisecond
 # One order for all
 
 
-def _work(place: _Place, name: str, operations: int) -> list[Operation]:
-    """Six of ten operations read; the others write without looking, compare and swap, or update under the lock."""
-    recorder, chance = Recorder(), random.Random(name)
-    with _opened(place) as store:
-        for number in range(operations):
-            kind, new = chance.random(), f"{name} {number}"
-            if kind < 0.6:
-                with recorder.operation(name, "read") as read:
-                    read.found = _found(store)[0]
-            elif kind < 0.8:
-                found, expect = _found(store)
-                with recorder.operation(name, "cas", expected=found, new=new) as swap:
-                    try:
-                        store.atomic_write("a", new.encode(), expect=expect)
-                    except VersionConflict:
-                        swap.succeeded = False
-            else:
-                with recorder.operation(name, "cas", new=new) as update:
-
-                    def change(current: bytes | None, entry: Any = update, text: str = new) -> bytes:
-                        entry.expected = None if current is None else current.decode()
-                        return text.encode()
-
-                    store.update("a", change, timeout=60)
-    return recorder.operations
-
-
-def _found(store: Store) -> tuple[str | None, Expectation]:
-    try:
-        snapshot = store.read_snapshot("a")
-    except DocumentNotFound:
-        return None, ABSENT
-    return snapshot.data.decode(), snapshot.version
-
-
 def test_two_thousand_operations_of_smb_and_local_processes_have_an_order(
-    over_smb: _Place, on_the_server: _Place, pool: ProcessPoolExecutor
+    over_smb: _Place, on_the_server: _Place
 ) -> None:
-    places = [over_smb, on_the_server] * 3
-    parts = [pool.submit(_work, place, f"p{number}", 334) for number, place in enumerate(places)]
-    operations = [operation for part in parts for operation in part.result()]
+    operations = history_of_processes([over_smb, on_the_server] * 3, 2004)
     assert len(operations) == 2004
     assert check(operations) is None
 
 
-def _overwrite(place: _Place, name: str, operations: int) -> list[Operation]:
-    """Half of the operations write whatever is there, half read."""
-    recorder, chance = Recorder(), random.Random(name)
-    with _opened(place) as store:
-        for number in range(operations):
-            if chance.random() < 0.5:
-                with recorder.operation(name, "read") as read:
-                    read.found = _found(store)[0]
-            else:
-                with recorder.operation(name, "write", new=f"{name} {number}"):
-                    store.atomic_write("a", f"{name} {number}".encode())
-    return recorder.operations
-
-
 def test_writes_of_smb_and_local_processes_that_ask_for_no_lock_have_an_order(
-    over_smb: _Place, on_the_server: _Place, pool: ProcessPoolExecutor
+    over_smb: _Place, on_the_server: _Place
 ) -> None:
-    places = [over_smb, on_the_server] * 2
-    parts = [pool.submit(_overwrite, place, f"p{number}", 150) for number, place in enumerate(places)]
-    assert check([operation for part in parts for operation in part.result()]) is None
+    assert check(history_of_processes([over_smb, on_the_server] * 2, 600, ["read", "write"])) is None

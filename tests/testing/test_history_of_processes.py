@@ -2,64 +2,23 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import random
 import time
-from concurrent.futures import ProcessPoolExecutor
 from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from histories import PROCESSES, history_of_processes
 
-from exlab_store import ABSENT, DocumentNotFound, Expectation, VersionConflict, open_store
-from exlab_store.testing.history import Operation, Recorder, check
+from exlab_store.testing.history import check
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-PROCESSES = 6
-
-
-def _work(root: str, name: str, count: int) -> list[Operation]:
-    """Seven of ten operations read; the others compare and swap, or update under the lock."""
-    recorder, chance = Recorder(), random.Random(name)
-    with open_store(root) as store:
-        for number in range(count):
-            kind = chance.random()
-            new = f"{name} {number}"
-            if kind < 0.7:
-                with recorder.operation(name, "read") as read:
-                    try:
-                        read.found = store.read_snapshot("a").data.decode()
-                    except DocumentNotFound:
-                        read.found = None
-            elif kind < 0.85:
-                try:
-                    snapshot = store.read_snapshot("a")
-                    expect: Expectation = snapshot.version
-                    found: str | None = snapshot.data.decode()
-                except DocumentNotFound:
-                    expect, found = ABSENT, None
-                with recorder.operation(name, "cas", expected=found, new=new) as swap:
-                    try:
-                        store.atomic_write("a", new.encode(), expect=expect)
-                    except VersionConflict:
-                        swap.succeeded = False
-            else:
-                with recorder.operation(name, "cas", new=new) as update:
-
-                    def change(current: bytes | None, entry=update, text: str = new) -> bytes:  # type: ignore[no-untyped-def]
-                        entry.expected = None if current is None else current.decode()
-                        return text.encode()
-
-                    store.update("a", change, timeout=60)
-    return recorder.operations
+    from exlab_store.testing.history import Operation
 
 
 def _history(root: Path, count: int) -> list[Operation]:
-    with ProcessPoolExecutor(PROCESSES, mp_context=multiprocessing.get_context("spawn")) as pool:
-        parts = [pool.submit(_work, str(root), f"p{number}", count // PROCESSES) for number in range(PROCESSES)]
-        return [operation for part in parts for operation in part.result()]
+    return history_of_processes([(str(root), {})] * PROCESSES, count)
 
 
 @pytest.mark.parametrize("count", [3_000, pytest.param(50_004, marks=pytest.mark.slow)])

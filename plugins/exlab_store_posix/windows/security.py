@@ -11,9 +11,12 @@ import ctypes
 import struct
 from ctypes import wintypes
 from functools import cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from exlab_store_posix.windows.kernel32 import close_handle, failure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["DACL", "OWNER", "Descriptor", "of_file", "of_handle", "owner_alone", "set_of_file", "set_of_handle"]
 
@@ -103,15 +106,7 @@ def of_file(path: str, parts: int = OWNER | DACL) -> Descriptor:
     Raises:
         OSError: From the call.
     """
-    needed = wintypes.DWORD()
-    size = 1024
-    while True:
-        buffer = ctypes.create_string_buffer(size)
-        if _advapi.GetFileSecurityW(path, parts, buffer, size, ctypes.byref(needed)):
-            return Descriptor(buffer.raw)
-        if needed.value <= size:
-            raise failure(path)
-        size = needed.value
+    return _descriptor(_advapi.GetFileSecurityW, path, parts, path)
 
 
 def of_handle(handle: int, parts: int = OWNER | DACL) -> Descriptor:
@@ -124,14 +119,18 @@ def of_handle(handle: int, parts: int = OWNER | DACL) -> Descriptor:
     Raises:
         OSError: From the call.
     """
+    return _descriptor(_advapi.GetKernelObjectSecurity, handle, parts, "")
+
+
+def _descriptor(get: Callable[..., int], of: str | int, parts: int, path: str) -> Descriptor:
     needed = wintypes.DWORD()
     size = 1024
     while True:
         buffer = ctypes.create_string_buffer(size)
-        if _advapi.GetKernelObjectSecurity(handle, parts, buffer, size, ctypes.byref(needed)):
+        if get(of, parts, buffer, size, ctypes.byref(needed)):
             return Descriptor(buffer.raw)
         if needed.value <= size:
-            raise failure("")
+            raise failure(path)
         size = needed.value
 
 
