@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 
 from exlab_store import BackendUnavailable, StoreError, came_from_signal_handler
 from exlab_store_posix.descriptors import Descriptors, close_all, discard, discard_all, open_into
@@ -93,8 +94,8 @@ class Directories:
         for path in reversed(missing):
             try:
                 os.mkdir(path)
-            except FileExistsError as error:
-                if not os.path.isdir(path):  # another process makes the same one, or there is a document
+            except FileExistsError as error:  # another process makes the same one, or there is a document
+                if _is_no_directory(path):
                     raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path) from error
         if missing:
             self._durable.pop(directory, None)
@@ -145,6 +146,15 @@ class Directories:
 
     def _matters(self, error: OSError) -> bool:
         return self._strict or error.errno not in _REFUSES_FSYNC or came_from_signal_handler(error)
+
+
+def _is_no_directory(path: str) -> bool:
+    try:
+        return not stat.S_ISDIR(os.stat(path).st_mode)
+    except FileNotFoundError as error:
+        if came_from_signal_handler(error):
+            raise
+        return False  # it is gone again: somebody deletes the folder, and whoever goes on finds that out
 
 
 def _not_durable(error: OSError) -> StoreError:

@@ -106,6 +106,7 @@ def _abandon_in_child() -> None:
     # the parent later; it must not keep them alive.
     for patience in list(_waiting):
         discard(patience.descriptor)
+    _waiting.clear()  # a child of the child must not close what has the number then
     for lock in list(_held):
         lock.abandon()
     _held.clear()

@@ -293,3 +293,19 @@ def test_a_document_that_is_larger_than_the_memory_is_refused_and_not_read(
     with pytest.raises(StoreError, match="memory"):
         posix.update("a.json", lambda stored: b"1")
     assert (tmp_path / "a.json").stat().st_size == size
+
+
+def test_a_lock_in_a_folder_that_another_deletes_while_it_is_made_is_taken(
+    posix: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes make the folder at once, and the quicker one deletes it again."""
+    make, answers = os.mkdir, [FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))]
+
+    def mkdir(path: str) -> None:
+        if answers:
+            raise answers.pop()
+        make(path)
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    posix.lock("folder/a.json").release()
+    assert not answers

@@ -144,6 +144,44 @@ def test_a_lock_that_a_thread_waits_for_during_a_fork_is_not_kept_by_the_child(p
             other.lock("a.json", timeout=PATIENCE / 2).release()
 
 
+FORKING_TWICE = """
+import os, sys, threading, warnings
+from exlab_store import LockTimeout, open_store
+warnings.simplefilter("ignore")
+waiting, over = threading.Event(), threading.Event()
+def asked():
+    waiting.set()
+    return over.is_set()
+def wait():
+    try:
+        store.lock("a.json", timeout=60, cancelled=asked)
+    except LockTimeout:
+        pass
+store = open_store(sys.argv[1])
+thread = threading.Thread(target=wait)
+thread.start()
+waiting.wait()
+child = os.fork()
+if child == 0:
+    opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(9)]  # one has the number of the lock file
+    grandchild = os.fork()
+    if grandchild == 0:
+        os._exit(sum(not os.path.exists(f"/proc/self/fd/{descriptor}") for descriptor in opened))
+    os._exit(os.waitstatus_to_exitcode(os.waitpid(grandchild, 0)[1]))
+over.set()
+thread.join()
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_child_of_a_child_keeps_what_was_opened_after_a_lock_was_waited_for(posix: Store, tmp_path: Path) -> None:
+    if sys.platform != "linux":
+        pytest.skip("the test looks into /proc")
+    with posix.lock("a.json"):
+        ended = subprocess.run([sys.executable, "-c", FORKING_TWICE, str(tmp_path)], timeout=PATIENCE, check=False)
+    assert ended.returncode == 0
+
+
 @pytest.mark.parametrize(("place", "event"), [("DirectorySource._told", "call"), ("KnownDocuments._found", "return")])
 def test_a_change_that_was_heard_of_when_a_handler_struck_is_told_afterwards(
     posix: Store, place: str, event: str
