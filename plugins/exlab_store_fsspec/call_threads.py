@@ -122,8 +122,9 @@ class CallThreads:
                     exhausted=True,
                     hint="Look at the server and the network; open the store again when it answers.",
                 )
+            worker = self._idle.pop() if self._idle else _CallThread(self)
             self._busy += 1
-            return self._idle.pop() if self._idle else _CallThread(self)
+            return worker
 
     def _give_up(self, worker: _CallThread, call: _PendingCall[Any]) -> None:
         with self._changed:
@@ -189,12 +190,20 @@ class _CallThread:
     Attributes:
         calls: What it is to do; None has it end.
         given_up: Nobody waits for it any more.
+
+    Raises:
+        BackendUnavailable: The system gives no thread.
     """
 
     def __init__(self, workers: CallThreads) -> None:
         self.calls: queue.SimpleQueue[_PendingCall[Any] | None] = queue.SimpleQueue()
         self.given_up = False
-        threading.Thread(target=workers.serve, args=(self,), name="exlab-store-fsspec", daemon=True).start()
+        try:
+            threading.Thread(target=workers.serve, args=(self,), name="exlab-store-fsspec", daemon=True).start()
+        except RuntimeError as error:
+            raise BackendUnavailable(
+                f"there is no thread for the call: {error}", hint="Look at the limits of this process, and try again."
+            ) from error
 
 
 _all: weakref.WeakSet[CallThreads] = weakref.WeakSet()

@@ -28,10 +28,13 @@ __all__ = ["FolderNotMade", "read_fault", "translating", "untrusted", "write_fau
 T = TypeVar("T")
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_AWAY: Final = frozenset({errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN})
-# What httpx, aiohttp and requests call it when they have not reached the server, and so have sent nothing.
+# What httpx, aiohttp and urllib3 call it when they have not reached the server, and so have sent nothing. The numbers
+# EHOSTUNREACH and ENETUNREACH do not tell that: a connection on which a document was sent may end with them [tcp(7)].
 _NEVER_SENT: Final = frozenset(
-    {"ConnectError", "ConnectTimeout", "PoolTimeout", "ClientConnectorError", "ClientConnectorDNSError"}
+    {
+        *("ConnectError", "ConnectTimeout", "PoolTimeout"),
+        *("ClientConnectorError", "ClientConnectorDNSError", "NewConnectionError"),
+    }
 )
 _LONGEST: Final = 200
 
@@ -190,9 +193,7 @@ def _of_status(status: int) -> StoreError | None:
 
 def _was_not_sent(error: Exception) -> bool:
     return any(
-        type(each).__name__ in _NEVER_SENT
-        or isinstance(each, (ConnectionRefusedError, socket.gaierror))
-        or (isinstance(each, OSError) and each.errno in _AWAY)
+        type(each).__name__ in _NEVER_SENT or isinstance(each, (ConnectionRefusedError, socket.gaierror))
         for each in _chain(error)
     )
 

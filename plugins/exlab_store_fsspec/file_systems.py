@@ -168,13 +168,16 @@ def _of_url(location: Location, name: str, kind: type[Any], given: FsspecOptions
         root = str(kind._strip_protocol(url))  # noqa: SLF001
     except (TypeError, ValueError) as error:
         raise LocationError(f"fsspec's {kind.__name__} cannot read the location") from error
+    is_web = isinstance(protocol_of(name).ways, HttpWays)
+    if is_web:
+        _refuse_account(given, name, hint="Give storage_options = { headers = { Authorization = ... } } instead.")
     if given.username is not None:
         options["username"] = given.username
     if given.password is not None:
         options["password"] = given.password.reveal()
     if name == "ftp":
         options["timeout"] = given.timeout
-    if isinstance(protocol_of(name).ways, HttpWays):
+    if is_web:
         from aiohttp import ClientTimeout  # which fsspec's class needs itself
 
         options["encoded"] = True
@@ -182,6 +185,8 @@ def _of_url(location: Location, name: str, kind: type[Any], given: FsspecOptions
     return root, options
 
 
-def _refuse_account(given: FsspecOptions, name: str) -> None:
+def _refuse_account(
+    given: FsspecOptions, name: str, *, hint: str = "Leave the user name and the password out."
+) -> None:
     if given.username is not None or given.password is not None:
-        raise LocationError(f"a {name} archive has no account", hint="Leave the user name and the password out.")
+        raise LocationError(f"fsspec's {name!r} takes no account", hint=hint)

@@ -92,7 +92,9 @@ class FsspecOptions(msgspec.Struct, frozen=True, kw_only=True):
         password = options.get("password")
         taken: dict[str, Any] = dict(options)
         taken["username"] = options.get("username") or location.username
-        taken["password"] = Secret(password) if isinstance(password, str) else location.secret
+        if not isinstance(password, str | Secret | None):
+            raise LocationError("the option password is not text")
+        taken["password"] = Secret(password) if isinstance(password, str) else password or location.secret
         storage = options.get("storage_options") or {}
         if not isinstance(storage, dict):
             raise LocationError("storage_options must be a table", hint="Write storage_options = { name = value }.")

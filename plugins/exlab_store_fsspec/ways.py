@@ -214,17 +214,30 @@ class StreamedWays(Ways):
 
 
 class HttpWays(StreamedWays):
-    """For web servers: one GET for each document, whose name is quoted, as ``50%25 #1`` is no URL."""
+    """For web servers: one GET for each document, whose name is quoted, as ``50%25 #1`` is no URL.
+
+    fsspec's ``info`` says of whatever fails, of a server that is away too, that there is no such file.
+    """
 
     writes = False
     lists = False
 
     def __init__(self) -> None:
-        super().__init__(block_size=0)  # otherwise the file is read in ranges, which may be of several documents
+        # Without a block size of 0, the file is read in ranges, which may be of several documents; without a size,
+        # which is used for nothing else, `info` is asked for it.
+        super().__init__(block_size=0, size=LARGEST)
 
     def path_of(self, root: str, key: str) -> str:
         """See `Ways`; the class is told that paths are quoted."""
         return super().path_of(root, quote(key))
+
+    def look(self, file_system: FsspecFileSystem, path: str) -> dict[str, Any]:
+        """See `Ways`; what has failed is told, and not what ``info`` makes of it."""
+        try:
+            return super().look(file_system, path)
+        except FileNotFoundError as error:
+            reason = error.__cause__ or error
+        raise reason  # out here, as its context would be the error itself
 
 
 class ReadOnlyWays(StreamedWays):

@@ -19,8 +19,10 @@ import httpx
 import pytest
 from conftest import lacking
 from cutting_proxy import FAULTS, running_proxy
+from exlab_store_fsspec.call_threads import CallThreads
 from exlab_store_fsspec.faults import FolderNotMade, read_fault, write_fault
 from exlab_store_fsspec.webdav import RefusedRequest
+from fsspec.implementations.memory import MemoryFileSystem
 from waiting import eventually
 from web_servers import KINDS, running_web_server
 
@@ -111,6 +113,7 @@ _WRITES = [
     (httpx.WriteError("cut"), WriteOutcomeUnknown),
     (ConnectionRefusedError(), BackendUnavailable),
     (ConnectionResetError(), WriteOutcomeUnknown),
+    (OSError(errno.EHOSTUNREACH, "no route, after the document was sent"), WriteOutcomeUnknown),
     (RuntimeError("anything"), WriteOutcomeUnknown),
     (FolderNotMade(), BackendUnavailable),
 ]
@@ -303,8 +306,6 @@ def _reads(store: object) -> bool:
 
 
 def test_a_library_that_never_returns_is_left_to_its_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    from fsspec.implementations.memory import MemoryFileSystem
-
     hangs = threading.Event()
     reading = MemoryFileSystem.cat_file
 
@@ -322,6 +323,22 @@ def test_a_library_that_never_returns_is_left_to_its_thread(monkeypatch: pytest.
             store.read_snapshot("other")
         hangs.set()
         eventually(lambda: _works(store))
+
+
+def test_a_system_without_threads_is_unavailable_and_used_again_when_it_has_some(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    threads = CallThreads(MemoryFileSystem, lambda _: None, kept=True)
+    monkeypatch.setattr(threading.Thread, "start", start)
+    for _ in range(9):  # one more than may be busy at once
+        with pytest.raises(BackendUnavailable, match="there is no thread for the call"):
+            threads.run(lambda _: 1, 5.0, AssertionError)
+    monkeypatch.undo()
+    assert threads.run(lambda _: 1, 5.0, AssertionError) == 1
+    threads.close()
 
 
 def _works(store: object) -> bool:

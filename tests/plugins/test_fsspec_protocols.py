@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import http.server
+import socket
 import threading
 import zipfile
 from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
+from exlab_store_fsspec import FsspecOptions
 
 from exlab_store import (
     ABSENT,
+    BackendUnavailable,
     DocumentNotFound,
+    Location,
     LocationError,
     NotSupported,
+    Secret,
     Store,
     UnknownScheme,
     open_store,
@@ -99,12 +104,19 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
         ),
         ("fsspec+webdav:///x", {}, "names a server"),
         ("fsspec+zip:///data/folder", {}, "names no zip archive"),
+        ("fsspec+webdav://me@server/x", {"password": 4711}, "password is not text"),
+        ("fsspec+http://me@server/x", {"password": "two"}, "takes no account"),
         ("fsspec+webdav://me:one@server/x", {"password": "two"}, "password is in the URL and among the options"),
     ],
 )
 def test_what_is_wrong_with_a_location_is_said(location: str, options: dict[str, object], message: str) -> None:
     with pytest.raises(LocationError, match=message):
         open_store(location, create=True, **options)
+
+
+def test_a_password_that_is_hidden_already_is_used() -> None:
+    location = Location.parse("fsspec+webdav://me@server/x")
+    assert FsspecOptions.of(location, {"password": Secret(PASSWORD)}).password == Secret(PASSWORD)
 
 
 def test_no_option_of_fsspec_is_shown() -> None:
@@ -244,6 +256,22 @@ def test_documents_of_a_web_server_are_read(web: str, tmp_path: Path) -> None:
             store.read_snapshot("missing.json")
         (tmp_path / "a.json").write_bytes(b"new")
         assert store.read_snapshot("a.json").data == b"new"
+
+
+@pytest.mark.parametrize("ask", [Store.read_snapshot, Store.stat], ids=["read", "stat"])
+def test_a_web_server_that_is_away_is_not_one_without_the_document(ask: Callable[[Store, str], object]) -> None:
+    pytest.importorskip("aiohttp")
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # nobody listens there
+        away = f"fsspec+http://127.0.0.1:{closed.getsockname()[1]}"
+        with open_store(away, retry=None) as store, pytest.raises(BackendUnavailable, match="cannot be reached"):
+            ask(store, "a.json")
+
+
+@pytest.mark.parametrize("ask", [Store.read_snapshot, Store.stat], ids=["read", "stat"])
+def test_a_document_that_a_web_server_has_not_is_not_found(web: str, ask: Callable[[Store, str], object]) -> None:
+    with open_store(web) as store, pytest.raises(DocumentNotFound):
+        ask(store, "missing.json")
 
 
 @pytest.mark.parametrize(
