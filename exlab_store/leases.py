@@ -7,6 +7,7 @@ takes the lock.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -46,6 +47,7 @@ class Lease:
         self._until = began + duration
         self._lost = False
         self._ended = threading.Event()
+        self._process = os.getpid()  # a forked child has no thread that prolongs it
         try:
             threading.Thread(target=self._prolong, name="exlab-store-lease", daemon=True).start()
         except RuntimeError as error:
@@ -61,14 +63,17 @@ class Lease:
     @property
     def lasts(self) -> bool:
         """Whether the lock is still held, as far as the holder knows."""
-        return not (self._lost or self._ended.is_set()) and self.now() < self._until
+        is_over = self._lost or self._ended.is_set() or self._process != os.getpid()
+        return not is_over and self.now() < self._until
 
     def ensure_lasting(self) -> None:
         """Checks that the lock is still held, as far as the holder knows; it asks nobody.
 
         Raises:
-            LockLost: It was released or taken over, or its time is over.
+            LockLost: It was released or taken over, its time is over, or this is a forked child of its holder.
         """
+        if self._process != os.getpid():
+            raise LockLost("the lock belongs to the process that this one was forked from")
         if self._ended.is_set():
             raise LockLost("the lock was released")
         if not self.lasts:
@@ -79,8 +84,12 @@ class Lease:
             )
 
     def end(self) -> None:
-        """Prolongs it no more. A renewal that is under way is not waited for. A second call does nothing."""
-        self._ended.set()
+        """Prolongs it no more. A renewal that is under way is not waited for.
+
+        A second call does nothing, and so does one in a forked child.
+        """
+        if self._process == os.getpid():  # a thread of the parent may have been within the event
+            self._ended.set()
 
     def _prolong(self) -> None:
         pause = self.duration / 3

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from obstore.store import S3Store
 
-from exlab_store.backend import LocationError, NotSupported, in_forked_child, without_variables
-from exlab_store_s3.faults import read_answer
+from exlab_store.backend import LocationError, in_forked_child, without_variables
+from exlab_store_s3.faults import forked_child, read_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["client_of"]
 
-# Rust's runtime has threads, which a forked child does not have: obstore panics there.
+# Rust's runtime has threads, which a forked child does not have: obstore panics there, or waits without end.
 _made_in: int | None = None
 _forked = False
 
@@ -47,10 +47,7 @@ def client_of(bucket: str, options: S3Options) -> S3Store:
     """
     global _made_in
     if _forked:
-        raise NotSupported(
-            "a process that was forked from one that uses S3 cannot use it",
-            hint="Start processes with multiprocessing's spawn or forkserver, or as programs of their own.",
-        )
+        raise forked_child()
     _made_in = os.getpid()
     config: dict[str, Any] = {
         "region": options.region,

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from obstore.store import S3Store
 
     from exlab_store.backend import Expectation
+    from exlab_store_s3.faults import S3Answer
 
 __all__ = ["Conditions", "proved"]
 
@@ -169,7 +170,14 @@ def _is(requests: Requests, name: str, data: bytes) -> bool:
 
 def _deletes(requests: Requests, name: str) -> bool:
     found = requests.get(name)
-    if found is None or delete_if_match(requests, name, _NEVER).status != 412 or requests.get(name) is None:
+    if found is None or _answer_to_delete(requests, name, _NEVER).status != 412 or requests.get(name) is None:
         return False
-    answer = delete_if_match(requests, name, found.version)
+    answer = _answer_to_delete(requests, name, found.version)
     return answer.status is not None and answer.status < 300 and requests.get(name) is None
+
+
+def _answer_to_delete(requests: Requests, name: str, version: Version) -> S3Answer:
+    answer = delete_if_match(requests, name, version)
+    if answer.status is not None and answer.status >= 500 and answer.status != 501:
+        raise refusal(answer, "prove what the server keeps")  # a server that is busy has shown nothing
+    return answer

@@ -20,6 +20,7 @@ from exlab_store.backend import (
     BackendUnavailable,
     DocumentNotFound,
     NotSupported,
+    StoreError,
     VersionConflict,
     WriteOutcomeUnknown,
     came_from_signal_handler,
@@ -160,5 +161,7 @@ class ObjectDeleter:
             except BackendUnavailable:
                 threading.Event().wait(0.05)
                 continue
+            except StoreError:
+                break  # this account may not look
             break
         raise WriteOutcomeUnknown(unclear(answer), intended=None)

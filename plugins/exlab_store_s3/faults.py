@@ -18,12 +18,17 @@ from exlab_store.backend import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["S3Answer", "is_conflict", "is_unknown", "read_answer", "refusal", "unclear"]
+__all__ = ["S3Answer", "forked_child", "is_conflict", "is_unknown", "read_answer", "refusal", "unclear"]
 
 _STATUS: Final = re.compile(r"(?:status code:|HTTP) (\d{3})\b")
 # What obstore says of a connection stands in the second part of its message alone, as Rust shows an error.
 _KIND: Final = re.compile(r"HttpError \{\s*kind: (\w+)")
 _DETAILS: Final = "Debug source:"
+# What names the document, which may be called "certificate" or "HTTP 500". The address that gives keys is no document.
+_NAMES: Final = re.compile(
+    r"""\A.*?(?=Error performing )|\bpath: ".*"|<(?:Key|Resource)>[^<]*"""
+    r"""|(https?://[^/\s]+)/(?!latest/(?:api/token|meta-data))\S+"""
+)
 _CODE: Final = re.compile(r"<Code>\s*([A-Za-z0-9.]{1,64})\s*</Code>")
 # object_store gives no status with these, but a class of its own.
 _STATUS_OF: Final = {"PermissionDeniedError": 403, "UnauthenticatedError": 401, "FileNotFoundError": 404}
@@ -60,7 +65,7 @@ def read_answer(error: BaseException) -> S3Answer:
     Args:
         error: The error.
     """
-    text = str(error)
+    text = _NAMES.sub(r"\1", str(error))
     said = text.partition(_DETAILS)[0]
     status, code, kind = _STATUS.search(said), _CODE.search(said), _KIND.search(text)
     number = int(status[1]) if status else _STATUS_OF.get(type(error).__name__)
@@ -113,6 +118,14 @@ def refusal(answer: S3Answer, action: str, *, exhausted: bool = False) -> StoreE
     reason = f"the server answers {answer.status} {answer.code}".rstrip() if answer.status else _silence(answer)
     return BackendUnavailable(
         f"cannot {action}: {reason}", exhausted=exhausted, hint="Look at the server and at the network on the way."
+    )
+
+
+def forked_child() -> StoreError:
+    """The error for a request that a forked child asks for: nobody would send it, and it would never come back."""
+    return NotSupported(
+        "a process that was forked from one that uses S3 cannot use it",
+        hint="Start processes with multiprocessing's spawn or forkserver, or as programs of their own.",
     )
 
 

@@ -29,7 +29,6 @@ class BucketListing:
 
     def __init__(self, requests: Requests, folder: str, ignores: Callable[[str], bool]) -> None:
         self._requests = requests
-        self._client: Any = requests.client  # the types of its listings name pyarrow, which is not installed
         self._folder = folder
         self._ignores = ignores
 
@@ -54,8 +53,9 @@ class BucketListing:
         above = f"{key}/" if key else ""
         start = self._folder + above
         deadline = self._requests.deadline()
+        client: Any = self._requests.client  # the types of its listings name pyarrow, which is not installed
         try:
-            found = self._client.list_with_delimiter(start or None)
+            found = client.list_with_delimiter(start or None)
         except Exception as error:
             self._requests.ensure_missing(error, _ACTION)
             return []
@@ -112,12 +112,16 @@ class BucketListing:
         ignores = ignores or self._ignores
         start = self._folder + (f"{prefix}/" if prefix else "")
         deadline = self._requests.deadline()
+        for batch in self._batches(start):
+            for meta in batch:
+                path: str = meta["path"]
+                if path.startswith(start) and not any(map(ignores, path[len(start) :].split("/"))):
+                    yield path[len(self._folder) :], meta
+            deadline.ensure_room(_ACTION)
+
+    def _batches(self, start: str) -> Iterator[list[Any]]:
+        client: Any = self._requests.client
         try:
-            for batch in self._client.list(start or None, chunk_size=1000):
-                for meta in batch:
-                    path: str = meta["path"]
-                    if path.startswith(start) and not any(map(ignores, path[len(start) :].split("/"))):
-                        yield path[len(self._folder) :], meta
-                deadline.ensure_room(_ACTION)
+            yield from client.list(start or None, chunk_size=1000)
         except Exception as error:
             self._requests.ensure_missing(error, _ACTION)

@@ -18,7 +18,7 @@ from exlab_store.backend import (
     WriteOutcomeUnknown,
     came_from_signal_handler,
 )
-from exlab_store_s3.faults import is_conflict, is_unknown, read_answer, refusal, unclear
+from exlab_store_s3.faults import forked_child, is_conflict, is_unknown, read_answer, refusal, unclear
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
@@ -108,9 +108,21 @@ class Requests:
     """
 
     def __init__(self, client: S3Store, timeout: float, *, quoted: bool = True) -> None:
-        self.client = client
+        self._client = client
+        self._process = os.getpid()
         self.timeout = timeout
         self.quoted = quoted
+
+    @property
+    def client(self) -> S3Store:
+        """The client of obstore.
+
+        Raises:
+            NotSupported: This is a forked child of a process that has used S3.
+        """
+        if self._process != os.getpid():
+            raise forked_child()
+        return self._client
 
     def deadline(self) -> OperationDeadline:
         """For an operation that begins now."""
@@ -144,9 +156,10 @@ class Requests:
         Raises:
             StoreError: It cannot be read.
         """
+        client = self.client
         try:
             # What else comes along is not asked for: each look takes 5 us, and a read is to cost what obstore's does.
-            result = self.client.get(name)
+            result = client.get(name)
             return Found(bytes(result.bytes()), etag_of(result.meta))
         except Exception as error:
             self.ensure_missing(error, action)
@@ -162,8 +175,9 @@ class Requests:
         Raises:
             StoreError: It cannot be looked at.
         """
+        client = self.client
         try:
-            return self.client.head(name)
+            return client.head(name)
         except Exception as error:
             self.ensure_missing(error, action)
         return None
@@ -200,14 +214,15 @@ class Requests:
         """
         mark = os.urandom(8).hex()
         deadline = self.deadline()
+        client = self.client
         try:
             # In one request, as its answer decides; metadata tells this write from another one of the same bytes.
-            written = self.client.put(name, data, attributes={_MARK: mark}, mode=self.mode(expect), use_multipart=False)
+            written = client.put(name, data, attributes={_MARK: mark}, mode=self.mode(expect), use_multipart=False)
         except Exception as error:
             if came_from_signal_handler(error):
                 raise
             if is_conflict(error):
-                raise self._conflict(name, expect, deadline) from error
+                return self._refused(name, mark, expect, deadline, error)
             answer = read_answer(error)
             if not is_unknown(answer):
                 raise refusal(answer, action, exhausted=not deadline.has_room) from error
@@ -231,24 +246,45 @@ class Requests:
             return
         raise refusal(answer, action, exhausted=answer.kind == "Timeout") from error
 
-    def _conflict(self, name: str, expect: Expectation, deadline: OperationDeadline) -> Exception:
-        """The error for a condition that was not met: 412, or 409 where two have changed the object at once."""
-        for pause in _LOOKS:
+    def _refused(
+        self, name: str, mark: str, expect: Expectation, deadline: OperationDeadline, error: Exception
+    ) -> Version:
+        """What came of a write whose condition was not met: 412, or 409 where two have changed the object at once.
+
+        A proxy on the way may have sent the write twice, as nginx does by default where a server breaks off. Then the
+        second was refused because of the first, and the object has the mark.
+        """
+        for pause in _LOOKS if expect is not ANY else ():
             time.sleep(pause)
             deadline.ensure_room("see who has changed the document")
-            meta = self.head(name)
-            found = None if meta is None else etag_of(meta)
+            found, its_mark = self._marked(name)
+            if found is not None and its_mark == mark:
+                return found
             if expect is ABSENT and found is not None:
-                return DocumentExists(found=found)
+                raise DocumentExists(found=found) from error
             if expect is not ABSENT and found is None:
-                return VersionConflict("the document does not exist any more", expected=_version(expect))
+                raise VersionConflict("the document does not exist any more", expected=_version(expect)) from error
             if expect is not ABSENT and found != expect:
-                return VersionConflict(expected=_version(expect), found=found)
+                raise VersionConflict(expected=_version(expect), found=found) from error
         # SeaweedFS makes no document of a folder's name, nor of one that is empty and not cleared away yet.
         if expect is ABSENT and self.has_below(name):
-            return InvalidKey("the key names a folder, not a document", hint="Choose another key for the document.")
+            raise InvalidKey(
+                "the key names a folder, not a document", hint="Choose another key for the document."
+            ) from error
         # It was changed back since, or the other write came to nothing.
-        return BackendUnavailable("others have changed the document, or emptied a folder of its name, at this moment")
+        raise BackendUnavailable(
+            "others have changed the document, or emptied a folder of its name, at this moment"
+        ) from error
+
+    def _marked(self, name: str) -> tuple[Version | None, str | None]:
+        """An object's version and the mark of the write that made it; twice None where there is none."""
+        client = self.client
+        try:
+            result = client.get(name, options={"head": True})  # obstore's head() tells no metadata
+            return etag_of(result.meta), result.attributes.get(_MARK)
+        except Exception as error:
+            self.ensure_missing(error, "look at the document")
+        return None, None
 
     def _found_out(
         self, name: str, data: bytes, mark: str, deadline: OperationDeadline, error: Exception, answer: S3Answer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 
@@ -117,3 +118,26 @@ def test_a_holder_is_silent_when_more_than_its_lease_has_passed_since_the_first_
     now = 111.5
     assert silence.outlasts("mark", 10.0)
     assert not silence.outlasts("another", 10.0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # forking beside threads is what is tested
+def test_a_forked_child_does_not_have_the_lease_of_its_parent() -> None:
+    lease = Lease(300.0, Storage().renew, Lease.now())
+    child = os.fork()
+    if not child:
+        os._exit(lease.lasts)
+    assert os.waitpid(child, 0)[1] == 0
+    assert lease.lasts
+    lease.end()
+
+
+def test_a_lease_of_another_process_says_whose_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    lease = Lease(300.0, Storage().renew, Lease.now())
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "getpid", lambda: -1)
+        with pytest.raises(LockLost, match="forked from"):
+            lease.ensure_lasting()
+        lease.end()
+    lease.ensure_lasting()
+    lease.end()

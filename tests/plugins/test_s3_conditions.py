@@ -11,6 +11,7 @@ from s3_stand_in import FLAWS, running_stand_in
 from exlab_store import (
     ABSENT,
     AccessDenied,
+    BackendUnavailable,
     DocumentExists,
     LocationError,
     NotSupported,
@@ -133,3 +134,12 @@ def test_a_bucket_that_is_missing_is_a_wrong_location_and_is_not_made(server: St
     with pytest.raises(LocationError, match="no such bucket"):
         open_store("s3://other", **server.options)
     assert {method for method, _ in server.seen} == {"GET"}
+
+
+def test_a_server_that_is_busy_at_the_proof_is_not_taken_for_one_that_ignores_conditions(server: StandIn) -> None:
+    server.answer = lambda method, _: (503, "SlowDown") if method == "DELETE" else None
+    with pytest.raises(BackendUnavailable, match="SlowDown"):
+        open_store(server.url, **server.options, retry=None)
+    server.answer = lambda _method, _name: None
+    with open_store(server.url, **server.options) as store:
+        store.delete("a", expect=store.atomic_write("a", b"1"))

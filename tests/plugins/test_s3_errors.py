@@ -23,11 +23,18 @@ from exlab_store import (
     InvalidKey,
     LocationError,
     NotSupported,
+    Secret,
     StorageFull,
     StoreError,
     WriteOutcomeUnknown,
     open_store,
 )
+
+pytest.importorskip("obstore")
+
+from exlab_store_s3 import S3Options
+from exlab_store_s3.client import client_of
+from exlab_store_s3.requests import OperationDeadline, Requests
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -295,3 +302,108 @@ def test_a_write_without_an_answer_is_of_unknown_outcome_for_who_may_not_read(se
         server.answer = lambda method, _: (500, "InternalError") if method == "PUT" else (403, "AccessDenied")
         with pytest.raises(WriteOutcomeUnknown):
             store.atomic_write("a", b"1")
+
+
+def test_a_conditional_write_that_a_proxy_sends_twice_has_happened_once(server: StandIn) -> None:
+    with open_store(server.url, **server.options) as store:
+        server.repeats = True
+        version = store.atomic_write("a", b"1", expect=ABSENT)
+        assert store.read_snapshot("a").version == version
+        store.update("a", lambda current: (current or b"") + b"+")
+        assert store.read_snapshot("a").data == b"1+"
+
+
+def test_a_write_without_a_condition_is_never_a_conflict(server: StandIn) -> None:
+    with open_store(server.url, **server.options, retry=None) as store:
+        server.answer = lambda method, _: (409, "OperationAborted") if method == "PUT" else None
+        with pytest.raises(BackendUnavailable, match="at this moment"):
+            store.atomic_write("a", b"1")
+
+
+@pytest.mark.parametrize("key", ["HTTP 500", "no space left", "disk full"])
+def test_the_key_of_a_document_is_not_taken_for_the_servers_answer(server: StandIn, key: str) -> None:
+    with open_store(server.url, **server.options, retry=None) as store:
+        server.answer = lambda method, _: (403, "AccessDenied") if method == "PUT" else None
+        with pytest.raises(AccessDenied, match="refuses it"):
+            store.atomic_write(key, b"1")
+
+
+@pytest.mark.parametrize("key", ["certificate.json", "security-credentials"])
+def test_the_key_of_a_document_is_not_taken_for_the_fault_of_a_connection(key: str) -> None:
+    with socket.socket() as bound:  # bound and not listening: nobody else gets this port meanwhile
+        bound.bind(("127.0.0.1", 0))
+        options = S3Options(
+            endpoint=f"http://127.0.0.1:{bound.getsockname()[1]}",
+            region="us-east-1",
+            access_key_id="a",
+            secret_access_key=Secret("b"),
+        )
+        requests = Requests(client_of(BUCKET, options), options.timeout)
+        with pytest.raises(BackendUnavailable, match="the server refuses the connection") as caught:
+            requests.get(key)
+    assert not caught.value.exhausted
+
+
+def test_a_deletion_without_an_answer_is_of_unknown_outcome_for_who_may_not_look(server: StandIn) -> None:
+    with open_store(server.url, **server.options, retry=None) as store:
+        store.atomic_write("a", b"1")
+
+        def answer(method: str, name: str) -> tuple[int, str] | None:
+            if method == "DELETE":
+                server.objects.pop(name)
+                server.answer = lambda _method, _name: (403, "AccessDenied")
+                return 500, "InternalError"
+            return None
+
+        server.answer = answer
+        with pytest.raises(WriteOutcomeUnknown):
+            store.delete("a")
+
+
+def test_a_listing_that_is_out_of_time_says_so_and_is_not_repeated(
+    server: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_store(server.url, **server.options) as store:
+        store.atomic_write("a", b"1")
+        monkeypatch.setattr(OperationDeadline, "has_room", False)
+        server.seen.clear()
+        with pytest.raises(BackendUnavailable, match="longer than the store's timeout") as caught:
+            store.list_keys()
+    assert caught.value.exhausted
+    assert server.seen == [("GET", "")]
+
+
+def test_a_forked_child_is_refused_at_once_and_leaves_the_lock_to_its_parent(seaweed: SeaweedServer) -> None:
+    program = f"""
+        import os, signal
+        from exlab_store import LockLost, NotSupported, open_store
+        with open_store({seaweed.folder()!r}, **{seaweed.options!r}) as store, store.lock("a") as held:
+            child = os.fork()
+            if not child:
+                signal.alarm(30)  # it would wait without end
+                for call in (
+                    lambda: store.read_snapshot("a"),
+                    lambda: store.atomic_write("a", b"1"),
+                    lambda: store.delete("a"),
+                    store.list_keys,
+                    lambda: [*store.list_folder()],
+                ):
+                    try:
+                        call()
+                    except NotSupported:
+                        print("refused", flush=True)
+                try:
+                    held.ensure_held()
+                except LockLost:
+                    print("lost", flush=True)
+                held.release()
+                os._exit(0)
+            assert os.waitpid(child, 0)[1] == 0
+            held.ensure_held()
+            print("held", flush=True)
+    """
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(program)],
+        capture_output=True, text=True, timeout=90, check=False,
+    )  # fmt: skip
+    assert result.stdout.split() == ["refused"] * 5 + ["lost", "held"], result.stderr
