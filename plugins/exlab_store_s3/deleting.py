@@ -100,12 +100,13 @@ class ObjectDeleter:
         self._requests = requests
         self._conditional = conditional
 
-    def delete(self, name: str, expect: Expectation) -> None:
+    def delete(self, name: str, expect: Expectation, deadline: OperationDeadline | None = None) -> None:
         """Deletes one, and tells whether it was there.
 
         Args:
             name: The object's name in the bucket.
             expect: `ANY`, or the version that it must have.
+            deadline: Of the operation that this is a part of; None for one of its own.
 
         Raises:
             NotSupported: There is a condition, and the server does not keep it.
@@ -119,7 +120,7 @@ class ObjectDeleter:
                 "this server deletes whatever the condition is",
                 hint="Delete without expect=, or use a server that keeps If-Match of a DELETE.",
             )
-        deadline = self._requests.deadline()
+        deadline = deadline or self._requests.deadline()
         while True:
             deadline.ensure_room(_ACTION)
             meta = self._requests.head(name, _ACTION)
@@ -128,6 +129,7 @@ class ObjectDeleter:
             found = etag_of(meta)
             if expect is not ANY and found != expect:
                 raise VersionConflict(expected=expect, found=found)  # type: ignore[arg-type]  # ABSENT is not passed
+            deadline.ensure_room(_ACTION)
             if not self._conditional:
                 self._delete_any(name, deadline)
                 return

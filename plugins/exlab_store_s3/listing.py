@@ -90,9 +90,11 @@ class BucketListing:
         Args:
             prefix: The folder's key, or empty text.
         """
+        deadline = self._requests.deadline()
         for key, meta in self._below(prefix):
             name = key.rpartition("/")[2]
             if name.endswith(".lock"):
+                deadline.ensure_room(_ACTION)
                 found = self._requests.get(self._folder + key, "look at the lock")
                 if found is not None:
                     owner = owner_in(found.data)

@@ -24,7 +24,7 @@ from exlab_store_s3.locking import owner_in
 if TYPE_CHECKING:
     from exlab_store_s3.deleting import ObjectDeleter
     from exlab_store_s3.listing import BucketListing
-    from exlab_store_s3.requests import Requests
+    from exlab_store_s3.requests import OperationDeadline, Requests
 
 __all__ = ["LockObjectRemover"]
 
@@ -68,6 +68,7 @@ class LockObjectRemover:
                 "this server deletes whatever the condition is, so that no lock can be removed safely",
                 hint="Delete the documents one by one; the lock objects stay.",
             )
+        deadline = self._requests.deadline()
         by_folder = self._listing.everything_below(key)
         if not by_folder:
             if self._requests.head(name) is not None:
@@ -82,11 +83,12 @@ class LockObjectRemover:
                 raise
         for each in going:
             with suppress_unless_signalled(DocumentNotFound):  # somebody else has removed it
-                self._remove(each)
+                self._remove(each, deadline)
 
-    def _remove(self, name: str) -> None:
+    def _remove(self, name: str, deadline: OperationDeadline) -> None:
+        deadline.ensure_room("remove the folder")
         if not name.endswith(_LOCK):
-            self._deleter.delete(name, ANY)
+            self._deleter.delete(name, ANY, deadline)
             return
         found = self._requests.get(name, "look at the lock")
         if found is None:
@@ -95,6 +97,6 @@ class LockObjectRemover:
         if owner is not None:
             raise LockTimeout("a lock in the folder is held", holder=owner)
         try:
-            self._deleter.delete(name, found.version)
+            self._deleter.delete(name, found.version, deadline)
         except VersionConflict as error:
             raise LockTimeout("a lock in the folder was just taken") from error

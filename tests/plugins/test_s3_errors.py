@@ -25,6 +25,7 @@ from exlab_store import (
     NotSupported,
     Secret,
     StorageFull,
+    Store,
     StoreError,
     WriteOutcomeUnknown,
     open_store,
@@ -37,7 +38,7 @@ from exlab_store_s3.client import client_of
 from exlab_store_s3.requests import OperationDeadline, Requests
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from s3_stand_in import StandIn
@@ -371,6 +372,25 @@ def test_a_listing_that_is_out_of_time_says_so_and_is_not_repeated(
             store.list_keys()
     assert caught.value.exhausted
     assert server.seen == [("GET", "")]
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [lambda store: store.delete("b"), lambda store: store.delete_folder("folder"), Store.list_leftovers],
+    ids=["delete", "delete_folder", "list_leftovers"],
+)
+def test_an_operation_of_many_requests_begins_none_when_it_is_out_of_time(
+    server: StandIn, monkeypatch: pytest.MonkeyPatch, operation: Callable[[Store], object]
+) -> None:
+    with open_store(server.url, **server.options) as store:
+        store.atomic_write("b", b"1")
+        store.lock("folder/a").release()
+        answers = iter([operation is not Store.list_leftovers])  # when the first request is begun, or has been answered
+        monkeypatch.setattr(OperationDeadline, "has_room", property(lambda _: next(answers, False)))
+        server.seen.clear()
+        with pytest.raises(BackendUnavailable, match="longer than the store's timeout"):
+            operation(store)
+    assert len(server.seen) == 1
 
 
 def test_a_forked_child_is_refused_at_once_and_leaves_the_lock_to_its_parent(seaweed: SeaweedServer) -> None:
