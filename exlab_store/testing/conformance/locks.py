@@ -139,6 +139,28 @@ class Exclusion(Clientele):
                 harness.break_lock(KEY)
             lost.release_or_raise()
 
+    def test_who_has_waited_while_an_operator_broke_the_lock_holds_one_that_others_meet(
+        self, harness: Harness, open_hooks: Callable[[], BackendHooks], guarantees: Guarantees
+    ) -> None:
+        first, second, third = open_hooks(), open_hooks(), open_hooks()
+        asked = threading.Semaphore(0)
+
+        def waits() -> bool:
+            asked.release()
+            return False
+
+        with as_claimed(_locks(guarantees)):
+            broken = first.lock(KEY, owner("first"), 0, _never)
+            waiter = Started(lambda: second.lock(KEY, owner("second"), harness.patience, waits))
+            assert asked.acquire(timeout=harness.patience)
+            with suppress(NotImplementedError):
+                harness.break_lock(KEY)
+            broken.release()
+            with waiter.result(harness.patience) as held:
+                held.ensure_held()
+                with pytest.raises(LockTimeout):
+                    within(harness.patience, lambda: third.lock(KEY, owner("third"), 0, _never))
+
     def test_a_lock_may_be_used_and_released_by_another_thread(
         self, harness: Harness, open_hooks: Callable[[], BackendHooks], guarantees: Guarantees
     ) -> None:

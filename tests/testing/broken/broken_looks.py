@@ -283,7 +283,10 @@ class RemovesForeignFiles(FileBackend):
         super().remove_folder(key)
 
 
-@flaw("lock-of-a-deleted-folder", caught_by="test_who_waits_for_a_lock_gets_it_when_its_folder_was_deleted")
+@flaw(
+    "lock-of-a-deleted-folder",
+    caught_by="test_who_has_waited_while_an_operator_broke_the_lock_holds_one_that_others_meet",
+)
 class HoldsWhatIsGone(FileBackend):
     """Who has waited for a lock holds a file that has lost its name."""
 
