@@ -265,6 +265,10 @@ class DatabaseSession:
             result = self._result(deadline, cancelled)
             status = result.status
             if step is SYNC:
+                # A commit that is refused is answered here, behind what the statements were answered with.
+                while result.status != pq.ExecStatus.PIPELINE_SYNC:
+                    refusal = refusal or self._refusal(result)
+                    result = self._result(deadline, cancelled)
                 continue
             self._result_is_last(deadline)
             if status in {pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK}:
@@ -274,14 +278,9 @@ class DatabaseSession:
                     found.append(_rows(result))
                 continue
             if status == pq.ExecStatus.FATAL_ERROR:
-                state = (result.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode()
-                said = (result.error_field(pq.DiagnosticField.MESSAGE_PRIMARY) or result.error_message).decode(
-                    errors="replace"
-                )
-                if not state or self._pgconn.status != pq.ConnStatus.OK or state.startswith("57P"):
-                    raise self._over(said.strip())
+                said = self._refusal(result)
                 if not step.optional:
-                    refusal = refusal or ServerRefusal(state, said)
+                    refusal = refusal or said
             if not prepares:
                 found.append([])
         self.heard = time.monotonic()
@@ -290,6 +289,14 @@ class DatabaseSession:
                 self.close()
             raise refusal
         return found
+
+    def _refusal(self, result: PGresult) -> ServerRefusal:
+        """What the server refuses with; raises `SessionLost` where that is the end of the connection."""
+        state = (result.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode()
+        said = (result.error_field(pq.DiagnosticField.MESSAGE_PRIMARY) or result.error_message).decode(errors="replace")
+        if not state or self._pgconn.status != pq.ConnStatus.OK or state.startswith("57P"):
+            raise self._over(said.strip())
+        return ServerRefusal(state, said)
 
     def _result(self, deadline: float, cancelled: Callable[[], bool] | None) -> PGresult:
         while True:
