@@ -5,12 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import psycopg
+from msgspec.structs import replace
 from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
-from exlab_store.backend import BackendUnavailable, came_from_signal_handler, without_variables
+from exlab_store.backend import (
+    BackendUnavailable,
+    came_from_signal_handler,
+    suppress_unless_signalled,
+    without_variables,
+)
 from exlab_store_postgresql.server import facts_of, introduction, safeguards
-from exlab_store_postgresql.session import SYNC, DatabaseSession
+from exlab_store_postgresql.session import SYNC, DatabaseSession, later
 from exlab_store_postgresql.sqlstates import (
     ServerRefusal,
     SessionLost,
@@ -42,7 +48,7 @@ def connect(options: PostgresqlOptions, deadline: float) -> DatabaseSession:
     Raises:
         StoreError: The server cannot be reached, refuses the account, or is not fit.
     """
-    session = DatabaseSession(_connected(options, deadline))
+    session = DatabaseSession(_connected_to_any(options, deadline))
     try:
         pid = session.pgconn.backend_pid
         rows = session.run(introduction(options), deadline=deadline)
@@ -65,6 +71,18 @@ def connect(options: PostgresqlOptions, deadline: float) -> DatabaseSession:
         session.close()
         raise
     return session
+
+
+def _connected_to_any(options: PostgresqlOptions, deadline: float) -> PGconn:
+    """Of several hosts, each has its share of the time: libpq, asked without blocking, waits for the first for ever."""
+    hosts = (options.host or "").split(",")
+    if options.target_session_attrs == "prefer-standby":  # about all of them at once
+        hosts = [options.host or ""]
+    for left in range(len(hosts), 1, -1):
+        share = (deadline - later(0)) / left
+        with suppress_unless_signalled(BackendUnavailable):
+            return _connected(replace(options, host=hosts[-left]), later(share))
+    return _connected(replace(options, host=hosts[-1] or None), deadline)
 
 
 def _connected(options: PostgresqlOptions, deadline: float) -> PGconn:

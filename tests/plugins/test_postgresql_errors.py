@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import socket
 import subprocess
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -382,3 +383,44 @@ def test_a_read_replica_reads_and_refuses_everything_else(postgresql: Postgresql
                     copy.lock(KEY)
                 store.atomic_write(KEY, b"2")
                 eventually(lambda: copy.read_snapshot(KEY).data == b"2")
+
+
+# What is checked at the commit
+
+
+def test_a_commit_that_is_refused_is_no_acknowledged_write_and_no_answer_to_what_follows(
+    postgresql: PostgresqlServer,
+) -> None:
+    options = postgresql.options()
+    table = options["table"]
+    with open_store(postgresql.url(), create=True, retry=None, **options) as store:
+        for key in ("a.json", "b.json"):
+            store.atomic_write(key, key.encode())
+        postgresql.execute(
+            f"create function {table}_refuse() returns trigger language plpgsql as "
+            "$$ begin if new.data = 'new'::bytea then raise exception 'not at the commit'; end if; return null; end $$"
+        )
+        postgresql.execute(
+            f"create constraint trigger refuse after insert or update on {table} "
+            f"deferrable initially deferred for each row execute function {table}_refuse()"
+        )
+        for operate in (
+            lambda: store.atomic_write("a.json", b"new"),
+            lambda: store.atomic_write("c.json", b"new"),
+            lambda: store.update("a.json", lambda _: b"new"),
+        ):
+            with pytest.raises(BackendUnavailable, match="not at the commit"):
+                operate()
+            assert [store.read_snapshot(key).data for key in ("a.json", "b.json")] == [b"a.json", b"b.json"]
+
+
+# Several hosts
+
+
+def test_a_host_that_is_silent_does_not_keep_the_next_from_being_asked(postgresql: PostgresqlServer) -> None:
+    options = postgresql.options(port=postgresql.port, username=ROLE, host="127.0.0.2,127.0.0.1", connect_timeout=4.0)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.2", postgresql.port))
+        silent.listen()
+        with open_store("postgresql:///lab", create=True, retry=None, **options) as store:
+            store.atomic_write(KEY, b"1")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -177,6 +179,30 @@ def test_connections_that_fell_silent_together_cost_one_operation_its_patience(s
     assert outcome(site, "write", lambda: site.wire.black_hole_at(0, "request", everything=True)) == (
         "BackendUnavailable"
     )
+
+
+def test_a_role_that_cannot_see_what_became_of_its_session_says_so(postgresql: PostgresqlServer) -> None:
+    """`alter role ... set role` makes it another role, which may neither see nor end the session."""
+    options = postgresql.options(sslmode="disable", timeout=20.0, password="svc")
+    role, group = f"svc_{options['table']}", f"group_{options['table']}"
+    postgresql.execute(f"create role {group}")
+    postgresql.execute(f"create role {role} login password 'svc' in role {group}")
+    postgresql.execute(f"alter role {role} set role = '{group}'")
+    postgresql.execute(f"grant create, usage on schema public to {group}")
+    with (
+        WireProxy("127.0.0.1", postgresql.port, framing=PostgresqlFraming) as wire,
+        open_store(postgresql.url(port=wire.port, user=role), create=True, retry=None, **options) as store,
+    ):
+        store.atomic_write(KEY, OLD)
+        store.read_snapshot(KEY)
+        [(pid,)] = postgresql.execute("select pid from pg_stat_activity where usename = %s", role)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            wire.cut_at(0, "after_request")
+            with pytest.raises(WriteOutcomeUnknown):
+                store.atomic_write(KEY, NEW)
+        finally:
+            os.kill(pid, signal.SIGCONT)
 
 
 # Round trips
