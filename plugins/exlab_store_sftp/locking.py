@@ -7,9 +7,11 @@ is nothing that could be written after the lock was lost.
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import sys
 import time
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -31,7 +33,7 @@ from exlab_store_sftp.server_script import call
 from exlab_store_sftp.time_limit import TimeLimit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import AsyncGenerator, Callable, Coroutine
     from typing import Self
 
     from exlab_store_sftp.paths import StoreFolder
@@ -59,7 +61,7 @@ class SftpLock(ProcessBound):
         session: Of the store.
     """
 
-    __slots__ = ("_answered", "_lost", "_released", "_session", "key", "owner", "path", "shell")
+    __slots__ = ("_answered", "_lost", "_released", "_session", "_turn", "key", "owner", "path", "shell")
 
     def __init__(self, key: str, owner: LockOwner, path: str, shell: ServerShell, session: Session) -> None:
         self.key = key
@@ -67,6 +69,7 @@ class SftpLock(ProcessBound):
         self.path = path
         self.shell = shell
         self._session = session
+        self._turn = asyncio.Lock()  # threads may share a lock, and the process is asked one thing at a time
         self._released = False
         self._lost = False
         self._answered = time.monotonic()
@@ -81,27 +84,41 @@ class SftpLock(ProcessBound):
 
         Raises:
             LockLost: The lock is not held any more.
+            BackendUnavailable: Another thread uses the lock until the deadline.
             ConnectionGone: The process has not answered.
         """
-        if self._released:
-            raise LockLost("the lock was released")
-        if not self.shell.alive:
-            raise LockLost("the connection that held the lock has ended")
+        async with self._in_turn(deadline):
+            if self._released:
+                raise LockLost("the lock was released")
+            if not self.shell.alive:
+                raise LockLost("the connection that held the lock has ended")
+            try:
+                if not release:
+                    answer = await self.shell.ask(request, deadline)
+                else:
+                    answer, (released, _) = await self.shell.ask_lines(request + call("release_after"), deadline, 2)
+                    if released == "done":
+                        self._note_released()
+            except BaseException:
+                if self.shell.busy:
+                    self._session.doubt(self.shell)
+                raise
+            self._answered = time.monotonic()
+            if answer[0] == "lost":
+                self._lost = True
+            return answer
+
+    @asynccontextmanager
+    async def _in_turn(self, deadline: TimeLimit) -> AsyncGenerator[None]:
         try:
-            if not release:
-                answer = await self.shell.ask(request, deadline)
-            else:
-                answer, (released, _) = await self.shell.ask_lines(request + call("release_after"), deadline, 2)
-                if released == "done":
-                    self._note_released()
-        except BaseException:
-            if self.shell.busy:
-                self._session.doubt(self.shell)
-            raise
-        self._answered = time.monotonic()
-        if answer[0] == "lost":
-            self._lost = True
-        return answer
+            async with asyncio.timeout(deadline.remaining()):
+                await self._turn.acquire()
+        except TimeoutError as error:
+            raise BackendUnavailable("another thread uses the lock", hint="Try again.") from error
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     def _note_released(self) -> None:
         self._released = True
@@ -140,16 +157,16 @@ class SftpLock(ProcessBound):
         run(self._release(TimeLimit(min(_GOODBYE, self._session.options.timeout))), _GOODBYE)
 
     async def _release(self, deadline: TimeLimit) -> None:
-        if self._released:
-            return
         try:
-            await self.shell.ask(call("release"), deadline)
-        except ConnectionGone:
+            async with self._in_turn(deadline):
+                if self._released:
+                    return
+                await self.shell.ask(call("release"), deadline)
+                self._note_released()
+        except (BackendUnavailable, ConnectionGone):
             self._released = True
             if self.shell.busy:
                 self._session.doubt(self.shell)
-            return
-        self._note_released()
 
     def __enter__(self) -> Self:
         return self

@@ -83,11 +83,16 @@ class PlainChanges:
         """Whether the rename was done: it can be no more once the temporary file is gone."""
         if not attempt.made:
             return False
+        times = 0
 
         async def remove(files: asyncssh.SFTPClient) -> bool:
+            nonlocal times
+            times += 1
             try:
                 await files.remove(attempt.temporary)
-            except (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath):
+            except (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath) as error:
+                if times > 1:  # the rename may have taken it, or a removal whose answer was lost
+                    raise BackendUnavailable("nobody can tell what became of the write") from error
                 return attempt.asked
             return False
 

@@ -184,13 +184,17 @@ remove() { # 1 folder 2 folder above 3.. its files, lock files first
   say done
 }
 
+lives() ( # 1 process: it, or one of its group; what nobody has taken note of (Z) has ended
+  set +f; grep -qs -e "^$1 (.*) [^ZX] " -e ") [^ZX] [0-9]* $1 " /proc/[0-9]*/stat
+)
+
 end() { # 1 process 2 its mark: a shell of a connection that has ended, and what it has started
   if [ ! -d /proc/self ]; then case $(ps -o args= -p "$1") in *"$2"*|"") ;; *) return 0;; esac
   elif [ -e "/proc/$1" ]; then grep -q -- "$2" "/proc/$1/cmdline" || return 0; fi
   i=0
-  while kill -KILL -- "-$1" || kill -KILL "$1"; do
+  while kill -s KILL -- "-$1" || kill -s KILL "$1"; do # dash takes -KILL with no `--` behind it
     i=$((i + 1)); [ $i -lt 200 ] || return 1
-    grep -q "^State:.Z" "/proc/$1/status" && [ $i -gt 20 ] && return 0
+    [ ! -d /proc/self ] || [ $i -le 20 ] || lives "$1" || return 0
     sleep 0.01
   done
   return 0

@@ -235,6 +235,7 @@ class Session:
                 if word == "done":
                     self.settled(running)
                 else:
+                    self.give_back(shell)
                     raise _still_at_work()
         except ConnectionGone as error:
             raise BackendUnavailable(str(error), exhausted=error.silent) from error

@@ -11,11 +11,26 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from exlab_store_sftp.backend import SftpBackend
+from exlab_store_sftp.options import SftpOptions
+from exlab_store_sftp.paths import StoreFolder
+from exlab_store_sftp.server_shell import Running, ServerShell
 from filelock import FileLock
 from ssh_server import SshServer, new_folder, running_sshd
 from waiting import comes_to, eventually
 
-from exlab_store import AccessDenied, LockLost, LockOwner, LockTimeout, Store, StoreError, lock_key, open_store
+from exlab_store import (
+    ANY,
+    AccessDenied,
+    BackendUnavailable,
+    LockLost,
+    LockOwner,
+    LockTimeout,
+    Store,
+    StoreError,
+    lock_key,
+    open_store,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -307,3 +322,50 @@ def test_the_record_is_one_that_every_backend_reads(remote: Store, folder: Path)
     with remote.lock("ä b/'c' $(d) `e`.json", purpose="'quoted' $HOME\nand more") as held:
         record = (folder / lock_key("ä b/'c' $(d) `e`.json")).read_bytes()
         assert msgspec.json.decode(record.split(b"\n")[1], type=LockOwner) == held.owner
+
+
+def test_threads_that_share_a_lock_do_not_take_each_others_answers(server: SshServer, folder: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with open_anew(server, folder, timeout=8.0) as store, store.lock("a.json") as held, ThreadPoolExecutor(24) as pool:
+        for _ in range(10):
+            time.sleep(0.11)  # until then the last answer counts
+            for asked in [pool.submit(held.ensure_held) for _ in range(100)]:
+                asked.result(60)
+
+
+@pytest.fixture
+def backend(server: SshServer, folder: Path) -> Iterator[SftpBackend]:
+    options = SftpOptions(host="127.0.0.1", port=server.port, **server.options)
+    found = SftpBackend(options, StoreFolder(str(folder), create=False))
+    yield found
+    found.close()
+
+
+def test_what_a_doubtful_process_has_started_is_ended_with_it(backend: SftpBackend) -> None:
+    mark = "exlab-store-of-an-earlier-connection"
+    shell = subprocess.Popen(["sh", "-c", "sleep 300; :", mark], process_group=0)
+    step = subprocess.Popen(["sleep", "300"], process_group=shell.pid)
+    try:
+        backend._session._doubtful.append(Running(str(shell.pid), mark))
+        backend.atomic_write("a.json", b"1", ANY, None)
+        assert step.wait(10) == -signal.SIGKILL
+    finally:
+        for process in (step, shell):
+            process.kill()
+            process.wait()
+
+
+def test_a_process_that_cannot_be_ended_costs_no_further_process_with_each_request(
+    server: SshServer, backend: SftpBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def cannot(*_: object) -> tuple[str, str]:
+        return "alive", ""
+
+    before = len(server.shell_pids())
+    backend._session._doubtful.append(Running("1", "exlab-store-that-waits-for-a-disk"))
+    monkeypatch.setattr(ServerShell, "ask", cannot)
+    for _ in range(3):
+        with pytest.raises(BackendUnavailable, match="still at work"):
+            backend.atomic_write("a.json", b"1", ANY, None)
+    assert len(server.shell_pids()) <= before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
+import asyncssh
 import pytest
 from ssh_server import SshFraming, SshServer, new_folder, running_sshd
 from waiting import comes_to, eventually
@@ -265,3 +266,27 @@ def test_a_write_is_one_round_trip(server: SshServer, shell_wire: WireProxy, fol
 def test_a_missing_document_is_no_failure_of_the_network(server: SshServer, wire: WireProxy, folder: Path) -> None:
     with open_anew(server, wire, folder) as store, pytest.raises(DocumentNotFound):
         store.read_snapshot("a.json")
+
+
+def test_a_removal_whose_answer_is_lost_is_not_taken_for_the_rename_of_a_write(
+    server: SshServer, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The temporary file tells whether the rename was done, by being there when it is removed: the first time."""
+    rename, remove = asyncssh.SFTPClient.posix_rename, asyncssh.SFTPClient.remove
+    with WireProxy("127.0.0.1", server.bare_port, framing=SshFraming) as wire:
+
+        async def cut_before(files: asyncssh.SFTPClient, *paths: str) -> None:
+            wire.cut()
+            await rename(files, *paths)
+
+        async def cut_behind(files: asyncssh.SFTPClient, path: str) -> None:
+            await remove(files, path)
+            monkeypatch.setattr(asyncssh.SFTPClient, "remove", remove)
+            wire.cut()
+            await files.stat(path)
+
+        with open_anew(server, wire, folder) as store:
+            store.atomic_write("a.json", b"old 1")
+            monkeypatch.setattr(asyncssh.SFTPClient, "posix_rename", cut_before)
+            monkeypatch.setattr(asyncssh.SFTPClient, "remove", cut_behind)
+            assert _write_is_told_truly(store, folder, 1) == "unknown"
