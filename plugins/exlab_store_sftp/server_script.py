@@ -133,9 +133,12 @@ lock() { # 1 lock file 2 seconds to wait 3 record
     if [ ! -e "$1" ]; then
       [ -d "${1%/*}/" ] || { say folder; return; }
       m=$( (set -C; : > "$1") 2>&1) && { new=1; let_in "$1"; }
-      [ -e "$1" ] || { say failed lock $m; return; }
+      [ -e "$1" ] || { [ -d "${1%/*}/" ] && [ ! "$new" ] || continue; say failed lock $m; return; }
     fi
-    command exec 9<>"$1" || { m=$( { : 9<>"$1"; } 2>&1); say failed lock ${m:-Permission denied}; return; }
+    command exec 9<>"$1" || {
+      [ -d "${1%/*}/" ] || continue # deleted meanwhile
+      m=$( { : 9<>"$1"; } 2>&1); say failed lock ${m:-Permission denied}; return
+    }
     case $2 in 0) m=$(flock -x -n 9 2>&1);; *) m=$(flock -x -w "$2" 9 2>&1);; esac
     case $? in
       0) [ ! "$1" -ef /dev/fd/9 ] || break;;

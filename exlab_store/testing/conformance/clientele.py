@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import secrets
 from contextlib import ExitStack, contextmanager
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
@@ -73,12 +74,12 @@ def between_processes(harness: Harness, guarantees: Guarantees) -> bool:
 
 
 def owner(purpose: str = "conformance") -> LockOwner:
-    """An owner for locks that are taken at the hook itself.
+    """An owner for locks that are taken at the hook itself: another one each time, as the core's are.
 
     Args:
         purpose: What for.
     """
-    return LockOwner("0123456789abcdef", "host", "user", 1, "2026-01-01T00:00:00Z", purpose)
+    return LockOwner(secrets.token_hex(8), "host", "user", 1, "2026-01-01T00:00:00Z", purpose)
 
 
 @contextmanager

@@ -267,9 +267,10 @@ class Waiting(Clientele):
     def test_a_lock_is_its_documents_and_its_owners(
         self, open_hooks: Callable[[], BackendHooks], guarantees: Guarantees
     ) -> None:
-        with as_claimed(_locks(guarantees)), open_hooks().lock(KEY, owner("mine"), 0, _never) as held:
+        mine = owner("mine")
+        with as_claimed(_locks(guarantees)), open_hooks().lock(KEY, mine, 0, _never) as held:
             assert held.key == KEY
-            assert held.owner == owner("mine")
+            assert held.owner == mine
 
     def test_a_waiter_gets_the_lock_when_it_is_released(
         self, harness: Harness, store: Store, other: Store, guarantees: Guarantees
