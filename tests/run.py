@@ -17,7 +17,8 @@ import sys
 import tempfile
 import time
 import venv
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 if sys.version_info < (3, 11):  # noqa: UP036  # this script is what says so
@@ -30,7 +31,7 @@ ENVIRONMENT = ROOT / ".test-venv"
 SUPPORTED = ("3.11", "3.12", "3.13")
 ALL_BUT_SLOW = ("-m", "not slow")
 OF_ONE_INTERPRETER = ("-m", "one_interpreter and not slow")
-SHARE_OF_THE_OTHER = ("tests/mounts",)  # of two processes that run tests: so both take as long
+NO_TESTS = 5  # what pytest returns where a folder has none of that mark
 
 
 class Failed(Exception):
@@ -99,42 +100,46 @@ def tests(bin_: Path, *options: str) -> None:
 def tests_on_all(bin_: Path, interpreters: list[str]) -> None:
     """All tests that are not slow, by two processes at a time, as many of them wait for a server or a disk.
 
-    One runs the tests that need one interpreter, but for a share of them. The other runs the rest on this interpreter,
-    then on each other one, then that share; its output comes as each of those ends.
+    Each interpreter runs the tests that do not need one alone; those run on this one, folder by folder. The process
+    that is free takes what is next, so both end at about the same time. The output of each part comes as it ends.
     """
-    with tempfile.TemporaryDirectory(prefix="exlab-store-tests-") as directory, ThreadPoolExecutor(1) as beside:
-        others = beside.submit(_tests_beside, Path(directory), bin_, interpreters)
-        left_out = [f"--ignore={folder}" for folder in SHARE_OF_THE_OTHER]
-        command = [str(bin_ / "python"), "-m", "pytest", *OF_ONE_INTERPRETER, *left_out]
-        first = subprocess.run(command, cwd=ROOT, check=False).returncode
-        failed = others.result()
-    if first:
-        failed.insert(0, "the tests that need one interpreter")
+    with tempfile.TemporaryDirectory(prefix="exlab-store-tests-") as directory, ThreadPoolExecutor(2) as processes:
+        parts = {processes.submit(_tests_of, bin_): sys.executable}
+        for number, interpreter in enumerate(interpreters):
+            parts[processes.submit(_tests_on, interpreter, Path(directory, str(number)))] = interpreter
+        folders = folders_of_tests()
+        for folder in folders:
+            parts[processes.submit(_tests_of, bin_, *OF_ONE_INTERPRETER, folder)] = folder
+        failed: list[str] = []
+        for part in as_completed(parts):
+            code, output = part.result()
+            print(f"\n--- {parts[part]}\n{output}", flush=True)
+            if code and not (code == NO_TESTS and parts[part] in folders):
+                failed.append(parts[part])
     if failed:
         raise Failed(f"pytest: {', '.join(failed)}")
 
 
-def _tests_beside(directory: Path, bin_: Path, interpreters: list[str]) -> list[str]:
-    failed: list[str] = []
-    printed = directory / "printed"
+def folders_of_tests() -> list[str]:
+    """The folders below tests/, those with the most modules first: what is short fills the gap at the end."""
+    modules = Counter(path.parent for path in (ROOT / "tests").glob("*/test_*.py"))
+    return [str(folder.relative_to(ROOT)) for folder, _ in modules.most_common()]
 
-    def run(title: str, scripts_: Path, *options: str) -> None:
-        with printed.open("wb") as output:
-            command = [str(scripts_ / "python"), "-m", "pytest", *options]
-            if subprocess.run(command, cwd=ROOT, stdout=output, stderr=output, check=False).returncode:
-                failed.append(title)
-        print(f"\n--- {title}\n{printed.read_text(errors='replace')}", flush=True)
 
-    run(sys.executable, bin_)
-    for number, interpreter in enumerate(interpreters):
-        try:
-            scripts_ = environment(directory / str(number), interpreter)
-        except Failed as failure:
-            failed.append(str(failure))
-        else:
-            run(interpreter, scripts_)
-    run(" and ".join(SHARE_OF_THE_OTHER), bin_, *OF_ONE_INTERPRETER, *SHARE_OF_THE_OTHER)
-    return failed
+def _tests_of(scripts_: Path, *options: str) -> tuple[int, str]:
+    """What pytest returns, and what it prints: to a file, as a process that a test leaves would keep a pipe open."""
+    with tempfile.TemporaryFile() as output:
+        command = [str(scripts_ / "python"), "-m", "pytest", *options]
+        code = subprocess.run(command, cwd=ROOT, stdout=output, stderr=output, check=False).returncode
+        output.seek(0)
+        return code, output.read().decode(errors="replace")
+
+
+def _tests_on(interpreter: str, directory: Path) -> tuple[int, str]:
+    try:
+        return _tests_of(environment(directory, interpreter))
+    except Failed as failure:
+        return 1, str(failure)
 
 
 def benchmarks(bin_: Path) -> None:
