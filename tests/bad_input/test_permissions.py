@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytest_plugins = ["bad_input_fixtures"]
-pytestmark = pytest.mark.usefixtures("needs_root")
+pytestmark = [pytest.mark.usefixtures("needs_root"), pytest.mark.one_interpreter]
 
 
 def as_nobody(operation: str, place: Path, key: str = "doc.json") -> Any:

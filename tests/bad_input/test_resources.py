@@ -53,6 +53,7 @@ def fill(place: Path) -> None:
                 assert error.errno == ENOSPC
 
 
+@pytest.mark.one_interpreter
 @pytest.mark.parametrize("verb", ["write", "update"])
 def test_on_a_full_disk_the_stored_document_stays(small: Path, verb: str) -> None:
     with open_store(small) as store, store.lock("doc.json"):
@@ -63,6 +64,7 @@ def test_on_a_full_disk_the_stored_document_stays(small: Path, verb: str) -> Non
     assert (small / "doc.json").read_bytes() == OLD
 
 
+@pytest.mark.one_interpreter
 def test_on_a_full_disk_no_temporary_file_takes_the_last_room(small: Path) -> None:
     with open_store(small) as store:
         fill(small)
@@ -71,6 +73,7 @@ def test_on_a_full_disk_no_temporary_file_takes_the_last_room(small: Path) -> No
     assert list(small.glob("*.tmp.*")) == []
 
 
+@pytest.mark.one_interpreter
 def test_a_document_that_is_larger_than_the_room_that_is_left_is_refused_and_a_smaller_one_is_not(small: Path) -> None:
     with open_store(small) as store:
         with pytest.raises(StorageFull):
@@ -79,6 +82,7 @@ def test_a_document_that_is_larger_than_the_room_that_is_left_is_refused_and_a_s
     assert (small / "doc.json").read_bytes() == b"{}"
 
 
+@pytest.mark.one_interpreter
 def test_a_full_disk_keeps_nobody_from_reading_and_locking(small: Path) -> None:
     with open_store(small) as store:
         with store.lock("doc.json"):
@@ -88,6 +92,7 @@ def test_a_full_disk_keeps_nobody_from_reading_and_locking(small: Path) -> None:
             assert store.read_snapshot("doc.json").data == OLD
 
 
+@pytest.mark.one_interpreter
 def test_a_full_disk_keeps_nobody_from_making_room(small: Path) -> None:
     with open_store(small) as store:
         store.atomic_write("large.json", b"x" * 100_000)
@@ -97,6 +102,7 @@ def test_a_full_disk_keeps_nobody_from_making_room(small: Path) -> None:
     assert (small / "doc.json").read_bytes() == b"{}"
 
 
+@pytest.mark.one_interpreter
 @pytest.mark.usefixtures("needs_root")
 def test_without_a_free_inode_the_stored_document_stays(place: Path) -> None:
     folder = place / "small"
@@ -113,6 +119,7 @@ def test_without_a_free_inode_the_stored_document_stays(place: Path) -> None:
 # ------------------------------------------------------------------------------------------- a limit on the size
 
 
+@pytest.mark.one_interpreter
 @pytest.mark.parametrize("operation", ["write", "update"])
 @pytest.mark.parametrize("limit", [0, 1000, 4096])
 def test_beyond_the_limit_of_the_account_the_stored_document_stays(place: Path, operation: str, limit: int) -> None:
@@ -121,6 +128,7 @@ def test_beyond_the_limit_of_the_account_the_stored_document_stays(place: Path, 
     assert contents(place) == {"doc.json": OLD}
 
 
+@pytest.mark.one_interpreter
 def test_the_limit_keeps_nobody_from_locking(place: Path) -> None:
     assert probed("lock", place, "doc.json", "--file-size", 0) is None
 
@@ -141,6 +149,7 @@ def read_only(place: Path, needs_root: None) -> Iterator[Path]:
         yield folder
 
 
+@pytest.mark.one_interpreter
 @pytest.mark.parametrize("verb", ["write", "update", "lock", "delete"])
 @pytest.mark.parametrize("key", ["doc.json", "unlocked.json"])
 def test_on_a_read_only_file_system_every_change_is_refused(read_only: Path, verb: str, key: str) -> None:
@@ -150,6 +159,7 @@ def test_on_a_read_only_file_system_every_change_is_refused(read_only: Path, ver
     assert contents(read_only) == {"doc.json": OLD, "unlocked.json": OLD}
 
 
+@pytest.mark.one_interpreter
 @pytest.mark.parametrize("verb", ["write", "update", "lock"])
 def test_on_a_read_only_file_system_no_folder_is_made(read_only: Path, verb: str) -> None:
     with open_store(read_only) as store:
@@ -157,6 +167,7 @@ def test_on_a_read_only_file_system_no_folder_is_made(read_only: Path, verb: str
     assert found.flaws(AccessDenied, read_only.as_uri(), "new/doc.json", errno=EROFS) == []
 
 
+@pytest.mark.one_interpreter
 def test_a_read_only_file_system_is_read_and_listed(read_only: Path) -> None:
     with open_store(read_only) as store:
         assert [store.read_snapshot(key).data for key in store.list_keys()] == [OLD, OLD]
@@ -165,6 +176,7 @@ def test_a_read_only_file_system_is_read_and_listed(read_only: Path) -> None:
 # ------------------------------------------------------------------------------------------- descriptors
 
 
+@pytest.mark.one_interpreter
 @pytest.mark.parametrize("start", ["warm", "cold"])
 @pytest.mark.parametrize("operation", ["read", "write", "update", "lock", "list"])
 def test_without_a_free_descriptor_an_operation_did_not_happen(place: Path, operation: str, start: str) -> None:

@@ -35,6 +35,7 @@ def _operations(answer: dict[str, Any]) -> list[tuple[str, int]]:
 EVERYTHING = [("write", 2048), ("write", 65536), ("write", 1048576), ("read", 2048), ("lock", 0), ("update", 2048)]
 
 
+@pytest.mark.one_interpreter
 def test_a_directory_is_measured_beside_the_bare_system_calls_and_is_left_as_it_was(tmp_path: Path) -> None:
     (tmp_path / "2048.json").write_bytes(b"somebody's")
     answer = done_json("bench", tmp_path, *BRIEFLY)
@@ -67,6 +68,7 @@ def test_in_memory_threads_want_the_lock_and_nothing_survives_a_power_cut() -> N
     assert max(map(len, said.splitlines())) <= 80
 
 
+@pytest.mark.one_interpreter
 def test_a_store_of_the_configuration_is_measured_in_a_folder_of_it(tmp_path: Path) -> None:
     (tmp_path / "lab").mkdir()
     configuration = tmp_path / "exlab-store.toml"
@@ -172,6 +174,7 @@ def _in_terminal(columns: int, *arguments: str) -> tuple[str, list[str]]:
 _FIGURE = r"[0-9][0-9.,]*(?: (?:us|ms|s))?"
 
 
+@pytest.mark.one_interpreter
 @pytest.mark.parametrize(("columns", "of_an_operation", "of_a_crowd"), [(80, 5, 7), (60, 4, 5)])
 def test_on_a_terminal_it_shows_its_progress_and_no_figure_is_cut(
     tmp_path: Path, columns: int, of_an_operation: int, of_a_crowd: int
@@ -187,6 +190,7 @@ def test_on_a_terminal_it_shows_its_progress_and_no_figure_is_cut(
     assert any(line.startswith("No room here for: Per second") for line in lines) == (columns < 80)
 
 
+@pytest.mark.one_interpreter
 def test_each_table_says_what_its_last_column_is_and_which_direction_is_good(tmp_path: Path) -> None:
     said = done("bench", tmp_path, *BRIEFLY)
     assert said.splitlines()[0] == f"file://{tmp_path}"
@@ -217,6 +221,7 @@ def test_a_share_is_measured_and_the_folder_with_its_lock_files_is_removed(samba
     assert samba.password not in json.dumps(answer)
 
 
+@pytest.mark.one_interpreter
 def test_the_page_about_it_says_what_each_field_is(tmp_path: Path) -> None:
     said = done("bench", tmp_path, *BRIEFLY, "--json")
     page = (Path(__file__).parents[2] / "docs" / "how-to" / "measure-a-place.md").read_text(encoding="utf-8")

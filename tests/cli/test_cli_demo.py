@@ -20,6 +20,8 @@ from exlab_store.cli.demo import marked
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.one_interpreter
+
 SHORT = ("--seconds", "0.5", "--writers", "3", "--readers", "2")
 
 

@@ -98,6 +98,7 @@ def test_put_with_expect_is_compare_and_swap(tmp_path: Path) -> None:
     assert not (tmp_path / "none.json").exists()
 
 
+@pytest.mark.one_interpreter
 @pytest.mark.parametrize("command", ["put", "rm"])
 @pytest.mark.parametrize("expect", [(), ("--expect", version(b"1"))])
 def test_a_locked_document_is_left_as_it_is(
@@ -148,6 +149,7 @@ def _opened(process: int, file: os.stat_result) -> bool:
         return False
 
 
+@pytest.mark.one_interpreter
 def test_several_who_put_at_once_with_one_version_write_once(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(b"0")
@@ -358,6 +360,7 @@ def test_a_server_that_is_not_there_is_unavailable() -> None:
     assert run_command("get", "failing://unavailable/a", with_faulty=True).returncode == 6
 
 
+@pytest.mark.one_interpreter
 def test_on_a_share_each_does_the_same(samba: SambaServer) -> None:
     url = samba.url("lab", password=True)
     first = done("put", f"{url}/a/ä.json", "-", "--expect", "absent", stdin=BYTES).strip()
@@ -419,6 +422,7 @@ def test_a_reader_that_leaves_ends_get_quietly(tmp_path: Path) -> None:
     assert process.returncode == 128 + signal.SIGPIPE
 
 
+@pytest.mark.one_interpreter
 def test_what_does_not_fit_into_a_full_disk_or_a_closed_pipe_is_not_left_out_in_silence(tmp_path: Path) -> None:
     # Containers often set PYTHONUNBUFFERED, and a stream without a buffer takes what fits and says nothing of the rest.
     (tmp_path / "a.json").write_bytes(b"x" * 1_000_000)

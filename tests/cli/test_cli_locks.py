@@ -22,7 +22,10 @@ from exlab_store.hidden_location import HiddenLocation
 if TYPE_CHECKING:
     from samba_server import SambaServer
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell who holds a lock")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell who holds a lock"),
+    pytest.mark.one_interpreter,
+]
 
 
 def shown(capfd: pytest.CaptureFixture[str], location: str | Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from command_line import done, done_json, refused
 
 from exlab_store import open_store
@@ -31,6 +32,7 @@ def test_installed_backends_are_listed_with_what_they_guarantee(tmp_path: Path) 
     assert backends["memory"]["guarantees"]["lock_scope"] == "process"
 
 
+@pytest.mark.one_interpreter
 def test_guarantees_are_those_of_the_location_that_is_given(tmp_path: Path) -> None:
     backends = _backends("--at", "picky://unavailable/lab", "--at", tmp_path / ".", with_faulty=True)
     assert backends["picky"]["guarantees_at"] == "picky://unavailable/lab"
@@ -45,11 +47,13 @@ def test_a_broken_backend_is_listed_with_its_cause_and_disturbs_no_other() -> No
     assert backends["file"]["fault"] is None
 
 
+@pytest.mark.one_interpreter
 def test_where_guarantees_depend_on_the_location_it_says_so() -> None:
     assert _backends(with_faulty=True)["picky"]["guarantees"] is None
     assert "depends on the location" in done("plugins", with_faulty=True)
 
 
+@pytest.mark.one_interpreter
 def test_the_table_fits_80_columns(tmp_path: Path) -> None:
     lines = done("plugins", cwd=tmp_path, with_faulty=True).splitlines()
     assert max(map(len, lines)) <= 80

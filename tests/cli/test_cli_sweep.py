@@ -25,7 +25,10 @@ from exlab_store.cli.sweep import sweep
 if TYPE_CHECKING:
     from samba_server import SambaServer
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell whose process is gone")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell whose process is gone"),
+    pytest.mark.one_interpreter,
+]
 
 MINUTE, DAY = 60.0, 86400.0
 

@@ -50,6 +50,7 @@ def _fits(text: str) -> bool:
     return max(map(_width, re.split(r"[\r\n]+", _ESCAPES.sub("", text)))) <= 80
 
 
+@pytest.mark.one_interpreter
 def test_a_catalogue_fits_and_is_in_colour(tmp_path: Path) -> None:
     code, said = _ended(_in_terminal("catalogue", "publish", ANSWER, tmp_path / "c.json", "--endpoint", ENDPOINT))
     assert (code, "Published 500 projects" in said) == (0, True)
@@ -61,6 +62,7 @@ def test_a_catalogue_fits_and_is_in_colour(tmp_path: Path) -> None:
     assert _fits(said)
 
 
+@pytest.mark.one_interpreter
 @pytest.mark.parametrize("command", [("plugins",), ("--help",)])
 def test_what_is_printed_fits(command: tuple[str, ...]) -> None:
     code, said = _ended(_in_terminal(*command))
@@ -86,6 +88,7 @@ def test_an_answer_may_be_typed_in(tmp_path: Path) -> None:
     assert (code, "Published 0 projects" in said) == (0, True)
 
 
+@pytest.mark.one_interpreter
 def test_the_demo_shows_that_it_is_at_work_and_fits() -> None:
     child = _in_terminal("demo", "--seconds", "1", "--writers", "2", "--readers", "1")
     child.expect_exact("2 writers and 1 reader at work")

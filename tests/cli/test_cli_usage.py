@@ -35,6 +35,7 @@ COMMANDS = (
 )
 
 
+@pytest.mark.one_interpreter
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_help_fits_80_columns(command: tuple[str, ...]) -> None:
     lines = done(*command, "--help").splitlines()

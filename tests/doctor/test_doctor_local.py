@@ -31,6 +31,7 @@ SITE = msgspec.structs.replace(HOST, lock_scope="site")
 # Places
 
 
+@pytest.mark.one_interpreter
 def test_two_places_that_are_not_one_storage_are_not_compared(tmp_path: Path) -> None:
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
@@ -91,6 +92,7 @@ def test_a_doctor_that_is_interrupted_leaves_no_folder_and_no_process(tmp_path: 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.one_interpreter
 def test_what_a_killed_doctor_leaves_is_found_by_the_next_one(tmp_path: Path) -> None:
     with _examining(tmp_path) as process:
         process.kill()
@@ -102,6 +104,7 @@ def test_what_a_killed_doctor_leaves_is_found_by_the_next_one(tmp_path: Path) ->
     assert [path.name for path in tmp_path.iterdir()] == [folder.name]
 
 
+@pytest.mark.one_interpreter
 def test_old_temporary_files_and_corrupt_copies_are_a_warning_and_stay(tmp_path: Path) -> None:
     names = {"a.json", "a.json.lock", "a.json.corrupt-20260505T142300Z", "a.json.tmp.1.0123456789abcdef"}
     for name in names:
@@ -133,6 +136,7 @@ def test_a_server_that_does_not_replace_what_is_open_is_windows_like(
     assert examination.broken == ()
 
 
+@pytest.mark.one_interpreter
 @pytest.mark.skipif(sys.platform == "win32", reason="the system has no modes")
 def test_documents_that_others_cannot_read_or_replace_are_a_warning(tmp_path: Path) -> None:
     before = os.umask(0o077)

@@ -274,6 +274,7 @@ for number in range(rounds):
 """
 
 
+@pytest.mark.one_interpreter
 def test_two_producers_with_the_same_process_id_never_fail_and_nobody_reads_a_mixture(tmp_path: Path) -> None:
     file = tmp_path / "lims-catalogue.json"
     write_catalogue(file, msgspec.structs.replace(CATALOGUE, produced_at="1"))

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from multiprocessing.synchronize import Event
     from pathlib import Path
 
+pytestmark = pytest.mark.one_interpreter
+
 _SPAWN = multiprocessing.get_context("spawn")
 
 

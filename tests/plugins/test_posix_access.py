@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="access control lists are tested on Linux")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="access control lists are tested on Linux"),
+    pytest.mark.one_interpreter,
+]
 
 ANNA, BERT, STRANGER = 4301, 4302, 4303
 TEAM, OTHER_TEAM = 4401, 4402

@@ -12,7 +12,10 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the stand-ins are for Linux")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="the stand-ins are for Linux"),
+    pytest.mark.one_interpreter,
+]
 
 FOLDER = Path(__file__).parent
 REFUSALS = [errno.ENOTSUP, errno.EINVAL, errno.ENOTTY]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from samba_server import SambaServer
 
+pytestmark = pytest.mark.one_interpreter
 
 _READ, _CREATE, _FLUSH, _SET_INFO = 8, 5, 7, 17
 _SIGNED = 0x8

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from samba_server import SambaServer
 
+pytestmark = pytest.mark.one_interpreter
+
 SOON = 20.0
 
 

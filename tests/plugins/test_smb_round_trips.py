@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from samba_server import SambaServer
     from wire_proxy import WireProxy
 
+pytestmark = pytest.mark.one_interpreter
+
 KEY, OTHER = "a.json", "b.json"
 SMALL = b"x" * 2048
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from samba_server import SambaServer
 
+pytestmark = pytest.mark.one_interpreter
 
 _MIB = 1 << 20
 _READ, _CREATE, _FLUSH, _SET_INFO = 8, 5, 7, 17

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from samba_server import SambaServer
 
+pytestmark = pytest.mark.one_interpreter
+
 SETTINGS = {
     "8 credits": {"smb2 max credits": "8"},
     "SMB 2.0.2": {"server min protocol": "SMB2_02", "server max protocol": "SMB2_02"},

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from exlab_store.testing.history import Operation
 
+pytestmark = pytest.mark.one_interpreter
+
 
 def _history(root: Path, count: int) -> list[Operation]:
     return history_of_processes([(str(root), {})] * PROCESSES, count)
