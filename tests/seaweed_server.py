@@ -68,8 +68,8 @@ class SeaweedServer:
     def empty(self) -> None:
         """Takes everything out of its bucket."""
         objects = self.objects()
-        for name in [meta["path"] for batch in objects.list() for meta in batch]:
-            objects.delete(name)
+        if names := [meta["path"] for batch in objects.list() for meta in batch]:
+            objects.delete(names)
 
     def folder(self) -> str:
         """The location of a new folder."""

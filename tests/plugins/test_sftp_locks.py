@@ -202,14 +202,14 @@ def test_a_process_that_ends_with_a_lock_ends_at_once_and_frees_it(
 
 
 def test_more_locks_than_a_connection_has_sessions(remote: Store, local: Store) -> None:
-    held = [remote.lock(f"{number}.json") for number in range(20)]
-    for number in range(20):
+    held = [remote.lock(f"{number}.json") for number in range(13)]  # sshd allows ten, unless it is told otherwise
+    for number in range(13):
         with pytest.raises(LockTimeout):
             local.lock(f"{number}.json", timeout=0)
     remote.atomic_write("free.json", b"1")
     for lock in held:
         lock.release()
-    local.lock("19.json", timeout=0).release()
+    local.lock("12.json", timeout=0).release()
 
 
 def test_a_forked_child_uses_a_connection_of_its_own_and_keeps_no_lock_of_its_parent_alive(
@@ -307,9 +307,12 @@ def test_of_200_frozen_holders_none_writes(server: SshServer, local: Store, fold
     assert said == [b"l"] * 200
 
 
-def test_a_write_of_a_killed_process_is_all_or_nothing(server: SshServer, remote: Store, folder: Path) -> None:
+@pytest.mark.parametrize("times", [3, pytest.param(30, marks=pytest.mark.slow)])
+def test_a_write_of_a_killed_process_is_all_or_nothing(
+    server: SshServer, remote: Store, folder: Path, times: int
+) -> None:
     old, new = b"1" * (1 << 20), b"2" * (1 << 20)
-    for number in range(6):
+    for number in range(times):
         remote.atomic_write("a.json", old)
         child = os.fork()
         if child == 0:
@@ -320,7 +323,7 @@ def test_a_write_of_a_killed_process_is_all_or_nothing(server: SshServer, remote
             finally:
                 os._exit(0)
         eventually((folder / "b.json").exists)
-        time.sleep(0.004 * number)  # each is killed at another point
+        time.sleep(0.008 * (number % 6))  # each is killed at another point
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         assert remote.read_snapshot("a.json").data in {old, new}

@@ -441,14 +441,15 @@ def test_no_thread_is_left_when_a_store_is_closed_whose_server_has_fallen_silent
     assert comes_to(lambda: set(threading.enumerate()) <= before)
 
 
-def test_two_hundred_stores_that_are_opened_and_closed_leave_no_descriptor_behind(samba: SambaServer) -> None:
+@pytest.mark.parametrize("times", [50, pytest.param(200, marks=pytest.mark.slow)])
+def test_stores_that_are_opened_and_closed_leave_no_descriptor_behind(samba: SambaServer, times: int) -> None:
     def open_and_close() -> None:
         with open_store(samba.url(), password=samba.password) as store:
             store.atomic_write("d.json", b"{}")
 
     open_and_close()
     before = len(os.listdir("/proc/self/fd"))
-    for _ in range(200):
+    for _ in range(times):
         open_and_close()
     assert len(os.listdir("/proc/self/fd")) <= before
 

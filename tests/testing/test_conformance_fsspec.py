@@ -14,12 +14,25 @@ from web_servers import running_web_server
 
 from exlab_store import Location
 from exlab_store.testing import BackendConformance, Harness
+from exlab_store.testing.conformance.concurrency import Torn
+from exlab_store.testing.conformance.errors import Errors
+from exlab_store.testing.conformance.expectations import ExpectationRaces, Expectations
+from exlab_store.testing.conformance.freshness import Freshness
+from exlab_store.testing.conformance.leftovers import Leftovers
+from exlab_store.testing.conformance.listing import Deleting, Listing
+from exlab_store.testing.conformance.registration import Registration, Unclaimed
+from exlab_store.testing.conformance.round_trips import RoundTrips, Versions
+from exlab_store.testing.conformance.secrets import Secrets
+from exlab_store.testing.conformance.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from web_servers import WebServer
+
+
+pytestmark = pytest.mark.one_interpreter
 
 
 class MemoryHarness(Harness):
@@ -43,7 +56,6 @@ class MemoryHarness(Harness):
         return [name.removeprefix(above) for name in list(MemoryFileSystem.store) if name.startswith(above)]
 
 
-@pytest.mark.one_interpreter
 class TestFsspecMemory(BackendConformance):
     @pytest.fixture
     def harness(self) -> Iterator[MemoryHarness]:
@@ -102,10 +114,34 @@ def server(request: pytest.FixtureRequest) -> Iterator[WebServer]:
         yield found
 
 
-@pytest.mark.one_interpreter
-class TestWebdav(BackendConformance):
+class OnWebServer:
     @pytest.fixture
     def harness(self, server: WebServer) -> Iterator[WebdavHarness]:
         made = WebdavHarness(server)
         yield made
         shutil.rmtree(made.root, ignore_errors=True)
+
+
+class TestWebdavBriefly(
+    OnWebServer,
+    Registration,
+    Unclaimed,
+    RoundTrips,
+    Versions,
+    Freshness,
+    Expectations,
+    ExpectationRaces,
+    Listing,
+    Deleting,
+    Torn,
+    Errors,
+    Secrets,
+    Leftovers,
+    Upkeep,
+):
+    """What WebDAV promises; the whole kit takes minutes, as each folder of a key is a request or two."""
+
+
+@pytest.mark.slow
+class TestWebdav(OnWebServer, BackendConformance):
+    """The whole kit."""

@@ -51,11 +51,11 @@ class SftpHarness(FilesHarness):
         self._server.cut()
 
 
-class Briefly(Registration, Unclaimed, Errors, Upkeep):
+class Briefly(Unclaimed, Errors, Upkeep):
     """What the kit asks of each promise; the whole of it takes minutes, as each test opens some connections."""
 
 
-class TestSftpWithShellBriefly(Briefly, Expectations, Exclusion, Fencing, DeletingFolders):
+class TestSftpWithShellBriefly(Briefly, Registration, Expectations, Exclusion, Fencing, DeletingFolders):
     @pytest.fixture
     def harness(self, server: SshServer) -> SftpHarness:
         return SftpHarness(server, server.port)
