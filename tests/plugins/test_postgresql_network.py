@@ -25,7 +25,7 @@ pytestmark = pytest.mark.one_interpreter
 KEY = "folder/a.json"
 OLD, NEW = b"old", b"new"
 TIMEOUT = 3.0
-LATE = 4.0  # seconds beyond the timeout on a busy machine
+LATE = 20.0  # seconds beyond the timeout on a busy machine
 WHENS: tuple[When, ...] = ("before_request", "after_request", "reply_lost")
 
 
