@@ -292,7 +292,9 @@ def lose(request: pytest.FixtureRequest, samba: SambaServer, wire: WireProxy) ->
     return by_server if "server" in request.param else wire.cut
 
 
-@pytest.mark.parametrize("written_before", [False, True], ids=["its first write", "its second write"])
+@pytest.mark.parametrize(
+    "written_before", [pytest.param(False, marks=pytest.mark.slow), True], ids=["its first write", "its second write"]
+)
 @pytest.mark.parametrize("order", ORDERS, ids=lambda order: order[0])
 def test_a_writer_that_was_held_up_past_the_loss_of_its_lock_is_refused(
     samba: SambaServer, wire: WireProxy, lose: Callable[[], None], order: tuple[Any, ...], written_before: bool

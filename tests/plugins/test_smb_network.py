@@ -366,8 +366,20 @@ def what_is_left(outcomes: dict[str, Outcome]) -> list[str]:
     return [f"{name}: {each}" for name, outcome in outcomes.items() for each in outcome.left]
 
 
-@pytest.mark.parametrize("samba_release", BOTH, indirect=True)
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    ("operation", "samba_release"),
+    [  # by default each operation on a release, in turn
+        pytest.param(
+            operation,
+            release,
+            id=f"{operation.__name__}-{release}",
+            marks=[] if release == BOTH[number % 2] else pytest.mark.slow,
+        )
+        for number, operation in enumerate(OPERATIONS)
+        for release in BOTH
+    ],
+    indirect=["samba_release"],
+)
 def test_the_connection_is_cut_at_any_message(
     samba: SambaServer, wire: WireProxy, other: Store, operation: type[Case]
 ) -> None:
@@ -732,9 +744,10 @@ def test_two_thousand_increments_with_cuts_are_all_there_once(samba: SambaServer
     assert set(tally.said) <= {"done", "WriteOutcomeUnknown"}, tally
 
 
+@pytest.mark.parametrize("times", [15, pytest.param(30, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("trouble", ["connections are cut", "the server is restarted"])
 def test_eight_threads_of_one_store_count_each_for_itself_whatever_happens(
-    samba: SambaServer, wire: WireProxy, trouble: str
+    samba: SambaServer, wire: WireProxy, trouble: str, times: int
 ) -> None:
     over = threading.Event()
     chance = random.Random(4)
@@ -748,7 +761,7 @@ def test_eight_threads_of_one_store_count_each_for_itself_whatever_happens(
 
     def count_on(number: int) -> Tally:
         tally = Tally()
-        for _ in range(30):
+        for _ in range(times):
             tally.add_one(store, f"{number}.json")
         return tally
 
