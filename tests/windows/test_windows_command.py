@@ -196,6 +196,7 @@ def test_nobody_who_reads_ends_the_command_with_its_own_exit_code(windows: Windo
     assert windows.run("-c", program, f"{shell.path}\\a.json").stdout.split() == ["141"]
 
 
+@pytest.mark.slow  # the page about Windows shows one that does so
 def test_the_demo_loses_and_tears_nothing(shell: Shell) -> None:
     ended = shell("demo", "--at", shell.path, "--seconds", "2", "--json")
     assert ended.code == 0, ended.out + ended.err
