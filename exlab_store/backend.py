@@ -61,7 +61,7 @@ from exlab_store.model import (
     Version,
     version_of,
 )
-from exlab_store.mutex import under_mutex
+from exlab_store.mutex import Latch, start_thread, under_mutex
 from exlab_store.secret import Secret, without_variables
 from exlab_store.signal_handlers import came_from_signal_handler, suppress_unless_signalled
 
@@ -82,6 +82,7 @@ __all__ = [
     "HeldLock",
     "InvalidKey",
     "KeyPattern",
+    "Latch",
     "Lease",
     "Leftover",
     "Location",
@@ -113,6 +114,7 @@ __all__ = [
     "not_ignored",
     "removal_order",
     "shortened",
+    "start_thread",
     "suppress_unless_signalled",
     "temporary_name",
     "temporary_writer",

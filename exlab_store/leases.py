@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from exlab_store.errors import BackendUnavailable, LockLost
+from exlab_store.mutex import Latch, start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,10 +47,11 @@ class Lease:
         self._renew = renew
         self._until = began + duration
         self._lost = False
-        self._ended = threading.Event()
+        self._is_ended = False
+        self._ended = Latch()
         self._process = os.getpid()  # a forked child has no thread that prolongs it
         try:
-            threading.Thread(target=self._prolong, name="exlab-store-lease", daemon=True).start()
+            start_thread(threading.Thread(target=self._prolong, name="exlab-store-lease", daemon=True))
         except RuntimeError as error:
             raise BackendUnavailable(f"there is no thread that prolongs the lock: {error}", exhausted=True) from error
 
@@ -63,7 +65,7 @@ class Lease:
     @property
     def lasts(self) -> bool:
         """Whether the lock is still held, as far as the holder knows."""
-        is_over = self._lost or self._ended.is_set() or self._process != os.getpid()
+        is_over = self._lost or self._is_ended or self._process != os.getpid()
         return not is_over and self.now() < self._until
 
     def ensure_lasting(self) -> None:
@@ -74,7 +76,7 @@ class Lease:
         """
         if self._process != os.getpid():
             raise LockLost("the lock belongs to the process that this one was forked from")
-        if self._ended.is_set():
+        if self._is_ended:
             raise LockLost("the lock was released")
         if not self.lasts:
             raise LockLost(
@@ -88,12 +90,13 @@ class Lease:
 
         A second call does nothing, and so does one in a forked child.
         """
-        if self._process == os.getpid():  # a thread of the parent may have been within the event
-            self._ended.set()
+        if self._process == os.getpid():
+            self._is_ended = True
+            self._ended.open()
 
     def _prolong(self) -> None:
         pause = self.duration / 3
-        while not self._ended.wait(pause) and self.now() < self._until:
+        while not self._ended.wait(pause) and not self._is_ended and self.now() < self._until:
             asked = self.now()
             try:
                 self._renew()

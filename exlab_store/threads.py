@@ -84,7 +84,7 @@ class Workers:
     """At most eight threads."""
 
     def __init__(self) -> None:
-        self.patient = threading.Semaphore(_PATIENT)
+        self._patient = [None] * _PATIENT
         self._executor: ThreadPoolExecutor | None = None
         self._stores = 0
         self._calls = 0
@@ -136,6 +136,18 @@ class Workers:
             self._executor.shutdown(wait=False)
             self._executor = None
 
+    def take_patience(self) -> bool:
+        """Whether a call may wait for a lock that somebody outside this process holds; to be given back."""
+        try:
+            self._patient.pop()
+        except IndexError:
+            return False
+        return True
+
+    def give_patience_back(self) -> None:
+        """The call has ended."""
+        self._patient.append(None)
+
     @contextmanager
     def asking(self) -> Generator[int]:
         """Counts a task that asks again and again for a lock; gives how many there are."""
@@ -147,7 +159,7 @@ class Workers:
 
     def forget_threads(self) -> None:
         """Starts afresh in a forked child, which has none of the threads."""
-        self.patient = threading.Semaphore(_PATIENT)
+        self._patient = [None] * _PATIENT
         self._mutex = threading.RLock()
         self._executor = None
         self._calls = 0

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from postgresql_server import PostgresqlServer
     from samba_server import SambaServer
     from seaweed_server import SeaweedServer
+    from signal_strikes import Alarm
     from windows_python import WindowsPython
     from wire_proxy import WireProxy
 
@@ -59,6 +60,18 @@ def posix(tmp_path: Path) -> Iterator[Store]:
     """A store in a directory of its own."""
     with open_store(tmp_path) as store:
         yield store
+
+
+@pytest.fixture
+def alarm() -> Iterator[Alarm]:
+    """A handler of SIGALRM, in place for one test."""
+    from signal_strikes import Alarm
+
+    handler = Alarm()
+    before = signal.signal(signal.SIGALRM, handler)
+    yield handler
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(scope="session")

@@ -370,13 +370,13 @@ class AsyncStore:
             task_call.set(reserved)
             return call()
 
-        patient = self._workers.patient.acquire(blocking=False)
+        patient = self._workers.take_patience()
         try:
             reserved.patience = max(0.0, deadline - anyio.current_time()) if patient else 0.0
             return await self._on_worker(key, with_turn, changes=undo is None, abandon=reserved.abandon, undo=undo)
         finally:
             if patient:
-                self._workers.patient.release()
+                self._workers.give_patience_back()
 
 
 class _Locking:

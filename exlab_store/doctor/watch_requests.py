@@ -11,6 +11,7 @@ import msgspec
 from exlab_store.clients.requests import StoreRequests
 from exlab_store.errors import StoreError
 from exlab_store.model import Version  # noqa: TC001  # msgspec looks at it
+from exlab_store.mutex import Latch
 
 if TYPE_CHECKING:
     from exlab_store.watching.stream import ChangeStream
@@ -56,7 +57,8 @@ class WatchRequests(StoreRequests):
         self._stream: ChangeStream | None = None
         self._listener: threading.Thread | None = None
         self._enough = threading.Event()
-        self._told = threading.Condition()
+        self._told = Latch()
+        """Of the next notice; who waits for one fetches it before it looks at those that are here."""
         self._notices: list[HeardChange] = []
         self._fault: StoreError | None = None
 
@@ -76,16 +78,16 @@ class WatchRequests(StoreRequests):
             self._listener = threading.Thread(target=self._listen, args=(stream,), daemon=True)
             self._listener.start()
         end = time.monotonic() + seconds
-        with self._told:
-            while True:
-                last = next((each for each in reversed(self._notices) if each.key == key), None)
-                if last is not None and last.version == version:
-                    return last
-                if self._fault is not None:
-                    raise self._fault
-                if (left := end - time.monotonic()) <= 0:
-                    return None
-                self._told.wait(left)
+        while True:
+            told = self._told
+            last = next((each for each in reversed(self._notices) if each.key == key), None)
+            if last is not None and last.version == version:
+                return last
+            if self._fault is not None:
+                raise self._fault
+            if (left := end - time.monotonic()) <= 0:
+                return None
+            told.wait(left)
 
     def end_watch(self) -> EndedWatch:
         """Ends the watch."""
@@ -95,8 +97,7 @@ class WatchRequests(StoreRequests):
             self._listener.join(_END)
         ended = self._listener is None or not self._listener.is_alive()
         stream.close()
-        with self._told:
-            return EndedWatch(tuple(self._notices), stream.mode, ended)
+        return EndedWatch(tuple(self._notices), stream.mode, ended)
 
     def _begun(self) -> ChangeStream:
         if self._stream is None:
@@ -106,13 +107,15 @@ class WatchRequests(StoreRequests):
     def _listen(self, stream: ChangeStream) -> None:
         try:
             for change in stream:
-                with self._told:
-                    self._notices.append(HeardChange(change.key, change.version, time.monotonic()))
-                    self._told.notify_all()
+                self._notices.append(HeardChange(change.key, change.version, time.monotonic()))
+                self._tell()
         except StoreError as error:
-            with self._told:
-                self._fault = error
-                self._told.notify_all()
+            self._fault = error
+            self._tell()
+
+    def _tell(self) -> None:
+        told, self._told = self._told, Latch()
+        told.open()
 
 
 def _go_on(_outage: StoreError) -> None:

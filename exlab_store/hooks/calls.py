@@ -292,7 +292,10 @@ class BackendHooks:
             error: What it raised.
         """
         if isinstance(error, StoreError) or came_from_signal_handler(error):
-            raise error
+            try:
+                raise error
+            finally:
+                del error  # in a circle with this frame, it and all that it refers to would be freed late
         if isinstance(error, MemoryError):
             raise StoreError(
                 "there is not enough memory for the document", hint="Documents are small: look at what is there."

@@ -245,7 +245,10 @@ class RetryingHooks:
         retry = self._retry
         timeout = 0.0 if retry is None else retry.timeout if within is None else min(retry.timeout, within)
         if retry is None or timeout <= 0 or first.exhausted or came_from_signal_handler(first):
-            raise first
+            try:
+                raise first
+            finally:
+                del first  # in a circle with this frame, it and all that it refers to would be freed late
         try:
             import logging
 

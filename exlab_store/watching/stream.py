@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from exlab_store.errors import BackendUnavailable, NotSupported, StoreError
 from exlab_store.model import ProcessBound
+from exlab_store.mutex import under_mutex
 from exlab_store.signal_handlers import came_from_signal_handler
 from exlab_store.watching.known import EVERYTHING
 
@@ -114,20 +115,22 @@ class ChangeStream(ProcessBound):
     def __next__(self) -> Change:
         if os.getpid() != self._pid:
             raise NotSupported("the watch belongs to the process that began it", hint="Begin one in the child.")
-        with self._turn:
-            while not self._is_stopped():
-                if self._ready:
-                    return self._given_out(self._ready.popleft())
-                # What is there is looked at once, however little time there is.
-                if self._time_is_over and not self._names:
-                    break
-                try:
-                    self._go_on()
-                except BaseException:  # of a signal handler: what was heard, or found, may be lost with it
-                    self._forget_what_was_not_told()
-                    raise
-            self._drop_source()
-            raise StopIteration
+        return under_mutex(self._turn, self._next)
+
+    def _next(self) -> Change:
+        while not self._is_stopped():
+            if self._ready:
+                return self._given_out(self._ready.popleft())
+            # What is there is looked at once, however little time there is.
+            if self._time_is_over and not self._names:
+                break
+            try:
+                self._go_on()
+            except BaseException:  # of a signal handler: what was heard, or found, may be lost with it
+                self._forget_what_was_not_told()
+                raise
+        self._drop_source()
+        raise StopIteration
 
     def _forget_what_was_not_told(self) -> None:
         """After an error everything is looked at again, and compared with what the caller was told."""
@@ -152,12 +155,8 @@ class ChangeStream(ProcessBound):
     def close(self) -> None:
         """Ends it, also from another thread than the one that waits for a change. A second call does nothing."""
         self._closed = True
-        # A thread that waits notices it within 50 ms, and closes the source itself.
-        if self._turn.acquire(blocking=False):
-            try:
-                self._drop_source()
-            finally:
-                self._turn.release()
+        if not self._turn.locked():  # else the one who waits notices it within 50 ms, and closes the source itself
+            under_mutex(self._turn, self._drop_source)
 
     def __enter__(self) -> Self:
         return self

@@ -11,10 +11,11 @@ import threading
 import time
 import weakref
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from exlab_store import BackendUnavailable, StoreError, WriteOutcomeUnknown
-from exlab_store.backend import in_forked_child
+from exlab_store.backend import Latch, in_forked_child, start_thread, under_mutex
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,15 +26,22 @@ __all__ = ["CallThreads"]
 
 _AT_ONCE: Final = 8
 _MOST_GIVEN_UP: Final = 16
+_LOOK_AGAIN: Final = 0.05  # seconds after which one that waits looks, though nobody has told it of anything
 T = TypeVar("T")
 
 
 class _PendingCall(Generic[T]):
-    """A call on its way: done once its result or its error is there."""
+    """A call on its way.
+
+    Attributes:
+        done: Its result or its error is there, and its thread serves others.
+        ended: Opened then.
+    """
 
     def __init__(self, function: Callable[[FsspecFileSystem], T]) -> None:
         self.function = function
-        self.done = threading.Event()
+        self.done = False
+        self.ended = Latch()
         self.result: T | None = None
         self.error: BaseException | None = None
 
@@ -63,10 +71,11 @@ class CallThreads:
         _all.add(self)
 
     def _begin(self) -> None:
-        self._changed = threading.Condition()
+        self._mutex = threading.RLock()
+        self._changed = Latch()
         self._idle: list[_CallThread] = []
-        self._busy = 0
-        self._given_up = 0
+        self._busy: dict[_PendingCall[Any], _CallThread] = {}
+        self._given_up: weakref.WeakSet[_CallThread] = weakref.WeakSet()
         self._closed = False
 
     def run(self, function: Callable[[FsspecFileSystem], T], seconds: float, late: Callable[[], Exception]) -> T:
@@ -82,16 +91,19 @@ class CallThreads:
             StoreError: Whatever the function raises, or ``late`` makes.
         """
         over = time.monotonic() + seconds
-        worker = self._taken(over)
         call = _PendingCall(function)
-        worker.calls.put(call)
-        returned = False
         try:
-            returned = call.done.wait(max(0.0, over - time.monotonic()))
+            while (changed := under_mutex(self._mutex, lambda: self._begun(call))) is not None:
+                if (left := over - time.monotonic()) <= 0:
+                    raise BackendUnavailable(
+                        "all calls before this one are still waiting for an answer", exhausted=True
+                    )
+                changed.wait(min(left, _LOOK_AGAIN))
+            call.ended.wait(max(0.0, over - time.monotonic()))
         finally:
-            if not returned:  # also when a signal handler raises
-                self._give_up(worker, call)
-        if not call.done.is_set():
+            if not call.done:  # also when a signal handler raises
+                under_mutex(self._mutex, lambda: self._give_up(call))
+        if not call.done:
             raise late()
         if call.error is not None:
             error, call.error = call.error, None
@@ -103,39 +115,68 @@ class CallThreads:
 
     def close(self) -> None:
         """Ends the threads that are idle; one that is busy ends after its call."""
-        with self._changed:
-            self._closed = True
-            idle, self._idle = self._idle, []
-        for worker in idle:
+        under_mutex(self._mutex, self._close)
+
+    def _close(self) -> None:
+        self._closed = True
+        while self._idle:
+            self._idle[-1].calls.put(None)
+            del self._idle[-1]
+
+    def _begun(self, call: _PendingCall[Any]) -> Latch | None:
+        """Gives the call to a thread; gives what to wait for where all are busy. The mutex is held."""
+        if len(self._given_up) >= _MOST_GIVEN_UP:
+            raise BackendUnavailable(
+                f"{len(self._given_up)} calls were given up and have not come back",
+                exhausted=True,
+                hint="Look at the server and the network; open the store again when it answers.",
+            )
+        if not self._idle and len(self._busy) >= _AT_ONCE:
+            return self._changed
+        worker = self._idle[-1] if self._idle else _CallThread()
+        self._busy[call] = worker  # from here on `_give_up` finds it
+        if self._idle:
+            del self._idle[-1]
+        else:
+            self._start(worker)
+        worker.calls.put(call)
+        return None
+
+    def _start(self, worker: _CallThread) -> None:
+        try:
+            start_thread(threading.Thread(target=self.serve, args=(worker,), name="exlab-store-fsspec", daemon=True))
+        except RuntimeError as error:
+            raise BackendUnavailable(
+                f"there is no thread for the call: {error}", hint="Look at the limits of this process, and try again."
+            ) from error
+
+    def _give_up(self, call: _PendingCall[Any]) -> None:
+        """Leaves a call to its thread, which ends behind it, or at once where it was not given the call."""
+        worker = self._busy.get(call)
+        if worker is not None:
+            self._given_up.add(worker)
             worker.calls.put(None)
+            if worker in self._idle:
+                self._idle.remove(worker)
+            del self._busy[call]
+            self._tell()
 
-    def _taken(self, over: float) -> _CallThread:
-        with self._changed:
-            while not self._idle and self._busy >= _AT_ONCE and self._given_up < _MOST_GIVEN_UP:
-                if not self._changed.wait(max(0.0, over - time.monotonic())) and time.monotonic() >= over:
-                    raise BackendUnavailable(
-                        "all calls before this one are still waiting for an answer", exhausted=True
-                    )
-            if self._given_up >= _MOST_GIVEN_UP:
-                raise BackendUnavailable(
-                    f"{self._given_up} calls were given up and have not come back",
-                    exhausted=True,
-                    hint="Look at the server and the network; open the store again when it answers.",
-                )
-            worker = self._idle.pop() if self._idle else _CallThread(self)
-            self._busy += 1
-            return worker
-
-    def _give_up(self, worker: _CallThread, call: _PendingCall[Any]) -> None:
-        with self._changed:
-            if not call.done.is_set():
-                worker.given_up = True
-                self._busy -= 1
-                self._given_up += 1
-                self._changed.notify()
+    def _tell(self) -> None:
+        changed, self._changed = self._changed, Latch()
+        changed.open()
 
     def serve(self, worker: _CallThread) -> None:
         """Runs the calls of one thread, until it is told to end or was given up."""
+        try:
+            self._serve(worker)
+        finally:
+            under_mutex(self._mutex, lambda: self._ended_with(worker))
+
+    def _ended_with(self, worker: _CallThread) -> None:
+        self._given_up.discard(worker)
+        self._tell()
+
+    def _serve(self, worker: _CallThread) -> None:
         file_system: FsspecFileSystem | None = None
         while (call := worker.calls.get()) is not None:
             if file_system is None:
@@ -149,23 +190,22 @@ class CallThreads:
                 # It may be half way through an exchange with the server.
                 self._ended(file_system)
                 file_system = None
-            if not self._given_back(worker, call):
+            if not under_mutex(self._mutex, partial(self._given_back, worker, call)):
                 break
             del call  # a document is not kept until the next one
         if file_system is not None:
             self._ended(file_system)
 
     def _given_back(self, worker: _CallThread, call: _PendingCall[Any]) -> bool:
-        with self._changed:
-            if worker.given_up:
-                self._given_up -= 1
-            else:
-                self._busy -= 1
-                if not self._closed:
-                    self._idle.append(worker)
-            self._changed.notify()
-            call.done.set()
-            return not worker.given_up and not self._closed
+        """Whether the thread is to go on; the mutex is held."""
+        if self._busy.pop(call, None) is None:
+            return False  # it was given up
+        call.done = True
+        if not self._closed:
+            self._idle.append(worker)
+        self._tell()
+        call.ended.open()
+        return not self._closed
 
     def _ended(self, file_system: FsspecFileSystem) -> None:
         with suppress(Exception):
@@ -189,21 +229,10 @@ class _CallThread:
 
     Attributes:
         calls: What it is to do; None has it end.
-        given_up: Nobody waits for it any more.
-
-    Raises:
-        BackendUnavailable: The system gives no thread.
     """
 
-    def __init__(self, workers: CallThreads) -> None:
+    def __init__(self) -> None:
         self.calls: queue.SimpleQueue[_PendingCall[Any] | None] = queue.SimpleQueue()
-        self.given_up = False
-        try:
-            threading.Thread(target=workers.serve, args=(self,), name="exlab-store-fsspec", daemon=True).start()
-        except RuntimeError as error:
-            raise BackendUnavailable(
-                f"there is no thread for the call: {error}", hint="Look at the limits of this process, and try again."
-            ) from error
 
 
 _all: weakref.WeakSet[CallThreads] = weakref.WeakSet()

@@ -16,6 +16,7 @@ from exlab_store.backend import (
     Guarantees,
     HeldLock,
     InvalidKey,
+    Latch,
     Leftover,
     Location,
     LocationError,
@@ -47,9 +48,10 @@ class Memory:
         self.documents: dict[str, bytes] = {}
         self.written: dict[str, float] = {}
         self.locks: dict[str, LockOwner] = {}
-        # Both are C code: a Condition is Python code, in which a signal handler's exception leaves it locked for ever.
+        # No Condition: it is Python code, in which a signal handler's exception leaves it locked for ever.
         self.guard = threading.RLock()
-        self._next_change = _locked()
+        self.next_change = Latch()
+        """Open once something has changed; to be fetched while the guard is held, and waited for while it is not."""
         self.sources: WeakSet[MemoryChangeSource] = WeakSet()
 
     def note(self, place: str) -> None:
@@ -60,30 +62,14 @@ class Memory:
 
     def wake(self) -> None:
         """Wakes all who wait for a change; the guard is held."""
-        change, self._next_change = self._next_change, _locked()
-        change.release()
+        change, self.next_change = self.next_change, Latch()
+        change.open()
 
     def unlock(self, place: str, owner: LockOwner) -> None:
         """Forgets a lock, unless it is another owner's; the guard is held."""
         if self.locks.get(place) is owner:
             del self.locks[place]
             self.wake()
-
-    def next_change(self) -> Callable[[float], None]:
-        """The wait for the next change, so many seconds at most; the guard is held, and not while waiting."""
-        change = self._next_change
-
-        def wait(seconds: float) -> None:
-            if change.acquire(True, max(0.0, seconds)):
-                change.release()  # for the others
-
-        return wait
-
-
-def _locked() -> threading.Lock:
-    lock = threading.Lock()
-    lock.acquire()
-    return lock
 
 
 _named: dict[str, Memory] = {}
@@ -157,16 +143,16 @@ class MemoryChangeSource(ProcessBound):
         """Waits for a change."""
         deadline = time.monotonic() + timeout
         while True:
-            places, wait = under_mutex(self._memory.guard, self._taken)
+            places, change = under_mutex(self._memory.guard, self._taken)
             keys = self._keys_of(places)
             remaining = deadline - time.monotonic()
             if keys or remaining <= 0 or cancelled():
                 return keys
-            wait(min(remaining, 0.05))
+            change.wait(min(remaining, 0.05))
 
-    def _taken(self) -> tuple[set[str], Callable[[float], None]]:
+    def _taken(self) -> tuple[set[str], Latch]:
         places, self.places = self.places, set()
-        return places, self._memory.next_change()
+        return places, self._memory.next_change
 
     def close(self) -> None:
         """Is told of nothing more."""
@@ -300,19 +286,19 @@ class MemoryBackend:
         deadline = time.monotonic() + timeout
         held = MemoryLock(self._memory, place, key, owner)
 
-        def take() -> tuple[LockOwner, Callable[[float], None]]:
+        def take() -> tuple[LockOwner, Latch]:
             self._refuse_below_document(place)
-            return self._memory.locks.setdefault(place, owner), self._memory.next_change()
+            return self._memory.locks.setdefault(place, owner), self._memory.next_change
 
         try:
             while True:
-                holder, wait = under_mutex(self._memory.guard, take)
+                holder, change = under_mutex(self._memory.guard, take)
                 if holder is owner:
                     return held
                 remaining = deadline - time.monotonic()
                 if remaining <= 0 or cancelled():
                     raise _waited_in_vain(timeout, holder)  # noqa: TRY301  # nothing is taken yet
-                wait(min(remaining, 0.05))
+                change.wait(min(remaining, 0.05))
         except BaseException:
             held.release()  # a signal handler's exception may come when the lock is taken
             raise

@@ -164,19 +164,22 @@ class DocumentChanges:
         until = later(database.options.timeout)
         deadline = later(database.options.statement_timeout)
 
-        def attempt() -> tuple[DatabaseSession, SessionLost] | None:
-            session = database.pool.borrow(deadline) if lock is None else lock.enter(deadline)
+        def changed(session: DatabaseSession) -> tuple[DatabaseSession, SessionLost] | None:
             try:
                 database.ensure_primary(action, session)
                 change(session, deadline)
             except SessionLost as lost:
                 return session, lost
-            finally:
-                if lock is None:
-                    database.pool.give_back(session)
-                else:
-                    lock.leave()
             return None
+
+        def attempt() -> tuple[DatabaseSession, SessionLost] | None:
+            if lock is not None:
+                return lock.use(deadline, changed)
+            session = database.pool.borrow(deadline)
+            try:
+                return changed(session)
+            finally:
+                database.pool.give_back(session)
 
         failed = database.with_table(action, attempt, deadline)
         if failed is None:

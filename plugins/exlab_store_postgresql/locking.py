@@ -11,7 +11,7 @@ import os
 import threading
 import weakref
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
@@ -24,6 +24,7 @@ from exlab_store.backend import (
     ProcessBound,
     Snapshot,
     StoreError,
+    under_mutex,
 )
 from exlab_store_postgresql.outcome import end_session
 from exlab_store_postgresql.session import BoundStatement, Statement, later
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from exlab_store_postgresql.session import DatabaseSession, Row
 
 __all__ = ["AdvisoryLock", "DocumentLocks", "owner_of"]
+
+T = TypeVar("T")
 
 _GRACE: Final = 2.0  # seconds that the answer may come after the server's own timeout
 _JUST_NOW: Final = 0.1
@@ -90,11 +93,12 @@ class AdvisoryLock(ProcessBound):
         self.key = key
         self.owner = owner
 
-    def enter(self, deadline: float) -> DatabaseSession:
-        """The session, for this thread alone until it is left.
+    def use(self, deadline: float, work: Callable[[DatabaseSession], T]) -> T:
+        """Does work on the session, which no other thread uses meanwhile.
 
         Args:
-            deadline: By the monotonic clock.
+            deadline: By the monotonic clock; until then it waits for other threads.
+            work: What to do.
 
         Raises:
             LockLost: The lock was released, belongs to another process, or its session has ended.
@@ -102,21 +106,17 @@ class AdvisoryLock(ProcessBound):
         """
         if self._process != os.getpid():
             raise LockLost("the lock belongs to the process that took it")
-        if not self._turn.acquire(timeout=max(0.0, deadline - later(0))):
-            raise BackendUnavailable("another thread uses the lock", hint="Try again.")
-        session = self._session
-        if session is None:
-            self._turn.release()
-            raise LockLost("the lock was released")
-        if not session.usable:
-            session.close()
-            self._turn.release()
-            raise LockLost("the connection that held the lock was lost")
-        return session
 
-    def leave(self) -> None:
-        """Lets other threads use the session."""
-        self._turn.release()
+        def in_turn() -> T:
+            session = self._session
+            if session is None:
+                raise LockLost("the lock was released")
+            if not session.usable:
+                session.close()
+                raise LockLost("the connection that held the lock was lost")
+            return work(session)
+
+        return under_mutex(self._turn, in_turn, max(0.0, deadline - later(0)), _in_use)
 
     def ensure_held(self) -> None:
         """Asks the session that holds the lock, unless it has answered within the last 0.1 s.
@@ -125,46 +125,52 @@ class AdvisoryLock(ProcessBound):
             LockLost: The session has ended, or the lock was released.
         """
         deadline = later(self._database.options.statement_timeout)
-        session = self.enter(deadline)
-        try:
+
+        def ask(session: DatabaseSession) -> None:
             if later(0) - session.heard < _JUST_NOW:  # and its end is seen without asking
                 return
             session.run(BoundStatement(_ALIVE), deadline=deadline)
+
+        try:
+            self.use(deadline, ask)
         except SessionLost as lost:
             raise LockLost(f"the connection that held the lock was lost: {lost.reason}") from lost
         except ServerRefusal as refusal:
             raise self._database.refused(refusal, "check the lock") from refusal
-        finally:
-            self.leave()
 
     def note_released(self) -> None:
         """The server has freed the lock: the session goes back to the others."""
-        with self._turn:
+
+        def give_back() -> None:
             session, self._session = self._session, None
             if session is not None:
-                self._database.pool.give_back(session, for_lock=True)
+                self._database.pool.give_back(session)
+
+        under_mutex(self._turn, give_back)
 
     def release(self) -> None:
         """Releases the lock; a second call does nothing, and so does one in a forked child."""
         if self._process != os.getpid():
             return
-        with self._turn:
-            session, self._session = self._session, None
-            if session is None:
-                return
-            try:
-                session.run(
-                    BoundStatement(self._database.table.unlock, (self.number,)),
-                    deadline=later(self._database.options.statement_timeout),
-                )
-            except SessionLost:
-                # The server may not have heard of the end of the connection, whoever noticed it here.
-                end_session(self._database, session, later(min(_GRACE, self._database.options.statement_timeout)))
-            except BaseException:
-                session.close()  # which frees the lock too
-                raise
-            finally:
-                self._database.pool.give_back(session, for_lock=True)
+        under_mutex(self._turn, self._release)
+
+    def _release(self) -> None:
+        session, self._session = self._session, None
+        if session is None:
+            return
+        try:
+            session.run(
+                BoundStatement(self._database.table.unlock, (self.number,)),
+                deadline=later(self._database.options.statement_timeout),
+            )
+        except SessionLost:
+            # The server may not have heard of the end of the connection, whoever noticed it here.
+            end_session(self._database, session, later(min(_GRACE, self._database.options.statement_timeout)))
+        except BaseException:
+            session.close()  # which frees the lock too
+            raise
+        finally:
+            self._database.pool.give_back(session)
 
     def __enter__(self) -> Self:
         return self
@@ -225,7 +231,7 @@ class DocumentLocks:
                 raise
             finally:
                 if not held:
-                    database.pool.give_back(session, for_lock=True)
+                    database.pool.give_back(session)
             self._held.add(lock)
             return lock, snapshot
 
@@ -297,6 +303,10 @@ class DocumentLocks:
         rows = self._database.rows("look at the locks", BoundStatement(self._table.held_below, (below,)))
         start = len(self._database.folder)
         return [(row[0][start:], owner_of(row[1])) for row in rows]
+
+
+def _in_use() -> BackendUnavailable:
+    return BackendUnavailable("another thread uses the lock", hint="Try again.")
 
 
 def _snapshot(rows: list[Row]) -> Snapshot | None:

@@ -126,6 +126,7 @@ class DatabaseSession:
         heard: When the server last answered on it.
         next_xact: No transaction that begins now has a smaller number.
         facts: What the server is, as ``server.facts_of`` has read it.
+        loan: What the pool counts while somebody uses it; None while nobody does.
     """
 
     def __init__(self, pgconn: PGconn) -> None:
@@ -136,6 +137,7 @@ class DatabaseSession:
         self.last_used = self.heard = time.monotonic()
         self.next_xact = 0
         self.facts: Any = None
+        self.loan: object = None
         pgconn.nonblocking = 1
         pgconn.enter_pipeline_mode()
         _sessions.add(self)

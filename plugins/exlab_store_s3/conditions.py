@@ -7,7 +7,6 @@ matches no ETag in quotation marks.
 from __future__ import annotations
 
 import os
-import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -19,7 +18,6 @@ from exlab_store.backend import (
     AccessDenied,
     Version,
     came_from_signal_handler,
-    in_forked_child,
     temporary_name,
 )
 from exlab_store_s3.deleting import delete_if_match
@@ -77,15 +75,6 @@ class Conditions(msgspec.Struct, frozen=True):
 
 
 _shown: dict[Hashable, Conditions] = {}
-_mutex = threading.Lock()
-
-
-def _forget_the_parents_mutex() -> None:
-    global _mutex
-    _mutex = threading.Lock()
-
-
-in_forked_child(_forget_the_parents_mutex)
 
 
 def proved(identity: Hashable, client: S3Store, timeout: float, folder: str) -> Conditions:
@@ -100,14 +89,12 @@ def proved(identity: Hashable, client: S3Store, timeout: float, folder: str) -> 
     Raises:
         StoreError: The bucket cannot be reached, or is not there.
     """
-    with _mutex:
-        known = _shown.get(identity)
+    known = _shown.get(identity)
     if known is not None:
         return known
     found = _shown_by(Requests(client, timeout), folder + temporary_name(".exlab-store-probe"))
     if found.writes:
-        with _mutex:
-            _shown[identity] = found
+        _shown[identity] = found
     return found
 
 

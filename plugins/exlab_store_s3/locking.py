@@ -29,6 +29,7 @@ from exlab_store.backend import (
     VersionConflict,
     WriteOutcomeUnknown,
     lock_key,
+    under_mutex,
 )
 
 if TYPE_CHECKING:
@@ -110,21 +111,25 @@ class _LockObject:
             LockLost: Somebody else has it.
             StoreError: It may be given again.
         """
-        with self._mutex:
-            if self._is_ours:
-                self._beat += 1
-                self._swap(_Record(self._owner, self._lease, self._beat))
+        under_mutex(self._mutex, self._renew)
+
+    def _renew(self) -> None:
+        if self._is_ours:
+            self._beat += 1
+            self._swap(_Record(self._owner, self._lease, self._beat))
 
     def free(self) -> None:
         """Gives the lock back, unless somebody else has it by now."""
-        with self._mutex:
-            if not self._is_ours:
-                return
-            self._is_ours = False
-            try:
-                self._swap(_Record())
-            except LockLost:
-                return
+        under_mutex(self._mutex, self._free)
+
+    def _free(self) -> None:
+        if not self._is_ours:
+            return
+        self._is_ours = False
+        try:
+            self._swap(_Record())
+        except LockLost:
+            return
 
     def ensure_ours(self) -> None:
         """Asks the server who holds the lock.

@@ -8,7 +8,6 @@ is nothing that could be written after the lock was lost.
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import sys
 import time
 from contextlib import asynccontextmanager
@@ -233,8 +232,8 @@ class ServerLocks:
             while True:
                 try:
                     return future.result(_ONE_WAIT)
-                except concurrent.futures.TimeoutError as error:
-                    if future.done() or came_from_signal_handler(error):
+                except TimeoutError as error:
+                    if future.done or came_from_signal_handler(error):
                         raise
                     if time.monotonic() > limit:
                         raise BackendUnavailable(

@@ -33,6 +33,7 @@ def test_another_version_and_a_missing_document_are_refused_with_both_versions(f
 def test_the_names_for_authors_are_the_same_objects_under_both_names() -> None:
     for_authors_alone = {
         "ChangeSource",
+        "Latch",
         "Lease",
         "Silence",
         "ensure_expected",
@@ -40,6 +41,7 @@ def test_the_names_for_authors_are_the_same_objects_under_both_names() -> None:
         "in_forked_child",
         "not_ignored",
         "removal_order",
+        "start_thread",
         "under_mutex",
     }
     shared = set(exlab_store.backend.__all__) - for_authors_alone

@@ -7,13 +7,13 @@ import os
 import random
 import re
 import signal
-import sys
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from signal_strikes import Alarm, TimeUp, striking
 from waiting import PATIENCE
 
 from exlab_store import DocumentNotFound, Store, open_store
@@ -21,37 +21,10 @@ from exlab_store.locks import turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import FrameType
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no interval timers")
 
 KEY = "folder/a.json"
-
-
-class TimeUp(TimeoutError):
-    """What job queues raise, and an `OSError` as those of the file system are."""
-
-
-class Alarm:
-    """A handler of SIGALRM that raises once for each time it is set."""
-
-    def __init__(self) -> None:
-        self.is_set = False
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        del number, frame
-        if self.is_set:
-            self.is_set = False
-            raise TimeUp("my time is over")
-
-
-@pytest.fixture
-def alarm() -> Iterator[Alarm]:
-    handler = Alarm()
-    before = signal.signal(signal.SIGALRM, handler)
-    yield handler
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(params=["posix", "memory"])
@@ -61,25 +34,52 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
         yield opened
 
 
-def _with_statements_of_locks() -> list[str]:
+MUTEXES = {"threading.Lock()", "threading.RLock()"}
+IN_PYTHON = {"threading.Condition", "threading.Semaphore", "threading.BoundedSemaphore", "queue.Queue"}
+
+
+def _modules() -> Iterator[tuple[str, list[ast.AST]]]:
+    """Each module that a program may run, and all that is written in it."""
     root = Path(__file__).parents[2]
-    found = []
-    packages = "exlab_store", "plugins/exlab_store_posix", "plugins/exlab_store_memory", "plugins/exlab_store_smb"
-    for path in (path for package in packages for path in root.glob(f"{package}/**/*.py")):
-        if "testing" in path.parts:
-            continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            for item in getattr(node, "items", []):
-                expression = getattr(item, "context_expr", None)
-                name = getattr(expression, "attr", getattr(expression, "id", ""))
-                if re.search(r"(?:mutex|guard|lock|condition|semaphore)\Z", name):
-                    found.append(f"{path.relative_to(root)}:{expression.lineno}")
-    return found
+    for folder in "exlab_store", "plugins", "docs/examples":
+        for path in root.glob(f"{folder}/**/*.py"):
+            if not {"testing", "tests"} & set(path.relative_to(root).parts):
+                yield str(path.relative_to(root)), list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+def _name(expression: ast.AST) -> str:
+    return str(getattr(expression, "attr", getattr(expression, "id", "")))
+
+
+def _mutexes(nodes: list[ast.AST]) -> set[str]:
+    """How a module calls its mutexes; those of asyncio are others."""
+    made = [node for node in nodes if isinstance(node, ast.Assign) and ast.unparse(node.value) in MUTEXES]
+    return {_name(target) for node in made for target in node.targets}
 
 
 def test_no_lock_is_taken_by_a_with_statement() -> None:
     """From Python 3.14 on a handler may run between the taking and the block, which then is not left."""
-    assert _with_statements_of_locks() == []
+    found = [
+        f"{path}:{node.lineno}"
+        for path, nodes in _modules()
+        for mutexes in [_mutexes(nodes)]
+        for node in nodes
+        if isinstance(node, ast.With)
+        for name in [_name(item.context_expr) for item in node.items]
+        if name in mutexes or re.search(r"(?:mutex|guard|lock|condition|semaphore)\Z", name)
+    ]
+    assert found == []
+
+
+def test_nothing_is_waited_for_that_is_written_in_python() -> None:
+    """What a handler raises within its code leaves the mutex in it locked; a `Latch` has no such code."""
+    found = [
+        f"{path}:{node.lineno}"
+        for path, nodes in _modules()
+        for node in nodes
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in IN_PYTHON
+    ]
+    assert found == []
 
 
 def update(store: Store) -> None:
@@ -190,55 +190,6 @@ def test_a_strike_at_a_random_moment_comes_out_and_leaves_nothing(
             signal.setitimer(signal.ITIMER_REAL, 0)
         assert raised is None or type(raised) is TimeUp, f"strike {number}"
         assert traces.found(may_be_missing=operation is delete) == [], f"strike {number}"
-
-
-@contextmanager
-def striking(
-    alarm: Alarm, moment: int, *, lines: bool = False, modules: tuple[str, ...] = ("exlab_store",)
-) -> Iterator[list[str]]:
-    """Has the handler run at one of the moments at which Python may run it: after calls, and where functions begin.
-
-    Args:
-        alarm: The handler.
-        moment: Which one, counted from 1.
-        lines: At the beginnings of lines instead.
-        modules: How the names of the modules begin that are struck.
-
-    Yields:
-        Where that was; empty if there are fewer moments.
-    """
-    where: list[str] = []
-    passed = 0
-
-    def watch(frame: FrameType, event: str, argument: object) -> None:
-        nonlocal passed
-        if event not in {"call", "c_return"} or not frame.f_globals.get("__name__", "").startswith(modules):
-            return
-        caller: FrameType | None = frame
-        while caller is not None:
-            if caller.f_code.co_name == "__del__":
-                return  # what is raised in one goes nowhere
-            caller = caller.f_back
-        passed += 1
-        if passed == moment:
-            sys.setprofile(None)
-            sys.settrace(None)
-            called = getattr(argument, "__qualname__", "")
-            where.append(f"{frame.f_code.co_qualname}:{frame.f_lineno} {event} {called}")
-            alarm.is_set = True
-            alarm(signal.SIGALRM, frame)
-
-    def trace(frame: FrameType, event: str, argument: object) -> object:
-        if event == "line":
-            watch(frame, "call", argument)
-        return trace
-
-    (sys.settrace if lines else sys.setprofile)(trace if lines else watch)
-    try:
-        yield where
-    finally:
-        sys.setprofile(None)
-        sys.settrace(None)
 
 
 @pytest.mark.parametrize("lines", [False])

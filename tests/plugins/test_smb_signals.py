@@ -22,12 +22,12 @@ from exlab_store_smb.session import claims, sharing
 from exlab_store_smb.wire import blocking as blocking_calls
 from exlab_store_smb.wire.blocking import blocking
 from exlab_store_smb.wire.deadline import Deadline
-from exlab_store_smb.wire.latch import Latch
 from exlab_store_smb.wire.transport import DeadlineTcp
 from foreign_handles import program
 from waiting import comes_to, eventually
 
 from exlab_store import DocumentNotFound, Store, StoreError, open_store
+from exlab_store.backend import Latch
 from exlab_store.locks import turns
 
 if TYPE_CHECKING:

@@ -29,11 +29,10 @@ from typing import TYPE_CHECKING, Final, Protocol
 from msgspec.structs import replace
 
 from exlab_store import BackendUnavailable, NotSupported, StoreError, came_from_signal_handler
-from exlab_store.backend import in_forked_child, under_mutex
+from exlab_store.backend import in_forked_child, start_thread, under_mutex
 from exlab_store_smb.session.chains import Chains
 from exlab_store_smb.session.logon import connect
 from exlab_store_smb.wire.deadline import Deadline
-from exlab_store_smb.wire.threads import start
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -303,7 +302,7 @@ def _start_housekeeping() -> None:
     thread = threading.Thread(target=_housekeeping, name="exlab-store-smb-housekeeping", daemon=True)
     _housekeeper = thread
     try:
-        start(thread)
+        start_thread(thread)
     except BaseException as error:
         _housekeeper = None  # one that was started all the same, before an interruption, ends itself
         if not isinstance(error, RuntimeError) or came_from_signal_handler(error):

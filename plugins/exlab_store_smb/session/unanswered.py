@@ -13,11 +13,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from exlab_store.backend import Latch, start_thread, under_mutex
 from exlab_store_smb.session.link_lost import LinkLost
 from exlab_store_smb.wire.deadline import Deadline
-from exlab_store_smb.wire.latch import Latch
 from exlab_store_smb.wire.statuses import HANDLE_GONE
-from exlab_store_smb.wire.threads import start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,18 +65,21 @@ class Unanswered:
             deadline: Until when the server has to answer.
             lost: Called in another thread when it has not, and the connection was ended for that.
         """
-        with self._checking:
-            self._sent.append(_Sent(requests, deadline, lost))
-            if self._watching:
-                return
-            self._watching = True
+        if not under_mutex(self._checking, lambda: self._add(_Sent(requests, deadline, lost))):
+            return
         # One thread serves all that is sent until the deadline, so that a busy store seldom starts one.
         try:
-            start(threading.Thread(target=self._watch, name="exlab-store-smb unanswered", daemon=True))
+            start_thread(threading.Thread(target=self._watch, name="exlab-store-smb unanswered", daemon=True))
         except RuntimeError:  # no thread is left: then the answers are waited for
             self._watching = False
             if not self.settle(deadline):
                 self._link.end()
+
+    def _add(self, sent: _Sent) -> bool:
+        """Whether nobody watches yet, so that the caller has to start a thread."""
+        self._sent.append(sent)
+        watching, self._watching = self._watching, True
+        return not watching
 
     def check(self) -> None:
         """Takes note of the answers that have come; waits for none."""
@@ -104,8 +106,7 @@ class Unanswered:
         self._over.open()
 
     def _first(self) -> _Sent | None:
-        with self._checking:
-            return self._sent[0] if self._sent else None
+        return under_mutex(self._checking, lambda: self._sent[0] if self._sent else None)
 
     def _take(self, sent: _Sent, deadline: Deadline) -> bool:
         """Takes the answers to one compound, which stays to be watched for until they are here."""
@@ -117,8 +118,8 @@ class Unanswered:
             if closed is None:
                 return False
             self.note(closed)
-        with self._checking, suppress(ValueError):  # another thread has taken the same
-            self._sent.remove(sent)
+        with suppress(ValueError):  # another thread has taken the same
+            under_mutex(self._checking, lambda: self._sent.remove(sent))
         return True
 
     def note(self, closed: Reply) -> None:
@@ -133,11 +134,9 @@ class Unanswered:
     def _watch(self) -> None:
         """Ends the connection to a server that is silent for too long, also when no other request follows."""
         while True:
-            with self._checking:
-                if not self._sent:
-                    self._watching = False
-                    return
-                sent = self._sent[0]
+            sent = under_mutex(self._checking, self._next)
+            if sent is None:
+                return
             if self._over.wait(sent.deadline.remaining()):
                 return
             if self._take(sent, Deadline(_NOW)):
@@ -145,3 +144,7 @@ class Unanswered:
             self._link.end()
             sent.lost()
             return
+
+    def _next(self) -> _Sent | None:
+        self._watching = bool(self._sent)
+        return self._sent[0] if self._sent else None

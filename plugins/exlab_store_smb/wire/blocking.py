@@ -7,9 +7,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from exlab_store.backend import in_forked_child
-from exlab_store_smb.wire.latch import Latch
-from exlab_store_smb.wire.threads import start
+from exlab_store.backend import Latch, in_forked_child, start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,7 +82,7 @@ def blocking(call: Callable[[], _T], deadline: Deadline) -> _T:
             give_back()
 
     try:
-        start(threading.Thread(target=run, name="exlab-store-blocking", daemon=True))
+        start_thread(threading.Thread(target=run, name="exlab-store-blocking", daemon=True))
     except BaseException:
         give_back()
         raise

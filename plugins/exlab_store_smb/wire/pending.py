@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from exlab_store_smb.wire.latch import Latch
+from exlab_store.backend import Latch
 
 if TYPE_CHECKING:
     from exlab_store_smb.wire.authenticity import Expected

@@ -1,4 +1,4 @@
-"""Threads, started so that a signal handler's exception leaves none half started; and calls in one of their own.
+"""Calls in a thread of their own.
 
 Signal handlers run in the main thread only. What one raises in the middle of another package's code may leave anything
 there, or be taken for something else: spnego makes a want of credentials of it.
@@ -7,50 +7,18 @@ there, or be taken for something else: spnego makes a want of credentials of it.
 from __future__ import annotations
 
 import threading
-from _thread import start_new_thread
 from typing import TYPE_CHECKING, TypeVar
 
-from exlab_store_smb.wire.latch import Latch
+from exlab_store.backend import Latch, start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["apart", "start"]
+__all__ = ["apart"]
 
 _T = TypeVar("_T")
 
-_LONGEST = 60.0  # seconds that the start of a thread may take; on a busy machine it takes 0.1
-
-
-def start(thread: threading.Thread) -> None:
-    """Starts a thread.
-
-    ``Thread.start`` waits for an Event: interrupted there, it leaves the new thread waiting for ever (see `Latch`).
-
-    Args:
-        thread: Which one.
-
-    Raises:
-        RuntimeError: The system gives no more threads.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        thread.start()  # no signal handler runs here
-        return
-    failed: list[BaseException] = []
-    begun = Latch()
-
-    def run() -> None:
-        try:
-            thread.start()
-        except BaseException as error:
-            failed.append(error)
-        finally:
-            begun.open()
-
-    start_new_thread(run, ())
-    begun.wait(_LONGEST)
-    if failed:
-        raise failed[0]
+_LOOK_AGAIN = 60.0  # seconds; a signal handler's exception may have shut the latch
 
 
 def apart(call: Callable[[], _T], discard: Callable[[_T], object]) -> _T:
@@ -86,8 +54,8 @@ def apart(call: Callable[[], _T], discard: Callable[[_T], object]) -> _T:
             returned.open()
 
     try:
-        start(threading.Thread(target=run, name="exlab-store-smb connecting", daemon=True))
-        while not returned.wait(_LONGEST):
+        start_thread(threading.Thread(target=run, name="exlab-store-smb connecting", daemon=True))
+        while not returned.wait(_LOOK_AGAIN):
             pass
     except BaseException:
         given_up.append(True)

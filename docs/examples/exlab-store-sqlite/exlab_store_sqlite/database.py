@@ -10,7 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exlab_store.backend import BackendUnavailable, LocationError, NotSupported, StoreError, WriteOutcomeUnknown
+from exlab_store.backend import (
+    BackendUnavailable,
+    LocationError,
+    NotSupported,
+    StoreError,
+    WriteOutcomeUnknown,
+    under_mutex,
+)
 from exlab_store_sqlite.faults import primary_code, translated
 
 if TYPE_CHECKING:
@@ -56,11 +63,16 @@ class Database:
 
     def close(self) -> None:
         """Closes the connections; the last one of all processes moves the log into the database file."""
-        with self._mutex:
-            self._closed = True
-            idle, self._idle = self._idle, []
-        for connection in idle:
+        for connection in under_mutex(self._mutex, self._end):
             connection.close()
+
+    def _end(self) -> list[sqlite3.Connection]:
+        self._closed = True
+        return self._taken_idle()
+
+    def _taken_idle(self) -> list[sqlite3.Connection]:
+        idle, self._idle = self._idle, []
+        return idle
 
     @contextmanager
     def reading(self, action: str) -> Iterator[sqlite3.Connection | None]:
@@ -119,11 +131,15 @@ class Database:
     def _take(self, *, make: bool) -> sqlite3.Connection | None:
         file = self._identity()
         stale: list[sqlite3.Connection] = []
-        with self._mutex:
+
+        def take_idle() -> sqlite3.Connection | None:
             if file != self._file:
                 # Somebody has deleted or restored the file: the old connections write where nobody reads.
-                stale, self._idle, self._file = self._idle, [], file
-            connection = self._idle.pop() if self._idle else None
+                stale.extend(self._taken_idle())
+                self._file = file
+            return self._idle.pop() if self._idle else None
+
+        connection = under_mutex(self._mutex, take_idle)
         for each in stale:
             each.close()
         if connection is not None:
@@ -137,12 +153,14 @@ class Database:
         return self._open(make=make)
 
     def _give_back(self, connection: sqlite3.Connection, *, sound: bool) -> None:
-        if sound and not connection.in_transaction:
-            with self._mutex:
-                if not self._closed and self._file in (None, self._identity()):
-                    self._idle.append(connection)
-                    return
-        connection.close()
+        if not (sound and not connection.in_transaction and under_mutex(self._mutex, lambda: self._keep(connection))):
+            connection.close()
+
+    def _keep(self, connection: sqlite3.Connection) -> bool:
+        if self._closed or self._file not in (None, self._identity()):
+            return False
+        self._idle.append(connection)
+        return True
 
     def _open(self, *, make: bool) -> sqlite3.Connection | None:
         deadline = time.monotonic() + _PATIENCE
