@@ -2,7 +2,7 @@
 
 It makes a virtual environment of its own (``.test-venv``), installs the package and its tools, and runs the linter,
 the type checkers, the import contracts, the documentation build, the tests, and a wheel that is installed into a
-clean environment and has to run its demonstration. Further interpreters (3.11 to 3.13) that it finds run the tests
+clean environment and has to run its demonstration. Further interpreters (3.11 to 3.14) that it finds run the tests
 too, but for those that are about a server, a disk, a page or the kit rather than Python. ``--only STEP`` runs one step;
 words after ``--`` go to pytest, which then runs once, on this interpreter.
 """
@@ -28,7 +28,7 @@ import tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = ROOT / ".test-venv"
-SUPPORTED = ("3.11", "3.12", "3.13")
+SUPPORTED = ("3.11", "3.12", "3.13", "3.14")
 ALL_BUT_SLOW = ("-m", "not slow")
 OF_ONE_INTERPRETER = ("-m", "one_interpreter and not slow")
 NO_TESTS = 5  # what pytest returns where a folder has none of that mark
