@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 import time
 from contextlib import closing
 
@@ -69,10 +71,13 @@ class FileRequests(StoreRequests):
         return not isinstance(self._bypass, str) and self._bypass.take_lock_away(key)
 
     def room(self) -> tuple[int, int, int, int] | None:
-        """The free and all bytes, and the free and all files, where the system says so."""
+        """The free and all bytes, and the free and all files, which are 0 and 0 where nothing bounds their number."""
         directory = None if isinstance(self._bypass, str) else self._bypass.directory
-        if directory is None or not hasattr(os, "statvfs"):
+        if directory is None:
             return None
+        if sys.platform == "win32":
+            usage = shutil.disk_usage(directory)
+            return usage.free, usage.total, 0, 0
         status = os.statvfs(directory)
         return status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize, status.f_favail, status.f_files
 

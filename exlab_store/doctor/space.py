@@ -44,8 +44,10 @@ def space(visit: Visit) -> ProbeResult:
         return passed("there is room for 1 MiB; how much more, the server does not say this way")
     free, size, free_files, files = room
     text = f"{free / 1e9:.1f} GB of {size / 1e9:.1f} GB are free"
-    if free < _LITTLE or (files > 0 and free_files < _FEW):
+    if files > 0 and free_files < _FEW:
         return warned(f"{text}, and room for {free_files} files", "Free some room soon.")
+    if free < _LITTLE:
+        return warned(text, "Free some room soon.")
     return passed(text)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -112,3 +113,8 @@ def test_the_doctor_says_what_becomes_of_names_that_differ_in_case(tmp_path: Pat
     [found] = [each for each in examine([str(tmp_path)], seconds=0.3, only={"names"}).findings if each.probe == "names"]
     assert "the second is refused" in found.observed
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_doctor_says_how_much_room_is_left(tmp_path: Path) -> None:
+    [found] = [each for each in examine([str(tmp_path)], seconds=0.3, only={"space"}).findings if each.probe == "space"]
+    assert re.fullmatch(r"[0-9.]+ GB of [0-9.]+ GB are free", found.observed)
