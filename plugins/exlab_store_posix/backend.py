@@ -54,6 +54,8 @@ else:
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from exlab_store_posix.mounts import MountedFileSystem
+
 __all__ = ["PosixBackend"]
 
 _READ, _CREATE = (READ,), (CREATE,)
@@ -72,7 +74,11 @@ class PosixBackend:
         ignores: Tells which names are ignored.
         mode: Permission bits of every document that is written; None for those of the document that is replaced, and
             0666 without the umask for a new one.
+        mount: What holds the directory, where the caller knows it.
     """
+
+    folds_case = False
+    """Whether a name may find another one, so that each write has to look, right before it takes effect."""
 
     def __init__(
         self,
@@ -81,6 +87,7 @@ class PosixBackend:
         create: bool = False,
         ignores: Callable[[str], bool] = _nothing,
         mode: int | None = None,
+        mount: MountedFileSystem | None = None,
     ) -> None:
         self._ignores = checked(ignores)
         self._create = create
@@ -88,7 +95,7 @@ class PosixBackend:
         root = root_of(root)
         self._base = base_of(root)
         existing = nearest_directory(self._base)
-        mount = mount_of(existing)
+        mount = mount or mount_of(existing)
         self._kind = mount.kind
         self._kinds = {os.stat(existing).st_dev: mount.kind}
         self.guarantees = claims_of(mount, flushes=reaches_disk(existing))
@@ -164,7 +171,7 @@ class PosixBackend:
                 discard(file)
                 raise
             os.close(file)
-            if lock is not None or expect is not ANY:
+            if lock is not None or expect is not ANY or self.folds_case:
                 self._check(key, expect, lock)
             try:
                 rename_over(temporary, target, self._kind, version)

@@ -63,6 +63,8 @@ _NAMES = {
     FileSystem.SMB_MOUNT: frozenset("cifs smb2 smb3 smbfs".split()),
 }
 
+_FOLD_CASE: Final = frozenset({"exfat", "msdos", "vfat"})  # the latter two not with check=s [Documentation/filesystems]
+
 if sys.platform == "win32":
     from exlab_store_posix.windows.volumes import volume_kind
 
@@ -81,10 +83,12 @@ class MountedFileSystem(NamedTuple):
     Attributes:
         kind: Of the file system.
         options: As /proc/self/mountinfo shows them, with those of the file system; a flag has an empty value.
+        folds_case: It is one that never tells upper case from lower case.
     """
 
     kind: FileSystem
     options: Mapping[str, str] = MappingProxyType({})
+    folds_case: bool = False
 
 
 _NOTHING_KNOWN: Final = MountedFileSystem(FileSystem.UNKNOWN)
@@ -125,8 +129,9 @@ def _mount_above(path: str, mountinfo: str) -> MountedFileSystem:
             best, (name, _, super_options) = len(above), after.split(" ")[:3]
             shown = f"{fields[5]},{super_options}"
     kind = next((kind for kind, names in _NAMES.items() if name in names), FileSystem.UNKNOWN)
-    options = (option.partition("=") for option in shown.split(","))
-    return MountedFileSystem(kind, {name: value for name, _, value in options})
+    parts = (option.partition("=") for option in shown.split(","))
+    options = {option: value for option, _, value in parts}
+    return MountedFileSystem(kind, options, name in _FOLD_CASE and options.get("check") != "s")
 
 
 def nearest_directory(path: str) -> str:

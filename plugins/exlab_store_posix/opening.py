@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 
 from exlab_store import Location, LocationError
 from exlab_store_posix.backend import PosixBackend
+from exlab_store_posix.case_folding import CaseFoldingBackend, folds_case
+from exlab_store_posix.encoding import base_of, root_of
 from exlab_store_posix.faults import translated
+from exlab_store_posix.mounts import mount_of, nearest_directory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,4 +84,7 @@ def open_backend(location: Location, options: Mapping[str, object]) -> PosixBack
     else:
         if not stat.S_ISDIR(mode):
             raise LocationError("the location is not a directory", hint="Give the directory that holds the documents.")
-    return PosixBackend(root, create=location.create, ignores=location.ignores, mode=documents_mode)
+    existing = nearest_directory(base_of(root_of(root)))
+    mount = mount_of(existing)
+    made = CaseFoldingBackend if folds_case(existing, mount) else PosixBackend
+    return made(root, create=location.create, ignores=location.ignores, mode=documents_mode, mount=mount)

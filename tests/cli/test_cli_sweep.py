@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import exlab_store_posix.backend as posix_backend
+import exlab_store_posix.opening as posix_opening
 import pytest
 from command_line import done, done_json, refused, run_command
 from conftest import lacking
@@ -197,7 +198,8 @@ def test_a_store_that_goes_away_in_the_middle_ends_the_sweep_and_what_was_done_i
 def test_on_a_mounted_share_ages_are_by_this_machines_clock_and_the_answer_says_so(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(posix_backend, "mount_of", lambda directory: MountedFileSystem(FileSystem.NETWORK))
+    for module in posix_backend, posix_opening:
+        monkeypatch.setattr(module, "mount_of", lambda directory: MountedFileSystem(FileSystem.NETWORK))
     recent, old = left_behind(tmp_path, 15 * MINUTE), left_behind(tmp_path, 2 * DAY, name="b.json")
     found = swept(capfd, tmp_path, delete=False)
     # A process that is gone here may be at work on another machine of the share.

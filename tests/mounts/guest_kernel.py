@@ -37,6 +37,7 @@ _PACKAGES: Final = {
     "smbd": "samba",
     "pdbedit": "samba-common-bin",
     "mkfs.ext4": "e2fsprogs",
+    "mkfs.vfat": "dosfstools",
     "modprobe": "kmod",
     "ip": "iproute2",
     "tc": "iproute2",

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import exlab_store_posix.backend as posix_backend
+import exlab_store_posix.opening as posix_opening
 import pytest
 from conftest import lacking
 from exlab_store_posix.mounts import FileSystem, MountedFileSystem
@@ -137,7 +138,8 @@ def test_a_waiter_gets_its_lock_while_somebody_looks(posix: Store, tmp_path: Pat
 def test_on_a_mount_nobody_can_tell_that_a_lock_is_free(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: FileSystem
 ) -> None:
-    monkeypatch.setattr(posix_backend, "mount_of", lambda directory: MountedFileSystem(kind))
+    for module in posix_backend, posix_opening:
+        monkeypatch.setattr(module, "mount_of", lambda directory: MountedFileSystem(kind))
     temporary(tmp_path, a_dead_process(), DAY)
     with open_store(tmp_path) as store:
         store.lock("a.json").release()
