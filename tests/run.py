@@ -101,7 +101,8 @@ def tests_on_all(bin_: Path, interpreters: list[str]) -> None:
     """All tests that are not slow, by two processes at a time, as many of them wait for a server or a disk.
 
     Each interpreter runs the tests that do not need one alone; those run on this one, folder by folder. The process
-    that is free takes what is next, so both end at about the same time. The output of each part comes as it ends.
+    that is free takes what is next, so both end at about the same time. The output of each part comes as it ends, and a
+    line as it begins.
     """
     with tempfile.TemporaryDirectory(prefix="exlab-store-tests-") as directory, ThreadPoolExecutor(2) as processes:
         parts = {processes.submit(_tests_of, bin_): sys.executable}
@@ -128,6 +129,7 @@ def folders_of_tests() -> list[str]:
 
 def _tests_of(scripts_: Path, *options: str) -> tuple[int, str]:
     """What pytest returns, and what it prints: to a file, as a process that a test leaves would keep a pipe open."""
+    print(" ".join(["begun:", str(scripts_ / "python"), "-m", "pytest", *options]), flush=True)
     with tempfile.TemporaryFile() as output:
         command = [str(scripts_ / "python"), "-m", "pytest", *options]
         code = subprocess.run(command, cwd=ROOT, stdout=output, stderr=output, check=False).returncode
