@@ -107,22 +107,27 @@ def take_lock(
         LockTimeout: Somebody else holds it, or the wait was cancelled.
     """
     path = lock_file(database.path, place)
-    # Raises if the database is gone, before anything is made where it was.
-    _token(database, place)
-    try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        connection = _connected(path)
-    except (sqlite3.Error, OSError) as error:
-        raise translated(error, "lock the document", path) from error
-    try:
-        _await(connection, database, place, timeout, cancelled)
-        return SqliteLock(database, place, key, owner, _count(database, place, owner), connection)
-    except sqlite3.Error as error:
-        connection.close()
-        raise translated(error, "lock the document", path) from error
-    except BaseException:
-        connection.close()
-        raise
+    deadline = time.monotonic() + timeout
+    while True:
+        # Raises if the database is gone, before anything is made where it was.
+        _token(database, place)
+        try:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            connection = _connected(path)
+        except (sqlite3.Error, OSError) as error:
+            raise translated(error, "lock the document", path) from error
+        try:
+            if _await(connection, path, deadline, cancelled):
+                return SqliteLock(database, place, key, owner, _count(database, place, owner), connection)
+            connection.close()
+        except sqlite3.Error as error:
+            connection.close()
+            raise translated(error, "lock the document", path) from error
+        except BaseException:
+            connection.close()
+            raise
+        if time.monotonic() >= deadline or cancelled():
+            raise LockTimeout(f"waited {timeout:g} s for the lock", holder=_holder(database, place))
 
 
 def _connected(path: str) -> sqlite3.Connection:
@@ -132,15 +137,24 @@ def _connected(path: str) -> sqlite3.Connection:
     )
 
 
-def _await(
-    connection: sqlite3.Connection, database: Database, place: str, timeout: float, cancelled: Callable[[], bool]
-) -> None:
-    deadline = time.monotonic() + timeout
-    while not _taken(connection):
-        remaining = deadline - time.monotonic()
-        if remaining <= 0 or cancelled():
-            raise LockTimeout(f"waited {timeout:g} s for the lock", holder=_holder(database, place))
-        time.sleep(min(remaining, random.uniform(0.001, 0.005)))
+def _await(connection: sqlite3.Connection, path: str, deadline: float, cancelled: Callable[[], bool]) -> bool:
+    """Whether the lock was taken. False too where somebody has deleted its file: others would meet at a new one."""
+    taken = _taken(connection)  # the first attempt opens the file
+    file = _identity(path)
+    while not taken and file is not None and _identity(path) == file and time.monotonic() < deadline:
+        if cancelled():
+            break
+        time.sleep(max(0.0, min(deadline - time.monotonic(), random.uniform(0.001, 0.005))))
+        taken = _taken(connection)
+    return taken and file is not None and _identity(path) == file
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _taken(connection: sqlite3.Connection) -> bool:
