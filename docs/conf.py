@@ -52,13 +52,13 @@ napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 
 # Nothing here needs the network, so the standard library's and other packages' names are no links.
-_FOREIGN = r"(?:typing|collections\.abc|os|types|datetime|pathlib|msgspec|pluggy|asyncio)\.[\w.]+"
+_FOREIGN = r"(?:typing|collections\.abc|os|types|datetime|pathlib|msgspec|pluggy|asyncio|threading)\.[\w.]+"
 _ABSTRACT = (
     "AbstractAsyncContextManager AbstractContextManager Any AsyncGenerator Callable Hashable Iterable Iterator "
     "Literal Mapping Path PurePosixPath Self Sequence Struct TracebackType datetime"
 )
 # Type variables, short names of a few words and enumerations that have no page of their own.
-_INTERNAL = r"CodecName|OnCorrupt|OnMissing|Position|D|M|_P|_R|.*\.D|_Expect|.*\._Expect\.\w+"
+_INTERNAL = r"CodecName|OnCorrupt|OnMissing|Position|D|M|T|_P|_R|.*\.D|_Expect|.*\._Expect\.\w+"
 nitpick_ignore_regex = [
     # A type variable, and what a recording of a disk is made of.
     (r"py:class", r"exlab_store\.testing\.crash\.power_cut\.T|BlockLog"),
