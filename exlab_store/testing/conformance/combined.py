@@ -62,9 +62,10 @@ class Combined(Clientele):
     ) -> None:
         if not combined:
             return
-        held, snapshot = hooks.lock_and_read(KEY, owner("mine"), 0, _never)
+        mine = owner("mine")
+        held, snapshot = hooks.lock_and_read(KEY, mine, 0, _never)
         assert isinstance(held, HeldLock)
-        assert (held.key, held.owner, snapshot) == (KEY, owner("mine"), None)
+        assert (held.key, held.owner, snapshot) == (KEY, mine, None)
         held.release()
         version = others.atomic_write(KEY, b"1", ANY, None)
         held, snapshot = hooks.lock_and_read(KEY, owner(), 0, _never)
