@@ -206,8 +206,9 @@ def session(
     elif kept == "in clear":
         keeper = config
     monkeypatch.setenv("WRONG_PASSWORD", wrong)
-    table = f"url = '{samba.url(user=False)}'\nusername = '{samba.user}'\noptions = {{ connect_timeout = 0.5 }}\n"
-    stores = "" if kept == "url" else f"[stores.nas]\n{table}password = {password}\nobservers = ['log']\n"
+    table = f"url = '{samba.url(user=False)}'\nusername = '{samba.user}'\n"
+    soon = "options = { connect_timeout = 1.0 }\n"  # as it is waited out where the server is away
+    stores = "" if kept == "url" else f"[stores.nas]\n{table}{soon}password = {password}\nobservers = ['log']\n"
     config.write_text(
         f"{stores}[stores.wrong]\n{table}password = {{ env = 'WRONG_PASSWORD' }}\n"
         f"[stores.here]\nurl = '{folder}/local'\nrequire = {{ lock_scope = 'site' }}\n"
