@@ -59,9 +59,16 @@ class PendingResult(Generic[_T]):
             task.exception()  # which is looked at by whoever still waits
         self._ended.open()
 
-    @property
-    def done(self) -> bool:
-        """Whether it has come to an end."""
+    def ends_within(self, seconds: float) -> bool:
+        """Waits for the end.
+
+        Args:
+            seconds: How long.
+
+        Returns:
+            Whether it has come.
+        """
+        self._ended.wait(seconds)
         return self._task is not None and self._task.done()
 
     def result(self, seconds: float) -> _T:
@@ -74,9 +81,7 @@ class PendingResult(Generic[_T]):
             TimeoutError: It has not come by then.
             BaseException: What the coroutine, or a signal handler, raises.
         """
-        self._ended.wait(seconds)
-        task = self._task
-        if task is None or not task.done():
+        if not self.ends_within(seconds) or (task := self._task) is None:
             raise TimeoutError
         try:
             return task.result()

@@ -21,7 +21,6 @@ from exlab_store import (
     LockOwner,
     LockTimeout,
     ProcessBound,
-    came_from_signal_handler,
 )
 from exlab_store.backend import ensure_folder_wanted
 from exlab_store_sftp.connection_lost import ConnectionGone
@@ -226,24 +225,16 @@ class ServerLocks:
         self, trying: Coroutine[Any, Any, SftpLock | tuple[str, str]], cancelled: Callable[[], bool]
     ) -> SftpLock | tuple[str, str]:
         """The answer to one try. A cancelled one is waited for, too: the lock may be granted by then."""
-        future = start(trying)
+        pending = start(trying)
         limit = time.monotonic() + 2 * self._session.options.timeout
         try:
-            while True:
-                try:
-                    return future.result(_ONE_WAIT)
-                except TimeoutError as error:
-                    if future.done or came_from_signal_handler(error):
-                        raise
-                    if time.monotonic() > limit:
-                        raise BackendUnavailable(
-                            "the lock has not been answered in time",
-                            exhausted=True,
-                            hint="Look at the network and the server.",
-                        ) from error
-                    cancelled()
+            while not pending.ends_within(_ONE_WAIT):
+                if time.monotonic() > limit:
+                    raise _late()  # noqa: TRY301  # the request is cancelled, too
+                cancelled()
+            return pending.result(0)
         except BaseException:
-            future.cancel()
+            pending.cancel()
             raise
 
     async def _try(self, key: str, owner: LockOwner, wait: float) -> SftpLock | tuple[str, str]:
@@ -269,6 +260,12 @@ class ServerLocks:
                 await make_folders(shell, self._folder, self._folder.folder(key), deadline)
         except ConnectionGone as lost:
             raise BackendUnavailable(str(lost), exhausted=lost.silent) from lost
+
+
+def _late() -> BackendUnavailable:
+    return BackendUnavailable(
+        "the lock has not been answered in time", exhausted=True, hint="Look at the network and the server."
+    )
 
 
 def owner_in(record: str) -> LockOwner | None:
