@@ -6,9 +6,9 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
-__all__ = ["PATIENCE", "comes_to", "eventually"]
+__all__ = ["PATIENCE", "comes_to", "eventually", "falls_below", "is_once_below"]
 
 PATIENCE = 30.0
 """Seconds; on a busy machine a moment takes long."""
@@ -27,3 +27,24 @@ def comes_to(condition: Callable[[], object], seconds: float = PATIENCE) -> bool
 def eventually(condition: Callable[[], object]) -> None:
     """Waits until a condition holds, and fails where it does not."""
     assert comes_to(condition)
+
+
+_ATTEMPTS = 6
+
+
+def is_once_below(seconds: float, measure: Callable[[], float]) -> bool:
+    """Whether a time is as short as it should be, in one of some attempts: a busy machine spoils some, a fault all.
+
+    Args:
+        seconds: The limit.
+        measure: Does it once, and gives the seconds that it took.
+    """
+    return any(measure() < seconds for _ in range(_ATTEMPTS))
+
+
+async def falls_below(seconds: float, measure: Callable[[], Awaitable[float]]) -> bool:
+    """`is_once_below` for tasks."""
+    for _ in range(_ATTEMPTS):
+        if await measure() < seconds:
+            return True
+    return False

@@ -338,7 +338,7 @@ def test_what_is_no_smb_server_is_unavailable_within_the_time(says: bytes, then:
         began = time.monotonic()
         url = f"smb://lab:{WRONG}@127.0.0.1:{port}/lab"
         error = refusal(BackendUnavailable, lambda: open_store(url, timeout=2.0, connect_timeout=0.5).close(), WRONG)
-        assert time.monotonic() - began < 3.0
+        assert time.monotonic() - began < 10.0
     assert f"127.0.0.1:{port}" in error.message
 
 

@@ -58,8 +58,8 @@ def test_a_server_is_found_at_its_second_address_when_the_first_swallows_everyth
                 return found
 
             monkeypatch.setattr(socket, "getaddrinfo", resolved)
-            tcp = DeadlineTcp("nas01", samba.port, 2.0)
+            tcp = DeadlineTcp("nas01", samba.port, 4.0)
             began = time.monotonic()
             tcp.connect()
             tcp.close()
-            assert time.monotonic() - began < 1.9  # there was time left for the second one
+            assert time.monotonic() - began < 3.9  # there was time left for the second one
