@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from foreign_handles import ASKING, Program, program
 from shared_samba import BOTH
+from waiting import eventually
 
 from exlab_store import BackendUnavailable, DocumentNotFound, Store, StoreError, WriteOutcomeUnknown, open_store
 
@@ -57,7 +58,7 @@ def test_a_deletion_waits_until_a_viewer_closes_the_document(samba: SambaServer,
     assert deleting.is_alive()
     viewer.close()
     deleting.join(PATIENCE)
-    assert names(samba) == []
+    eventually(lambda: names(samba) == [])
 
 
 def test_a_document_that_a_viewer_keeps_open_is_not_deleted_and_the_error_says_so(
@@ -69,7 +70,7 @@ def test_a_document_that_a_viewer_keeps_open_is_not_deleted_and_the_error_says_s
     assert caught.value.exhausted
     viewer.close()
     assert store.read_snapshot("a.json").data == b"old"
-    assert names(samba) == ["a.json"]
+    eventually(lambda: names(samba) == ["a.json"])
 
 
 def test_a_document_that_somebody_asks_about_is_gone_at_once(samba: SambaServer, store: Store, other: Program) -> None:
@@ -77,7 +78,7 @@ def test_a_document_that_somebody_asks_about_is_gone_at_once(samba: SambaServer,
     store.delete("a.json")
     assert not (samba.root / "a.json").exists()
     asking.close()
-    assert names(samba) == []
+    eventually(lambda: names(samba) == [])
 
 
 def test_what_is_written_after_a_deletion_stays_when_the_others_close_the_old_document(
@@ -136,7 +137,7 @@ def test_readers_do_not_keep_a_document_from_being_deleted(samba: SambaServer, s
         for reader in readers:
             reader.join()
     assert (lost, wrong) == (0, [])
-    assert names(samba) == ["a.json"]
+    eventually(lambda: names(samba) == ["a.json"])
 
 
 def test_a_write_waits_until_a_document_that_somebody_else_has_deleted_is_gone(
@@ -151,7 +152,7 @@ def test_a_write_waits_until_a_document_that_somebody_else_has_deleted_is_gone(
     viewer.close()
     writing.join(PATIENCE)
     assert not writing.is_alive()
-    assert names(samba) == ["a.json"]
+    eventually(lambda: names(samba) == ["a.json"])
     assert (samba.root / "a.json").read_bytes() == b"new"
 
 
@@ -180,7 +181,7 @@ def test_a_write_over_a_document_that_is_kept_from_going_is_not_acknowledged(
     with opened(samba, BRIEF) as impatient, pytest.raises((BackendUnavailable, WriteOutcomeUnknown)):
         impatient.atomic_write("a.json", b"new")
     viewer.close()
-    assert names(samba) == []
+    eventually(lambda: names(samba) == [])
 
 
 def test_an_update_of_such_a_document_is_not_acknowledged_when_it_is_lost(

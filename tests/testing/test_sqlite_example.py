@@ -72,7 +72,8 @@ def test_the_wheel_of_the_example_has_all_that_its_package_has(site: Path) -> No
 
 
 def test_the_example_passes_its_own_tests_and_the_kit(site: Path, tests: Path) -> None:
-    report = _called([sys.executable, "-m", "pytest", "-q", "-ra", "-p", "no:cacheprovider"], site, tests)
+    own = ["--basetemp", str(tests / "temporary")]  # what pytests share, they clear away at the same time
+    report = _called([sys.executable, "-m", "pytest", "-q", "-ra", "-p", "no:cacheprovider", *own], site, tests)
     assert re.fullmatch(r"\d+ passed in .*", report.splitlines()[-1]), report
     assert int(report.splitlines()[-1].split()[0]) > 100
 
