@@ -5,10 +5,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from exlab_store import LockLost
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-__all__ = ["PATIENCE", "comes_to", "eventually", "falls_below", "is_once_below"]
+    from exlab_store import StoreLock
+
+__all__ = ["PATIENCE", "comes_to", "eventually", "falls_below", "is_once_below", "is_told_of_the_loss"]
 
 PATIENCE = 30.0
 """Seconds; on a busy machine a moment takes long."""
@@ -27,6 +31,19 @@ def comes_to(condition: Callable[[], object], seconds: float = PATIENCE) -> bool
 def eventually(condition: Callable[[], object]) -> None:
     """Waits until a condition holds, and fails where it does not."""
     assert comes_to(condition)
+
+
+def is_told_of_the_loss(held: StoreLock) -> bool:
+    """Whether a holder learns in time that its lock is lost: nothing is sent under it any more."""
+
+    def lost() -> bool:
+        try:
+            held.ensure_held()
+        except LockLost:
+            return True
+        return False
+
+    return comes_to(lost)
 
 
 _ATTEMPTS = 6

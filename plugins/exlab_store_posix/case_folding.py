@@ -17,7 +17,6 @@ from exlab_store import (
     Expectation,
     FolderItem,
     HeldLock,
-    InvalidKey,
     KeyPattern,
     Leftover,
     LockOwner,
@@ -29,7 +28,7 @@ from exlab_store import (
 from exlab_store_posix.backend import PosixBackend
 from exlab_store_posix.descriptors import Descriptors, discard_all, open_into
 from exlab_store_posix.entries import entries_of
-from exlab_store_posix.faults import translated
+from exlab_store_posix.faults import spelt_otherwise, translated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -157,14 +156,8 @@ class CaseFoldingBackend(PosixBackend):
             raise DocumentNotFound(missing)
 
     def _ensure_free(self, key: str) -> None:
-        found = self._other(key)
-        if found is None:
-            return
-        name, other = found
-        raise InvalidKey(
-            f"{name!r} is {other!r} in another spelling, which this directory does not tell apart",
-            hint=f"Write {other!r} in the key, or choose another name.",
-        )
+        if (found := self._other(key)) is not None:
+            raise spelt_otherwise(*found, "this directory")
 
     def _other(self, key: str) -> tuple[str, str] | None:
         """The first name of a key that finds another one, and that one; None where each finds itself, or nothing."""

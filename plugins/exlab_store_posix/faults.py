@@ -18,7 +18,7 @@ from exlab_store import (
 if sys.platform == "win32":
     from exlab_store_posix.windows.faults import certainly_refused, translated_on_windows
 
-__all__ = ["did_not_happen", "root_is_gone", "translated"]
+__all__ = ["did_not_happen", "root_is_gone", "spelt_otherwise", "translated"]
 
 _DENIED = {
     errno.EACCES: "Ask for the right to {action} here.",
@@ -117,4 +117,18 @@ def root_is_gone() -> BackendUnavailable:
     """The error for a store whose directory is gone: a share that is not mounted any more, as a rule."""
     return BackendUnavailable(
         "the store's directory is gone", errno=errno.ENOENT, hint="Mount the share again, or restore it."
+    )
+
+
+def spelt_otherwise(name: str, found: str, folds: str) -> InvalidKey:
+    """The error for a key of which a name finds another document or folder: two keys are two documents.
+
+    Args:
+        name: In the key.
+        found: What it finds.
+        folds: What takes the one for the other, such as "Windows".
+    """
+    return InvalidKey(
+        f"{name!r} is {found!r} in another spelling, which {folds} does not tell apart",
+        hint=f"Write {found!r} in the key, or choose another name.",
     )

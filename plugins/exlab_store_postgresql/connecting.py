@@ -9,12 +9,7 @@ from msgspec.structs import replace
 from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
-from exlab_store.backend import (
-    BackendUnavailable,
-    came_from_signal_handler,
-    suppress_unless_signalled,
-    without_variables,
-)
+from exlab_store.backend import BackendUnavailable, came_from_signal_handler, without_variables
 from exlab_store_postgresql.server import facts_of, introduction, safeguards
 from exlab_store_postgresql.session import SYNC, DatabaseSession, later
 from exlab_store_postgresql.sqlstates import (
@@ -78,11 +73,18 @@ def _connected_to_any(options: PostgresqlOptions, deadline: float) -> PGconn:
     hosts = (options.host or "").split(",")
     if options.target_session_attrs == "prefer-standby":  # about all of them at once
         hosts = [options.host or ""]
-    for left in range(len(hosts), 1, -1):
-        share = (deadline - later(0)) / left
-        with suppress_unless_signalled(BackendUnavailable):
-            return _connected(replace(options, host=hosts[-left]), later(share))
-    return _connected(replace(options, host=hosts[-1] or None), deadline)
+    said: list[str] = []
+    for number, host in enumerate(hosts):
+        share = (deadline - later(0)) / (len(hosts) - number)
+        try:
+            return _connected(replace(options, host=host or None), later(share))
+        except BackendUnavailable as error:
+            if len(hosts) == 1 or came_from_signal_handler(error):
+                raise
+            said.append(f"{host}: {error.message}")
+    raise BackendUnavailable(
+        f"none of the hosts can be used: {'; '.join(said)}", hint="Look at the network, the servers and their logs."
+    )
 
 
 def _connected(options: PostgresqlOptions, deadline: float) -> PGconn:

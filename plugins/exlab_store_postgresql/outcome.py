@@ -23,9 +23,10 @@ __all__ = ["end_session", "find_out"]
 
 _PAUSE: Final = 0.05
 # A process number is used again; with the time at which the process began it is one session and no other. A role that
-# `alter role ... set role` has made another does not see that time, and may not end what has the number either.
+# `alter role ... set role` has made another does not see that time: it cannot tell, and ends nothing, which might be
+# another's session by now.
 _END: Final = Statement.of(
-    "select pg_terminate_backend(pid, $3::int8) from pg_stat_activity "
+    "select case when backend_start is not null then pg_terminate_backend(pid, $3::int8) end from pg_stat_activity "
     "where pid = $1::int8::int4 "
     "and (backend_start is null or (extract(epoch from backend_start) * 1000000)::int8 = $2::int8)"
 )

@@ -10,6 +10,7 @@ import http.client
 import socket
 import ssl
 import threading
+import time
 from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -19,11 +20,13 @@ from exlab_store.backend import (
     ANY,
     BackendUnavailable,
     DocumentNotFound,
+    Latch,
     NotSupported,
     StoreError,
     VersionConflict,
     WriteOutcomeUnknown,
     came_from_signal_handler,
+    start_thread,
     without_variables,
 )
 from exlab_store_s3.faults import S3Answer, is_unknown, read_answer, refusal, unclear
@@ -37,6 +40,7 @@ __all__ = ["ObjectDeleter", "delete_if_match"]
 
 _ACTION: Final = "delete the document"
 _LONGEST_ANSWER: Final = 64 << 10
+_PAUSE: Final = 0.05
 
 
 def delete_if_match(requests: Requests, name: str, version: Version) -> S3Answer:
@@ -71,15 +75,19 @@ def _sent(requests: Requests, name: str, etag: str, seconds: float) -> tuple[int
     kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
     connection = kind(link.hostname or "", link.port, timeout=seconds)
     # The connection's own timeout is that of each part of an answer.
-    end = threading.Timer(seconds, _shut, [connection])
-    end.daemon = True
-    end.start()
+    answered = Latch()
+
+    def end() -> None:
+        if not answered.wait(seconds):
+            _shut(connection)
+
+    start_thread(threading.Thread(target=end, name="exlab-store-s3", daemon=True))
     try:
         connection.request("DELETE", f"{link.path}?{link.query}", headers={"If-Match": etag})
         answer = connection.getresponse()
         return answer.status, answer.read(_LONGEST_ANSWER)
     finally:
-        end.cancel()
+        answered.open()
         connection.close()
 
 
@@ -161,7 +169,7 @@ class ObjectDeleter:
                 if self._requests.head(name, _ACTION) is None:
                     return
             except BackendUnavailable:
-                threading.Event().wait(0.05)
+                time.sleep(_PAUSE)
                 continue
             except StoreError:
                 break  # this account may not look

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -224,7 +225,10 @@ def test_a_task_is_served_soon_after_another_process_has_released_the_lock(tmp_p
     with open_store(tmp_path) as store, another_process(str(tmp_path), "a") as other:
 
         def measure() -> float:
-            other.take(10)
-            return anyio.run(wait, store, other, backend=loop)
+            seconds: list[float] = []
+            for _ in range(3):
+                other.take(10)
+                seconds.append(anyio.run(wait, store, other, backend=loop))
+            return statistics.median(seconds)
 
         assert is_once_below(0.5, measure)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from exlab_store_posix.case_folding import _flags_of, folds_case
 from exlab_store_posix.mounts import mount_of
+from macos_process import result_on_macos
 
 from exlab_store import open_store
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.one_interpreter
-
-STAND_INS: Final = Path(__file__).resolve().parents[1] / "plugins"
 
 PROGRAM: Final = """
 import json, os
@@ -68,17 +66,7 @@ def as_linux(folder: Path, program: str) -> Any:
 
 def as_macos(folder: Path, program: str, **environment: str) -> Any:
     """The same, in a process that looks like one on macOS."""
-    text = f"import sys, as_macos\nfolder = sys.argv[1]\n{PROGRAM}{program}\nprint(json.dumps(result))\n"
-    done = subprocess.run(
-        [sys.executable, "-c", text, str(folder)],
-        env=os.environ | {"PYTHONPATH": str(STAND_INS)} | environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.stderr == ""
-    return json.loads(done.stdout)
+    return result_on_macos(folder, PROGRAM + program, **environment)
 
 
 systems = pytest.mark.parametrize("seen", [as_linux, partial(as_macos, FOLDS_CASE="1")], ids=["linux", "macos"])

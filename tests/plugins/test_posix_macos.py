@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from macos_process import result_on_macos
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="the stand-ins are for Linux"),
@@ -23,25 +23,8 @@ REFUSALS = [errno.ENOTSUP, errno.EINVAL, errno.ENOTTY]
 
 def seen(place: Path, program: str, refusal: int = 0) -> Any:
     """What a program gives as ``result``, of a store in a process that looks like one on macOS."""
-    text = (
-        "import json, sys, as_macos\n"
-        "from exlab_store import StoreError, open_store\n"
-        "store = open_store(sys.argv[1])\n"
-        "as_macos.flushed.clear()\n"
-        f"{program}\n"
-        "print(json.dumps(result))\n"
-    )
-    environment = os.environ | {"PYTHONPATH": str(FOLDER), "REFUSAL": str(refusal)}
-    done = subprocess.run(
-        [sys.executable, "-c", text, str(place)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.stderr == ""
-    return json.loads(done.stdout)
+    opening = "from exlab_store import StoreError, open_store\nstore = open_store(folder)\nas_macos.flushed.clear()\n"
+    return result_on_macos(place, opening + program, REFUSAL=str(refusal))
 
 
 def test_a_write_has_the_drive_store_the_file_and_then_its_folder(tmp_path: Path) -> None:

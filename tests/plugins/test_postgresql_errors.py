@@ -424,3 +424,37 @@ def test_a_host_that_is_silent_does_not_keep_the_next_from_being_asked(postgresq
         silent.listen()
         with open_store("postgresql:///lab", create=True, retry=None, **options) as store:
             store.atomic_write(KEY, b"1")
+
+
+def test_what_each_of_several_hosts_has_said_is_told(postgresql: PostgresqlServer) -> None:
+    options = postgresql.options(username=ROLE, host="127.0.0.2,127.0.0.3", connect_timeout=4.0)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.2", 0))
+        silent.listen()
+        with pytest.raises(BackendUnavailable) as caught:
+            open_store("postgresql:///lab", retry=None, port=silent.getsockname()[1], **options)
+    assert "127.0.0.2: the server does not answer" in caught.value.message
+    assert "127.0.0.3: the server cannot be reached" in caught.value.message
+
+
+# Sessions of others
+
+
+def test_a_role_that_does_not_see_whose_session_has_a_number_does_not_end_it(postgresql: PostgresqlServer) -> None:
+    """A process number may be used again; a role with pg_signal_backend could end the new session."""
+    import psycopg
+    from exlab_store_postgresql.outcome import _END
+
+    role = f"signals_{secrets.token_hex(4)}"
+    postgresql.execute(f"create role {role} login password 'svc' in role pg_signal_backend")
+    postgresql.execute(f"create role other_{role} login password 'svc'")
+
+    def connected(user: str) -> Any:
+        return psycopg.connect(
+            host="127.0.0.1", port=postgresql.port, user=user, password="svc", dbname="lab", autocommit=True
+        )
+
+    with connected(f"other_{role}") as other, connected(role) as mine:
+        found = psycopg.RawCursor(mine).execute(_END.text, [other.info.backend_pid, 1, 1000]).fetchall()
+        assert found == [(None,)]
+        assert other.execute("select 1").fetchall() == [(1,)]

@@ -14,10 +14,11 @@ import pytest
 from exlab_store_sftp.backend import SftpBackend
 from exlab_store_sftp.options import SftpOptions
 from exlab_store_sftp.paths import StoreFolder
+from exlab_store_sftp.server_script import SCRIPT, call
 from exlab_store_sftp.server_shell import Running, ServerShell
 from filelock import FileLock
 from ssh_server import SshServer, new_folder, running_sshd
-from waiting import comes_to, eventually
+from waiting import comes_to, eventually, is_told_of_the_loss
 
 from exlab_store import (
     ANY,
@@ -28,7 +29,6 @@ from exlab_store import (
     LockTimeout,
     Store,
     StoreError,
-    StoreLock,
     lock_key,
     open_store,
 )
@@ -142,13 +142,22 @@ def test_what_is_no_lock_file_is_refused(remote: Store, folder: Path, planted: s
     assert not (folder / "elsewhere").exists()
 
 
-def is_lost(held: StoreLock) -> bool:
-    """Whether this side knows that the lock is gone, so that nothing is sent under it any more."""
-    try:
-        held.ensure_held()
-    except LockLost:
-        return True
-    return False
+def test_a_lock_whose_folder_is_deleted_while_its_file_is_made_is_to_be_asked_for_again(tmp_path: Path) -> None:
+    programs, folder = tmp_path / "programs", tmp_path / "run"
+    programs.mkdir()
+    folder.mkdir()
+    chown = programs / "chown"  # which the program on the server calls when it has made the lock file
+    chown.write_text('#!/bin/sh\nfor file; do :; done\nrm -r -- "${file%/*}"\n')
+    chown.chmod(0o755)
+    answered = subprocess.run(
+        ["/bin/sh", "-c", SCRIPT],
+        input=call("lock", str(folder / "a.json.lock"), "0", "record"),
+        env={"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    assert answered.stdout == b"folder\n"
 
 
 def test_the_lock_is_free_when_the_connection_ends(server: SshServer, folder: Path, local: Store) -> None:
@@ -156,7 +165,7 @@ def test_the_lock_is_free_when_the_connection_ends(server: SshServer, folder: Pa
         held = holder.lock("a.json")
         server.cut()
         local.lock("a.json", timeout=20).release()
-        eventually(lambda: is_lost(held))
+        assert is_told_of_the_loss(held)
         with pytest.raises(LockLost):
             holder.atomic_write("a.json", b"1", lock=held)
         held.release()
@@ -170,7 +179,7 @@ def test_the_lock_is_free_when_its_process_on_the_server_is_killed(
     for pid in server.shell_pids():
         os.kill(pid, signal.SIGKILL)
     local.lock("a.json", timeout=20).release()
-    eventually(lambda: is_lost(held))
+    assert is_told_of_the_loss(held)
     with pytest.raises(LockLost):
         remote.atomic_write("a.json", b"1", lock=held)
     held.release()

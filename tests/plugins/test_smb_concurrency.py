@@ -326,7 +326,7 @@ def _closed_in_the_middle(store: Store, works: list[Callable[[], object]]) -> tu
 
 @pytest.fixture
 def to_be_closed(samba: SambaServer) -> Store:
-    store = open_store(samba.url(), password=samba.password, timeout=5)
+    store = open_store(samba.url(), password=samba.password)
     store.atomic_write("d.json", b"{}")
     return store
 

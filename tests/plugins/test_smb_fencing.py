@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import socket
+import statistics
 import struct
 import threading
 import time
@@ -16,7 +17,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from waiting import eventually
+from waiting import eventually, is_once_below
 
 from exlab_store import BackendUnavailable, HeldLock, LockLost, LockTimeout, Store, WriteOutcomeUnknown, open_store
 
@@ -188,15 +189,18 @@ def lock_soon(store: Store) -> None:
 
 
 def test_the_lock_of_a_killed_client_is_free_for_who_waits_in_under_a_second(samba: SambaServer, other: Store) -> None:
-    seconds: list[float] = []
-    for _ in range(5):
-        with worker(samba) as holder:
-            assert holder.ask("lock") == "done"
-            with waiting(samba, other, timeout=FOREVER) as result:
-                began = time.monotonic()
-                holder.kill()
-                seconds.append(result() - began)
-    assert min(seconds) < 1.0, seconds  # what is slow each time is no busy machine
+    def measure() -> float:
+        seconds: list[float] = []
+        for _ in range(5):
+            with worker(samba) as holder:
+                assert holder.ask("lock") == "done"
+                with waiting(samba, other, timeout=FOREVER) as result:
+                    began = time.monotonic()
+                    holder.kill()
+                    seconds.append(result() - began)
+        return statistics.median(seconds)
+
+    assert is_once_below(1.0, measure)
 
 
 def test_a_client_that_was_silently_cut_off_gets_its_own_lock_again_at_once(
@@ -371,18 +375,22 @@ def test_a_client_that_is_killed_while_it_waits_leaves_no_lock_behind(
     samba: SambaServer, one: Store, other: Store
 ) -> None:
     path = samba.root / f"{KEY}.lock"
-    seconds: list[float] = []
-    for _ in range(3):
-        held = one.lock(KEY, timeout=FOREVER)
-        with worker(samba) as waiter:
-            waiter.tell("lock")
-            eventually(lambda: len(samba.holder_pids(path)) == 2)
-            waiter.kill()
-        began = time.monotonic()
-        held.release()
-        other.lock(KEY, timeout=FOREVER).release()
-        seconds.append(time.monotonic() - began)
-    assert min(seconds) < 1.0, seconds  # what is slow each time is no busy machine
+
+    def measure() -> float:
+        seconds: list[float] = []
+        for _ in range(3):
+            held = one.lock(KEY, timeout=FOREVER)
+            with worker(samba) as waiter:
+                waiter.tell("lock")
+                eventually(lambda: len(samba.holder_pids(path)) == 2)
+                waiter.kill()
+            began = time.monotonic()
+            held.release()
+            other.lock(KEY, timeout=FOREVER).release()
+            seconds.append(time.monotonic() - began)
+        return statistics.median(seconds)
+
+    assert is_once_below(1.0, measure)
 
 
 def test_a_client_that_is_cut_off_while_it_waits_leaves_no_lock_behind(

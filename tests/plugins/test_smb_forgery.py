@@ -31,9 +31,9 @@ from hostile_wire import (
     success,
 )
 from shared_samba import empty
-from waiting import comes_to
+from waiting import is_told_of_the_loss
 
-from exlab_store import DocumentNotFound, LockLost, Store, StoreError, StoreLock, WriteOutcomeUnknown, open_store
+from exlab_store import DocumentNotFound, Store, StoreError, WriteOutcomeUnknown, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -273,20 +273,12 @@ def _deletes(lab: Lab, store: Store) -> None:
     _written(lambda: store.delete("a.json"), lab.samba.root / "a.json", None, OLD)
 
 
-def _is_lost(held: StoreLock) -> bool:
-    try:
-        held.ensure_held()
-    except LockLost:
-        return True
-    return False
-
-
 def _locks(lab: Lab, store: Store) -> None:
     with suppress(StoreError), store.lock("a.json", timeout=2) as held:
         held.ensure_held()
         # Or an answer too many has ended the connection since; then the holder is told.
         lock_file = lab.samba.root / "a.json.lock"
-        assert lab.samba.holder_pids(lock_file, locked=True) or comes_to(lambda: _is_lost(held))
+        assert lab.samba.holder_pids(lock_file, locked=True) or is_told_of_the_loss(held)
 
 
 def _lists(lab: Lab, store: Store) -> None:

@@ -67,7 +67,7 @@ def samba(request: pytest.FixtureRequest) -> Iterator[SambaServer]:
 @pytest.fixture
 def lab(samba: SambaServer) -> Iterator[Store]:
     # Waiting in vain for credits would use the time up.
-    with open_store(samba.url(), password=samba.password, timeout=10) as store:
+    with open_store(samba.url(), password=samba.password, timeout=20) as store:
         yield store
 
 

@@ -16,7 +16,8 @@ import ntpath
 import os
 from typing import TYPE_CHECKING, Final
 
-from exlab_store import InvalidKey, LocationError, came_from_signal_handler
+from exlab_store import LocationError, came_from_signal_handler
+from exlab_store_posix.faults import spelt_otherwise
 from exlab_store_posix.windows.kernel32 import SHARE_ALL, close_handle, create_file, drive_type, final_name, find_name
 
 if TYPE_CHECKING:
@@ -135,10 +136,7 @@ def ensure_spelt(path: str, *, writing: bool, handle: int | None = None) -> None
             continue
         if not writing:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-        raise InvalidKey(
-            f"{path[start:end]!r} is {name!r} in another spelling, which Windows does not tell apart",
-            hint=f"Write {name!r} in the key, or choose another name.",
-        )
+        raise spelt_otherwise(path[start:end], name, "Windows")
 
 
 def _is_found_so(path: NativePath, handle: int | None) -> bool:
