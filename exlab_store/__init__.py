@@ -75,7 +75,7 @@ from exlab_store.opening.locations import DocumentLocation, as_document
 from exlab_store.opening.registry import InstalledBackend, installed_backends
 from exlab_store.opening.stores import open_store
 from exlab_store.secret import Secret, without_variables
-from exlab_store.signal_handlers import came_from_signal_handler, suppress_unless_signalled
+from exlab_store.signal_handlers import came_from_signal_handler, mode_at, suppress_unless_signalled
 from exlab_store.store import Store
 from exlab_store.store_path import StorePath
 
@@ -150,6 +150,7 @@ __all__ = [
     "is_temporary_name",
     "keys_in",
     "lock_key",
+    "mode_at",
     "open_store",
     "shortened",
     "suppress_unless_signalled",

@@ -63,7 +63,7 @@ from exlab_store.model import (
 )
 from exlab_store.mutex import Latch, start_thread, under_mutex
 from exlab_store.secret import Secret, without_variables
-from exlab_store.signal_handlers import came_from_signal_handler, suppress_unless_signalled
+from exlab_store.signal_handlers import came_from_signal_handler, mode_at, suppress_unless_signalled
 
 __all__ = [
     "ABSENT",
@@ -111,6 +111,7 @@ __all__ = [
     "is_temporary_name",
     "keys_in",
     "lock_key",
+    "mode_at",
     "not_ignored",
     "removal_order",
     "shortened",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
 import signal
 from contextlib import suppress
 from types import CodeType, FrameType, MethodType
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-__all__ = ["ENDING", "came_from_signal_handler", "suppress_unless_signalled"]
+__all__ = ["ENDING", "came_from_signal_handler", "mode_at", "suppress_unless_signalled"]
 
 ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
 """The signals, beside that of Ctrl-C, that ask a program to end. Windows has no SIGHUP, and SIGBREAK for Ctrl-Break."""
@@ -68,6 +69,27 @@ class suppress_unless_signalled(suppress):  # noqa: N801  # it stands where cont
         if excinst is None:
             return False
         return bool(super().__exit__(exctype, excinst, exctb)) and not came_from_signal_handler(excinst)
+
+
+def mode_at(path: str, *, follow_symlinks: bool = True) -> int:
+    """The mode of what stands at a path, for ``stat.S_ISDIR`` and its like.
+
+    A backend asks this in place of ``os.path.isdir``, ``isfile``, ``exists`` and ``islink``: those answer no where an
+    alarm's `TimeoutError` struck, which nobody sees then.
+
+    Args:
+        path: The path; one that no file can have is that of nothing.
+        follow_symlinks: Whether what a symbolic link leads to is asked about, or the link.
+
+    Returns:
+        ``st_mode`` [POSIX, stat()]; 0, which is no kind of file, where nothing stands or this account may not look.
+    """
+    try:
+        return os.stat(path, follow_symlinks=follow_symlinks).st_mode
+    except (OSError, ValueError) as error:
+        if came_from_signal_handler(error):
+            raise
+        return 0
 
 
 def _called_as_handler(frame: FrameType, interrupted: list[FrameType]) -> bool:

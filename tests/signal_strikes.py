@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Alarm", "TimeUp", "striking"]
 
+PACKAGE_AND_PATHS = ("exlab_store", "genericpath", "posixpath")  # the latter two are `os.path`
+
 
 class TimeUp(TimeoutError):
     """What job queues raise, and an `OSError` as those of the file system are."""
@@ -33,7 +35,11 @@ class Alarm:
 
 @contextmanager
 def striking(
-    alarm: Alarm, moment: int, *, lines: bool = False, modules: tuple[str, ...] = ("exlab_store",)
+    alarm: Alarm,
+    moment: int,
+    *,
+    lines: bool = False,
+    modules: tuple[str, ...] = PACKAGE_AND_PATHS,
 ) -> Iterator[list[str]]:
     """Has the handler run at one of the moments at which Python may run it: after calls, and where functions begin.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from exlab_store.errors import BackendUnavailable, DocumentNotFound, StoreError
 from exlab_store.hidden_location import is_name
 from exlab_store.opening.configuration import named_store
 from exlab_store.opening.stores import open_store
+from exlab_store.signal_handlers import mode_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -144,7 +146,7 @@ class Folder:
         if location is None or location.scheme != "file":
             return None
         path = os.path.join(location.local_path, self._name)
-        return path if os.path.isdir(path) else None
+        return path if stat.S_ISDIR(mode_at(path)) else None
 
     def __enter__(self) -> Self:
         return self

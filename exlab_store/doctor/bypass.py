@@ -9,12 +9,14 @@ to a callable ``(location, options) -> Bypass``. It is optional.
 from __future__ import annotations
 
 import os
+import stat
 import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Protocol
 
 from exlab_store.keys import lock_key
 from exlab_store.opening.offers import offers_of
+from exlab_store.signal_handlers import mode_at
 
 if TYPE_CHECKING:
     import io
@@ -133,7 +135,7 @@ class LocalFiles:
 
     def exists(self, folder: str) -> bool:
         """As `Bypass.exists`."""
-        return os.path.isdir(self._path(folder))
+        return stat.S_ISDIR(mode_at(self._path(folder)))
 
     def names(self, folder: str) -> list[str]:
         """As `Bypass.names`."""
@@ -188,7 +190,8 @@ def find_bypass(location: Location, options: Mapping[str, Any], folder: str) -> 
         The way, or the reason why there is none.
     """
     path = location.local_path if location.scheme == "file" else location.path
-    if os.path.isdir(os.path.join(path, folder)) or (not location.host and os.path.isdir(path)):
+    its_own = stat.S_ISDIR(mode_at(os.path.join(path, folder)))
+    if its_own or (not location.host and stat.S_ISDIR(mode_at(path))):
         return LocalFiles(path)
     try:
         for offer in offers_of(GROUP):

@@ -43,7 +43,7 @@ class FileRequests(StoreRequests):
         if isinstance(self._bypass, str):
             return False, self._bypass
         directory = self._bypass.directory
-        return True, os.path.realpath(directory) if directory else ""
+        return True, os.path.realpath(directory, strict=True) if directory else ""
 
     def hold_open(self, key: str) -> None:
         """Keeps a document open, as another program would."""

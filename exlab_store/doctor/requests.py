@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import stat
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from exlab_store.doctor.findings import Latencies
 from exlab_store.doctor.machines.serving import MachineRequests
 from exlab_store.doctor.watch_requests import WatchRequests
 from exlab_store.errors import DocumentNotFound, StoreError
+from exlab_store.signal_handlers import mode_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,7 +98,7 @@ class DoctorRequests(MachineRequests, FileRequests, WatchRequests):
             if locks:
                 self.store.update(key, lambda current: current or b"")
             gc.collect()
-            return len(os.listdir(_DESCRIPTORS)) if os.path.isdir(_DESCRIPTORS) else 0
+            return len(os.listdir(_DESCRIPTORS)) if stat.S_ISDIR(mode_at(_DESCRIPTORS)) else 0
 
         before = work()
         return [work() for _ in range(times)][-1] - before

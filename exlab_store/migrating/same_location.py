@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from exlab_store.errors import DocumentNotFound, LocationError, StoreError
+from exlab_store.signal_handlers import came_from_signal_handler
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -69,7 +70,13 @@ def _path(location: Location) -> str:
     # Through links, as far as this machine can see them; a server's it cannot.
     if location.scheme != "file":
         return location.path.rstrip("/")
-    return os.path.normcase(os.path.realpath(location.local_path)).replace(os.sep, "/").rstrip("/")
+    try:
+        real = os.path.realpath(location.local_path, strict=True)
+    except OSError as error:
+        if came_from_signal_handler(error):
+            raise
+        real = os.path.realpath(location.local_path)  # a part of it is missing
+    return os.path.normcase(real).replace(os.sep, "/").rstrip("/")
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from exlab_store.opening.secrets import SecretSource
 from exlab_store.opening.small_files import UnreadableFile, read_small_file
 from exlab_store.opening.store_entry import StoreEntry
 from exlab_store.secret import without_variables
-from exlab_store.signal_handlers import came_from_signal_handler
+from exlab_store.signal_handlers import came_from_signal_handler, mode_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -248,17 +248,7 @@ def _configuration_in_force() -> Configuration | None:
 
 
 def _candidate_in_force() -> Candidate | None:
-    return next((candidate for candidate in candidates() if candidate.must_exist or _is_file(candidate.path)), None)
-
-
-def _is_file(path: str) -> bool:
-    # As os.path.isfile, which would take what a signal handler raised for the file system's answer.
-    try:
-        return stat.S_ISREG(os.stat(path).st_mode)
-    except (OSError, ValueError) as error:
-        if came_from_signal_handler(error):
-            raise
-        return False
+    return next((found for found in candidates() if found.must_exist or stat.S_ISREG(mode_at(found.path))), None)
 
 
 def fingerprint() -> tuple[str, bytes] | None:

@@ -28,7 +28,7 @@ from exlab_store import (
     temporary_name,
     version_of,
 )
-from exlab_store.backend import ChangeSource, ensure_expected, ensure_folder_wanted
+from exlab_store.backend import ChangeSource, ensure_expected, ensure_folder_wanted, mode_at
 from exlab_store_posix.claims import claims_of
 from exlab_store_posix.copying import copy_file
 from exlab_store_posix.descriptors import discard
@@ -404,7 +404,7 @@ class PosixBackend:
 
     def _ensure_root(self) -> None:
         """Tells a missing document from a share that is not mounted any more."""
-        if not self._create and not os.path.isdir(self._base):
+        if not self._create and not stat.S_ISDIR(mode_at(self._base)):
             raise root_is_gone()
 
 

@@ -7,6 +7,7 @@ import os
 import stat
 
 from exlab_store import BackendUnavailable, StoreError, came_from_signal_handler
+from exlab_store.backend import mode_at
 from exlab_store_posix.descriptors import Descriptors, close_all, discard, discard_all, open_into
 from exlab_store_posix.faults import translated
 from exlab_store_posix.flushing import make_durable
@@ -86,7 +87,7 @@ class Directories:
         """
         missing: list[str] = []
         path = directory
-        while path and not os.path.isdir(path + os.sep):
+        while path and not stat.S_ISDIR(mode_at(path + os.sep)):
             if path == self._root and not self._create:
                 raise FileNotFoundError(errno.ENOENT, "the store's directory is gone", path)
             missing.append(path)

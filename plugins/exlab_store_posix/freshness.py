@@ -16,12 +16,14 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import stat
 import struct
 import sys
 import time
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from exlab_store import BackendUnavailable, came_from_signal_handler, is_temporary_name
+from exlab_store.backend import mode_at
 from exlab_store_posix.descriptors import Descriptors, close_all, discard_all, open_into
 from exlab_store_posix.mounts import FileSystem
 from exlab_store_posix.reading import read_file
@@ -198,7 +200,7 @@ def _open_on_smb_mount(path: str, opened: list[int], locked: bool) -> None:
         except OSError as error:
             if error.errno not in _OPENED_AS_ANOTHER or came_from_signal_handler(error):
                 raise
-            if os.path.isdir(path):  # is not opened past the cache (EINVAL); whoever reads says what it is
+            if stat.S_ISDIR(mode_at(path)):  # is not opened past the cache (EINVAL); whoever reads says what it is
                 open_into(opened, path, READ)
                 return
             if time.monotonic() - began >= _PATIENCE:
@@ -221,7 +223,7 @@ def _find_in_folder(path: str) -> bool:
     """
     folder, _, name = path.rpartition("/")
     replaced = False
-    if folder and not os.path.isdir(folder) and not _find_in_folder(folder):
+    if folder and not stat.S_ISDIR(mode_at(folder)) and not _find_in_folder(folder):
         return False
     with os.scandir(folder or "/") as entries:
         for entry in entries:

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from exlab_store import FolderItem, came_from_signal_handler, is_key, keys_in
-from exlab_store.backend import not_ignored
+from exlab_store.backend import mode_at, not_ignored
 from exlab_store_posix.entries import entries_of
 from exlab_store_posix.system import calls
 
@@ -153,13 +153,14 @@ class Lister:
             self._ensure_root()
             return
         is_folder = stat.S_ISDIR(mode)
-        if not is_folder and not stat.S_ISREG(mode) and not (stat.S_ISLNK(mode) and os.path.isfile(path)):
+        if not is_folder and not stat.S_ISREG(mode) and not (stat.S_ISLNK(mode) and stat.S_ISREG(mode_at(path))):
             return
         names = way.split("/")
         if len(not_ignored(names, self._ignores)) < len(names) or not self._is_spelt(folder, way, key):
             return
         for count in range(1, len(names)):  # no folder on the way is entered over a link
-            if os.path.islink(self._base + (key[: len(key) - len(way)] + "/".join(names[:count]))):
+            above = self._base + key[: len(key) - len(way)] + "/".join(names[:count])
+            if stat.S_ISLNK(mode_at(above, follow_symlinks=False)):
                 return
         if _is_way(way) and (len(key) < _SHORT or is_key(key)):
             yield FolderItem(key, "folder") if is_folder else FolderItem(key)

@@ -14,6 +14,7 @@ import sys
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 from exlab_store import AccessDenied, BackendUnavailable, came_from_signal_handler, suppress_unless_signalled
+from exlab_store.backend import mode_at
 from exlab_store_posix import acl
 from exlab_store_posix.acl import AclEntry, Tag
 from exlab_store_posix.descriptors import open_into
@@ -92,7 +93,7 @@ def open_lock_file(path: str, opened: list[int], flags: int = OPEN) -> bool:
                 refusal = _not_ours(path, error)
                 if refusal is not None:
                     raise refusal from error
-            if error.errno == errno.ELOOP and os.path.islink(path):
+            if error.errno == errno.ELOOP and stat.S_ISLNK(mode_at(path, follow_symlinks=False)):
                 raise AccessDenied(
                     "what stands at the lock's name is a symbolic link, which is not followed",
                     errno=error.errno,

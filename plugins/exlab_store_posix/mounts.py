@@ -5,11 +5,13 @@ from __future__ import annotations
 import enum
 import os
 import re
+import stat
 import sys
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from exlab_store import came_from_signal_handler
+from exlab_store.backend import mode_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -109,7 +111,7 @@ def mount_of(directory: str) -> MountedFileSystem:
         return _NOTHING_KNOWN
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-            return _mount_above(os.path.realpath(directory), file.read())
+            return _mount_above(os.path.realpath(directory, strict=True), file.read())
     except OSError as error:  # a container without /proc: nothing is known, and the guarantees say so
         if came_from_signal_handler(error):
             raise
@@ -140,6 +142,6 @@ def nearest_directory(path: str) -> str:
     Args:
         path: Absolute.
     """
-    while not os.path.isdir(path) and os.path.dirname(path) != path:
+    while not stat.S_ISDIR(mode_at(path)) and os.path.dirname(path) != path:
         path = os.path.dirname(path)
     return path

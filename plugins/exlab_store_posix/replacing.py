@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from exlab_store import BackendUnavailable, WriteOutcomeUnknown, came_from_signal_handler
+from exlab_store.backend import mode_at
 from exlab_store_posix.freshness import look_again
 from exlab_store_posix.mounts import FileSystem
 from exlab_store_posix.system import calls
@@ -95,7 +96,7 @@ def rename_over(temporary: str, target: str, kind: FileSystem, version: Version)
                 time.sleep(_PAUSE)
                 continue
             look_again(target, kind)
-            if os.path.exists(target):
+            if mode_at(target):
                 raise
             raise WriteOutcomeUnknown(
                 "a program on this machine has the old document open, and the server has deleted that; "

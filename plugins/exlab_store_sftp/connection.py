@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
 import traceback
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
@@ -11,7 +12,7 @@ from weakref import WeakSet
 import asyncssh
 
 from exlab_store import AccessDenied, BackendUnavailable, LocationError, StoreError
-from exlab_store.backend import in_forked_child
+from exlab_store.backend import in_forked_child, mode_at
 from exlab_store_sftp.host_keys import TrustedKeys
 from exlab_store_sftp.server_shell import NoShell, ServerShell
 
@@ -232,7 +233,7 @@ def _config(options: SftpOptions) -> dict[str, Any]:
         return {"config": None}
     names = _CONFIGURATIONS if options.ssh_config is True else (options.ssh_config,)
     found = [os.path.expanduser(name) for name in names]
-    return {"config": [name for name in found if os.path.isfile(name)] or None}
+    return {"config": [name for name in found if stat.S_ISREG(mode_at(name))] or None}
 
 
 def _private_key(options: SftpOptions) -> asyncssh.SSHKey:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import stat
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncssh
 
 from exlab_store import AccessDenied, LocationError
+from exlab_store.backend import mode_at
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +48,7 @@ class TrustedKeys:
                 ) from error
         if options.known_hosts is not None:
             self._files = [options.known_hosts]
-            if not os.path.isfile(options.known_hosts):
+            if not stat.S_ISREG(mode_at(options.known_hosts)):
                 raise LocationError(
                     f"`known_hosts` is {options.known_hosts!r}, and there is no such file", hint="Name another file."
                 )
@@ -57,7 +59,7 @@ class TrustedKeys:
         if self._given is not None:
             self._trusted = [self._given]
             return [self._given], [], []
-        names = [name for name in self._files if os.path.isfile(name) and os.access(name, os.R_OK)]
+        names = [name for name in self._files if stat.S_ISREG(mode_at(name)) and os.access(name, os.R_OK)]
         found = asyncssh.match_known_hosts(asyncssh.read_known_hosts(names), host, addr, port)
         self._trusted, self._revoked = list(found[0]), list(found[2])
         return found

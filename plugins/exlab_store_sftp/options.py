@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import stat
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from exlab_store import Location, LocationError, NotSupported, Secret
+from exlab_store.backend import mode_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,7 +66,7 @@ class SftpOptions(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("`known_hosts` and `host_key` are two answers to one question: give one")
         if self.ssh_config is True:
             return
-        if self.ssh_config and not os.path.isfile(str(self.ssh_config)):
+        if self.ssh_config and not stat.S_ISREG(mode_at(str(self.ssh_config))):
             raise ValueError(f"`ssh_config` is {self.ssh_config!r}, and there is no such file")
 
     def __repr__(self) -> str:

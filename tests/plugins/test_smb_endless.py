@@ -12,7 +12,7 @@ import pytest
 from rewriting_proxy import CREATE, NEGOTIATE, QUERY_DIRECTORY, READ, WRITE, Answer, RewritingProxy
 from shared_samba import empty, running_server
 
-from exlab_store import NotSupported, Store, StoreError, open_store
+from exlab_store import BackendUnavailable, InvalidKey, LockTimeout, NotSupported, Store, StoreError, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,12 +41,12 @@ def empty_share(samba: SambaServer, needs_root: None) -> None:
 
 
 @contextmanager
-def rewritten(samba: SambaServer, rewrite: Callable[[Answer], None]) -> Iterator[Store]:
+def rewritten(samba: SambaServer, rewrite: Callable[[Answer], None], *, timeout: float = TIMEOUT) -> Iterator[Store]:
     """A guest of the server, whose answers are rewritten."""
     with (
         RewritingProxy(samba.port, rewrite) as proxy,
         open_store(
-            samba.url(user="stranger", password="x", port=proxy.port), require_signing=False, timeout=TIMEOUT
+            samba.url(user="stranger", password="x", port=proxy.port), require_signing=False, timeout=timeout
         ) as store,
     ):
         yield store
@@ -173,6 +173,32 @@ def test_a_server_that_takes_its_time_over_each_piece_of_a_document_is_not_waite
 
     with rewritten(samba, slow) as store, comes_back():
         store.atomic_write("a.json", bytes(8 * MIB))
+
+
+# Folders
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        pytest.param(lambda store: store.lock("folder/a.json", timeout=0), id="a single try for the lock"),
+        pytest.param(lambda store: store.lock("folder/a.json", timeout=0.5), id="the lock"),
+        pytest.param(lambda store: store.atomic_write("folder/a.json", b"1"), id="a write"),
+        pytest.param(lambda store: store.update("folder/a.json", lambda _: b"1", timeout=0.5), id="an update"),
+    ],
+)
+def test_a_folder_that_is_missing_however_often_it_is_made_is_given_up(
+    samba: SambaServer, operation: Callable[[Store], object]
+) -> None:
+    def missing(answer: Answer) -> None:
+        if answer.command == CREATE and "a.json".encode("utf-16-le") in answer.asked:
+            answer.status, answer.body = 0xC000003A, struct.pack("<HBBIB", 9, 0, 0, 0, 0)  # OBJECT_PATH_NOT_FOUND
+
+    with rewritten(samba, missing, timeout=30) as store:
+        began = time.monotonic()
+        with pytest.raises((LockTimeout, BackendUnavailable, InvalidKey)):
+            operation(store)
+        assert time.monotonic() - began < LATEST
 
 
 # Lists

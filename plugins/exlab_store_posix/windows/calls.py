@@ -18,10 +18,11 @@ import msvcrt
 import os
 import random
 import time
-from stat import S_ISDIR
+from stat import S_ISDIR, S_ISLNK
 from typing import TYPE_CHECKING, Final
 
 from exlab_store import suppress_unless_signalled, temporary_name
+from exlab_store.backend import mode_at
 from exlab_store_posix.windows import kernel32
 from exlab_store_posix.windows.kernel32 import DELETE, GENERIC_READ, GENERIC_WRITE, SHARE_ALL, SHARE_READ_WRITE
 from exlab_store_posix.windows.paths import ensure_spelt
@@ -205,7 +206,7 @@ def _ensure_not_read_only(path: str) -> None:
 
 
 def _ensure_no_link(path: str) -> None:
-    if os.path.islink(path):
+    if S_ISLNK(mode_at(path, follow_symlinks=False)):
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
 
 

@@ -14,9 +14,11 @@ if sys.platform != "win32":
 import errno
 import ntpath
 import os
+import stat
 from typing import TYPE_CHECKING, Final
 
 from exlab_store import LocationError, came_from_signal_handler
+from exlab_store.backend import mode_at
 from exlab_store_posix.faults import spelt_otherwise
 from exlab_store_posix.windows.kernel32 import SHARE_ALL, close_handle, create_file, drive_type, final_name, find_name
 
@@ -97,7 +99,7 @@ def no_such_directory(path: str) -> LocationError:
         return LocationError(
             f"there is no drive {drive}", hint="Connect the disk or the network drive; `net use` lists the latter."
         )
-    if kind == _REMOTE and not os.path.isdir(f"{drive}\\"):
+    if kind == _REMOTE and not stat.S_ISDIR(mode_at(f"{drive}\\")):
         return LocationError(
             f"the network drive {drive} is disconnected", hint="Open it in the Explorer, or connect it with `net use`."
         )

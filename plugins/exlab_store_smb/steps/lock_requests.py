@@ -230,7 +230,9 @@ class Locks:
             raise LockTimeout("the lock is held by somebody else", holder=holder)
         return found
 
-    def _attempt(self, link: Link, request: SmbLockRequest) -> tuple[SmbLock, list[Reply]] | None:
+    def _attempt(
+        self, link: Link, request: SmbLockRequest, *, folder_made: bool = False
+    ) -> tuple[SmbLock, list[Reply]] | None:
         """Asks once, and waits on the server; leaves no handle behind where the answer is no."""
         path, recorded = request.lock_file.path, True
         if path in self._own:
@@ -248,7 +250,8 @@ class Locks:
         if opened.status in PATH_MISSING:
             ensure_folder_wanted(request.owner)
             self._folders.make(link, request.lock_file.folder, request.deadline)
-            return self._attempt(link, request)
+            # Who finds it missing again looks at the clock first: somebody deletes it as often as it is made.
+            return None if folder_made else self._attempt(link, request, folder_made=True)
         if opened.status in {DELETE_PENDING, SHARING_VIOLATION}:
             return None
         if opened.status == FILE_IS_A_DIRECTORY:

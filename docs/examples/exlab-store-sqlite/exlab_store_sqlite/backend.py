@@ -21,6 +21,7 @@ from exlab_store.backend import (
     ensure_expected,
     hookimpl,
     is_key,
+    mode_at,
     version_of,
 )
 from exlab_store_sqlite.database import Database
@@ -53,7 +54,7 @@ def open_backend(location: Location, options: Mapping[str, object]) -> SqliteBac
     path, folder = _divided(location.path)
     if folder and not is_key(folder):
         raise LocationError("what follows the database file is not a valid folder")
-    exists = os.path.exists(path)
+    exists = mode_at(path) != 0
     if not exists and not location.create:
         raise LocationError("there is no such database file", hint="Open it with create=True to have it made.")
     backend = SqliteBackend(Database(path, create=location.create), f"{folder}/" if folder else "")

@@ -231,7 +231,7 @@ class Database:
         file = self._identity()
         if file == self._settled or os.name == "nt":
             return
-        folder = os.path.dirname(os.path.realpath(self.path))
+        folder = os.path.dirname(os.path.realpath(self.path, strict=True))
         device = os.stat(folder).st_dev
         # Above a mount point nothing of ours can be new.
         while os.stat(folder).st_dev == device:

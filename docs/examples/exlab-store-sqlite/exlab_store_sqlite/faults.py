@@ -6,7 +6,7 @@ import errno
 import os
 import sqlite3
 
-from exlab_store.backend import AccessDenied, BackendUnavailable, StorageFull, StoreError
+from exlab_store.backend import AccessDenied, BackendUnavailable, StorageFull, StoreError, mode_at
 
 __all__ = ["primary_code", "translated"]
 
@@ -54,5 +54,5 @@ def translated(error: sqlite3.Error | OSError, action: str, path: str) -> StoreE
 
 
 def _may_change(path: str) -> bool:
-    there = path if os.path.exists(path) else os.path.dirname(path)
-    return not os.path.exists(there) or os.access(there, os.R_OK | os.W_OK)
+    there = path if mode_at(path) else os.path.dirname(path)
+    return not mode_at(there) or os.access(there, os.R_OK | os.W_OK)

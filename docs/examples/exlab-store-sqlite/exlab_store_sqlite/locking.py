@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exlab_store.backend import LockLost, LockOwner, LockTimeout, ProcessBound
+from exlab_store.backend import LockLost, LockOwner, LockTimeout, ProcessBound, mode_at
 from exlab_store_sqlite.faults import primary_code, translated
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class SqliteLock(ProcessBound):
         """
         if self._connection is None:
             raise LockLost("the lock was released")
-        if not os.path.exists(self._path) or _token(self._database, self._place) != self._token:
+        if not mode_at(self._path) or _token(self._database, self._place) != self._token:
             raise LockLost(
                 "somebody has deleted the file of the lock",
                 hint="The files of locks stay where they are; find out what removes them.",
