@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from exlab_store.document_errors import DocumentInvalid
-from exlab_store.documents.stored_bytes import UNDECODABLE, reason, unmarked
+from exlab_store.documents.stored_bytes import MAX_NESTING, UNDECODABLE, ensure_shallow, reason, unmarked
 from exlab_store.documents.times import now
 from exlab_store.documents.wrong_types import wrong_type
 from exlab_store.errors import ConfigError, StoreError
@@ -252,12 +252,36 @@ def _encoded(catalogue: OfflineCatalogue, path: StorePath) -> bytes:
         # Structs do not check what they are made of, and one row that readers refuse hides every project of the site.
         # The reader's own check names the row. It takes as long as reading, and is made where the types leave a doubt.
         if not _has_exact_types(catalogue):
+            ensure_shallow(data)
             _catalogue(data, catalogue.lims_endpoint)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise _unwritable(str(error)).at(path.key, path.store.location) from error
+    except DocumentInvalid as error:
+        why = f"it is nested too deeply, more than {MAX_NESTING} levels{_place(catalogue)}"
+        raise _unwritable(why).at(path.key, path.store.location) from error
+    except _NOT_ENCODABLE as error:
+        raise _unwritable(f"{error}{_place(catalogue)}").at(path.key, path.store.location) from error
     except ConfigError as error:
         raise _unwritable(error.message).at(path.key, path.store.location) from error.__cause__
     return data
+
+
+# What the encoder raises for a value, or for one that is nested too deeply.
+_NOT_ENCODABLE: Final = (TypeError, ValueError, OverflowError, RecursionError)
+_LEVELS_ABOVE: Final = 3  # the catalogue, its list of rows, and the row
+
+
+def _place(catalogue: OfflineCatalogue) -> str:
+    """The first row and field to blame, as msgspec writes it; the encoder itself names none. Empty text for none."""
+    if not isinstance(getattr(catalogue, "projects", None), list):
+        return ""  # the message says so
+    for index, row in enumerate(catalogue.projects):
+        if not isinstance(row, LIMSProject):  # pyright: ignore[reportUnnecessaryIsInstance]  # may be untyped
+            return ""  # it is named already
+        for field in row.__struct_fields__:
+            try:
+                ensure_shallow(b"[" * _LEVELS_ABOVE + _encode(getattr(row, field)) + b"]" * _LEVELS_ABOVE)
+            except (*_NOT_ENCODABLE, DocumentInvalid):
+                return f" - at `$.projects[{index}].{field}`"
+    return ""
 
 
 _TEXT: Final = frozenset({str})

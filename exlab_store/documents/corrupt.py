@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from exlab_store.document_errors import MigrationFailed
 from exlab_store.documents.times import now
 from exlab_store.errors import AccessDenied, DocumentNotFound, StoreError
 from exlab_store.keys import MAX_KEY_BYTES, MAX_SEGMENT_BYTES, shortened
@@ -11,9 +12,10 @@ from exlab_store.keys import MAX_KEY_BYTES, MAX_SEGMENT_BYTES, shortened
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from exlab_store.document_errors import DocumentInvalid
     from exlab_store.store_path import StorePath
 
-__all__ = ["Repair"]
+__all__ = ["Repair", "is_corrupt"]
 
 _MARK = ".corrupt-"
 _COPIES_OF_A_SECOND = 100  # far more than anybody repairs; without a bound, names that cannot be read are no end
@@ -113,6 +115,18 @@ class Repair:
                 hint="Look at the copies (.corrupt-...) in its folder, and at this account's rights to read there.",
             )
         return copy
+
+
+def is_corrupt(error: DocumentInvalid) -> bool:
+    """Whether the bytes are to blame, and nobody may be able to read them.
+
+    Args:
+        error: What the check of stored bytes raised.
+    """
+    if error.newer_minor is not None or isinstance(error, MigrationFailed):
+        return False
+    # Its stack is the reader's own: another thread may well read the document.
+    return not isinstance(error.__cause__, RecursionError)
 
 
 def _suffix() -> str:

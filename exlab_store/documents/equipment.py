@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
 
-from exlab_store.document_errors import DocumentInvalid
-from exlab_store.documents.corrupt import Repair
+from exlab_store.document_errors import DocumentInvalid, SchemaMajorMismatchError
+from exlab_store.documents.corrupt import Repair, is_corrupt
 from exlab_store.documents.formats import VersionedDocument, is_json_object
 from exlab_store.documents.kinds import DocumentKind
 from exlab_store.documents.times import Timestamp, UnsetOrTimestamp, now, timestamp
@@ -205,7 +205,7 @@ class EquipmentCacheWriter:
         except StoreError as error:
             raise error.at(path.key, path.store.location) from error.__cause__
 
-        once = _Once(data, path)
+        once = _Once(data, path, kind)
         try:
             await path.aio.update(once, timeout=self._lock_timeout, purpose=_PURPOSE)
         finally:
@@ -215,8 +215,10 @@ class EquipmentCacheWriter:
 class _Once:
     """The change that writes a marker where there is none."""
 
-    def __init__(self, data: bytes, path: StorePath) -> None:
+    def __init__(self, data: bytes, path: StorePath, kind: DocumentKind[Any]) -> None:
         self._data = data
+        self._path = path
+        self._kind = kind
         self.repair = Repair(path)
 
     def __call__(self, current: bytes | None) -> bytes:
@@ -225,10 +227,23 @@ class _Once:
         self.undo()
         if current is None:
             return self._data
-        if is_json_object(current):
-            return current
+        try:
+            if is_json_object(current) or self._is_of_another_program(current):
+                return current
+        except DocumentInvalid as error:
+            raise error.at(self._path.key, self._path.store.location) from error.__cause__
         self.repair.keep(current, "it is not a JSON object")
         return self._data
+
+    def _is_of_another_program(self, current: bytes) -> bool:
+        """Whether it is nested more deeply than this program allows, and of another major or a newer minor."""
+        try:
+            self._kind.decode(current)
+        except DocumentInvalid as error:
+            return not is_corrupt(error)
+        except SchemaMajorMismatchError:
+            return True
+        return False
 
     def undo(self) -> None:
         """Takes the copy of a corrupt marker back, as that was not replaced after all."""

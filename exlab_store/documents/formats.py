@@ -20,6 +20,7 @@ from exlab_store.documents.stored_bytes import (
     ensure_mergeable,
     ensure_shallow,
     invalid,
+    outermost,
     unmarked,
 )
 from exlab_store.documents.versions import parsed_version, require_schema_major
@@ -121,7 +122,7 @@ class DocumentFormat(Generic[D]):
         return self._checked(self._codec.to_json(data.removeprefix(BYTE_ORDER_MARK)))
 
     def _checked(self, data: bytes) -> CheckedDocument[D]:
-        ensure_shallow(data)
+        self._ensure_shallow(data)
         version = self._version_of(data)
         require_schema_major(version, expected_major=self._parsed.major)
         try:
@@ -135,13 +136,33 @@ class DocumentFormat(Generic[D]):
             found = invalid(error, data)
             if isinstance(error, msgspec.ValidationError) and self._is_newer(version):
                 # A newer minor may have added a value to the allowed ones [§11.9.1].
-                found.newer_minor = version
-                found.hint = (
-                    f"A newer program wrote it: its schema_version is {version}, and this program knows "
-                    f"{self._version}. Update this program; the document was left as it is."
-                )
+                self._lay_to_newer(found, version)
             raise found from error
         return CheckedDocument(document, data, document.schema_version)
+
+    def _ensure_shallow(self, data: bytes) -> None:
+        """As `ensure_shallow`; what another major or a newer minor may nest is not for this program to say."""
+        try:
+            ensure_shallow(data)
+        except DocumentInvalid as error:
+            found = error
+        else:
+            return
+        try:
+            version = self._version_of(outermost(data))
+        except DocumentInvalid:
+            raise found from None
+        require_schema_major(version, expected_major=self._parsed.major)
+        if self._is_newer(version):
+            self._lay_to_newer(found, version)
+        raise found
+
+    def _lay_to_newer(self, error: DocumentInvalid, version: str) -> None:
+        error.newer_minor = version
+        error.hint = (
+            f"A newer program wrote it: its schema_version is {version}, and this program knows "
+            f"{self._version}. Update this program; the document was left as it is."
+        )
 
     def encoded(self, value: D, stored: CheckedDocument[D] | None, current: bytes | None) -> bytes:
         """The bytes to store for a document; see `DocumentKind.encode`.
@@ -197,11 +218,20 @@ class DocumentFormat(Generic[D]):
 
 
 def is_json_object(data: bytes) -> bool:
-    """Whether the bytes are a JSON object, whatever is in it."""
+    """Whether the bytes are a JSON object, whatever is in it, that is not nested too deeply.
+
+    Args:
+        data: As stored.
+
+    Raises:
+        DocumentInvalid: This thread's stack has no room to look: that says nothing about the bytes.
+    """
     data = unmarked(data)
     try:
         ensure_shallow(data)
         raw_fields(data)
+    except RecursionError as error:
+        raise invalid(error, data) from error
     except UNDECODABLE:
         return False
     return True

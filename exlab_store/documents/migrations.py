@@ -13,7 +13,6 @@ import msgspec
 
 from exlab_store.document_errors import MigrationFailed
 from exlab_store.documents.merging import raw_fields
-from exlab_store.documents.stored_bytes import UNDECODABLE
 from exlab_store.documents.versions import parsed_version
 from exlab_store.signal_handlers import came_from_signal_handler
 
@@ -70,6 +69,7 @@ class Migrations:
             MigrationFailed: A migration raised, or returned no object.
             msgspec.ValidationError: A migration raised it: it finds the document invalid.
             msgspec.DecodeError: It is no JSON object.
+        RecursionError: This thread's stack has no room to decode it.
         """
         version = parsed_version(stored)
         steps = [] if version is None else [each for each in self._steps if each[0] >= version.minor]
@@ -92,7 +92,7 @@ def _value(raw: msgspec.Raw) -> Any:
     """The value; or its JSON where only a decoder that does not look at it takes it, such as a number of 400 digits."""
     try:
         return _decode(raw)
-    except UNDECODABLE:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return raw
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias
 
-from exlab_store.document_errors import DocumentInvalid, MigrationFailed, SchemaMajorMismatchError
-from exlab_store.documents.corrupt import Repair
+from exlab_store.document_errors import DocumentInvalid, SchemaMajorMismatchError
+from exlab_store.documents.corrupt import Repair, is_corrupt
 from exlab_store.documents.formats import D
 from exlab_store.errors import DocumentNotFound
 
@@ -87,7 +87,7 @@ class Rewriting(Generic[D]):
             try:
                 stored = self._format.checked(current)
             except DocumentInvalid as error:
-                if self._on_corrupt == "raise" or not _is_corrupt(error):
+                if self._on_corrupt == "raise" or not is_corrupt(error):
                     raise
                 corrupt = error
         elif self._missing == "raise":
@@ -100,11 +100,3 @@ class Rewriting(Generic[D]):
     def undo(self) -> None:
         """Takes the copy of a corrupt document back, as that was not replaced after all."""
         self.repair.undo()
-
-
-def _is_corrupt(error: DocumentInvalid) -> bool:
-    """Whether the bytes are to blame, and nobody may be able to read them."""
-    if error.newer_minor is not None or isinstance(error, MigrationFailed):
-        return False
-    # Its stack is the reader's own: another thread may well read the document.
-    return not isinstance(error.__cause__, RecursionError)

@@ -18,6 +18,7 @@ __all__ = [
     "ensure_mergeable",
     "ensure_shallow",
     "invalid",
+    "outermost",
     "reason",
     "unmarked",
 ]
@@ -38,6 +39,8 @@ _strings = re.compile(_STRING, re.DOTALL)
 _strings_and_colons = re.compile(rb"(" + _STRING + rb")([ \t\r\n]*:)?", re.DOTALL)
 _tokens = re.compile(_STRING + rb"|[\[\]{},]", re.DOTALL)
 _position = re.compile(r"\(byte (\d+)\)")
+_OPENING = frozenset({b"{", b"["})
+_CLOSING = frozenset({b"}", b"]"})
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _SQUARE = bytes.maketrans(b"{}", b"[]")
 
@@ -90,6 +93,29 @@ def ensure_shallow(data: bytes) -> None:
         raise DocumentInvalid(
             f"the document is not valid: it is nested too deeply, more than {MAX_NESTING} levels", hint=_HINT
         )
+
+
+def outermost(data: bytes) -> bytes:
+    """An object without what is in the objects and arrays in it: any decoder reads that, however deep they nest.
+
+    Args:
+        data: What may be JSON.
+
+    Returns:
+        What is no JSON, where something is not closed.
+    """
+    kept: list[bytes] = []
+    level = start = 0
+    for token in _tokens.finditer(data):
+        if token[0] in _OPENING:
+            level += 1
+            if level == 2:
+                kept.append(data[start : token.end()])
+        elif token[0] in _CLOSING:
+            if level == 2:
+                start = token.start()
+            level -= 1
+    return b"".join(kept) + data[start:] if level == 0 else b""
 
 
 def _nests(data: bytes) -> bool:

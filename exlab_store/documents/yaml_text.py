@@ -15,7 +15,6 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.representer import RoundTripRepresenter
 
 from exlab_store.document_errors import DocumentInvalid
-from exlab_store.documents.stored_bytes import MAX_NESTING
 from exlab_store.documents.text_merging import merge_into
 
 __all__ = ["YamlText"]
@@ -110,16 +109,17 @@ def _value_in(data: bytes) -> Any:
     root = yaml.compose(data.decode())
     if root is None:
         raise ValueError("it is empty")
-    return _value(root, yaml.constructor, set(), 1)
+    return _value(root, yaml.constructor, set())
 
 
-def _value(node: Any, constructor: Any, seen: set[int], level: int) -> Any:
-    """The value of a node, which no tag but YAML's own names and no alias repeats."""
+def _value(node: Any, constructor: Any, seen: set[int]) -> Any:
+    """The value of a node, which no tag but YAML's own names and no alias repeats.
+
+    How deep it may nest depends on its version, and is said where that is known.
+    """
     if id(node) in seen:
         raise ValueError(f"an alias stands in{_where(node)}: write the value out")
     seen.add(id(node))
-    if level > MAX_NESTING:
-        raise ValueError(f"it is nested too deeply, more than {MAX_NESTING} levels")
     kind = str(node.tag).removeprefix(_TAG)
     if node.id == "mapping" and kind == "map":
         found: dict[str, Any] = {}
@@ -128,10 +128,10 @@ def _value(node: Any, constructor: Any, seen: set[int], level: int) -> Any:
                 raise ValueError(f"a name is no text in{_where(key)}: put it in quotes")
             if key.value in found:
                 raise ValueError(f"the name {key.value!r} stands twice in{_where(key)}")
-            found[key.value] = _value(value, constructor, seen, level + 1)
+            found[key.value] = _value(value, constructor, seen)
         return found
     if node.id == "sequence" and kind == "seq":
-        return [_value(each, constructor, seen, level + 1) for each in node.value]
+        return [_value(each, constructor, seen) for each in node.value]
     if node.id == "scalar":
         if kind in {"str", "timestamp"}:
             return str(node.value)

@@ -106,3 +106,40 @@ def test_whatever_is_published_can_be_read(changes: dict[str, Any], place: int) 
         except DocumentInvalid:
             return
         assert len(read_catalogue(store / "c.json", expected_endpoint=ENDPOINT).projects) == 4
+
+
+def nested(levels: int) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for _ in range(levels - 1):
+        found = {"a": found}
+    return found
+
+
+NOT_ENCODABLE: list[dict[str, Any]] = [{"name": "\ud800"}, {"metadata": {"a": object()}}, {"metadata": {None: 1}}]
+NOT_ENCODABLE += [{"metadata": {"a": 10**5000}}, {"metadata": nested(5000)}, {"metadata": nested(700)}]
+
+
+@pytest.mark.parametrize("changes", NOT_ENCODABLE, ids=["name", "object", "name of none", "digits", "5000", "700"])
+def test_the_error_names_the_row_where_the_encoder_refuses_too(memory: Store, changes: dict[str, Any]) -> None:
+    (field,) = changes
+    with pytest.raises(DocumentInvalid, match=rf"projects\[2\]\.{field}"):
+        write_catalogue(memory / "c.json", with_row(changes))
+    assert memory.list_keys() == []
+
+
+@pytest.mark.parametrize(("levels", "published"), [(197, True), (198, False)])
+def test_a_catalogue_nests_as_deeply_as_any_document(memory: Store, levels: int, published: bool) -> None:
+    try:
+        write_catalogue(memory / "c.json", with_row({"metadata": nested(levels)}))
+    except DocumentInvalid as error:
+        assert not published
+        assert "nested too deeply, more than 200 levels - at `$.projects[2].metadata`" in error.message
+    else:
+        assert published
+        assert len(read_catalogue(memory / "c.json", expected_endpoint=ENDPOINT).projects) == 4
+
+
+@pytest.mark.parametrize("projects", [None, 5], ids=repr)
+def test_projects_that_are_no_list_are_refused(memory: Store, projects: Any) -> None:
+    with pytest.raises(DocumentInvalid):
+        write_catalogue(memory / "c.json", msgspec.structs.replace(CATALOGUE, projects=projects))

@@ -7,9 +7,15 @@ from typing import TYPE_CHECKING, Literal
 
 import anyio
 import pytest
-from lab_documents import CONFOCAL, stored_equipment
+from lab_documents import CONFOCAL, TEST_RUNS, stored_equipment
 
-from exlab_store.documents import DocumentInvalid, DocumentKind, EquipmentCacheWriter, VersionedDocument
+from exlab_store.documents import (
+    DocumentInvalid,
+    DocumentKind,
+    EquipmentCacheWriter,
+    SchemaMajorMismatchError,
+    VersionedDocument,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,3 +88,66 @@ def test_one_of_a_newer_minor_that_is_no_json_is_corrupt(memory: Store) -> None:
     memory.atomic_write("a.json", NEWER[:-1])
     KIND.update(memory / "a.json", lambda _: Shutter())
     assert len(memory.list_keys()) == 2
+
+
+# Nested more deeply than this program allows
+
+
+def deep(version: str, brackets: int = 250, text: str = '"]}"') -> bytes:
+    nested = "[" * brackets + text + "]" * brackets
+    return f'{{"new":{nested},"schema_version":"{version}","state":"open","newer":{nested}}}'.encode()
+
+
+DEEP: dict[str, tuple[bytes, type[Exception]]] = {
+    "a newer minor": (deep("1.3"), DocumentInvalid),
+    "a newer minor, without end": (deep("1.3", 10_000), DocumentInvalid),
+    "a newer minor, with a mark": (b"\xef\xbb\xbf" + deep("1.3"), DocumentInvalid),
+    "another major": (deep("2.0"), SchemaMajorMismatchError),
+}
+
+
+@pytest.mark.parametrize(("data", "refusal"), DEEP.values(), ids=DEEP)
+def test_one_that_is_nested_too_deeply_is_left_as_it_is(
+    memory: Store, data: bytes, refusal: type[Exception], caplog: pytest.LogCaptureFixture
+) -> None:
+    memory.atomic_write("a.json", data)
+    with pytest.raises(refusal):
+        KIND.write(memory / "a.json", Shutter())
+    assert (memory.list_keys(), memory.read_snapshot("a.json").data, caplog.records) == (["a.json"], data, [])
+
+
+def test_a_reader_of_one_that_is_nested_too_deeply_says_that_a_newer_program_wrote_it(memory: Store) -> None:
+    memory.atomic_write("a.json", deep("1.3"))
+    with pytest.raises(DocumentInvalid, match=r"nested too deeply.*newer program.*1\.3.*1\.2") as caught:
+        KIND.read(memory / "a.json")
+    assert caught.value.newer_minor == "1.3"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [deep("1.2"), deep("1.3")[:-200], deep("1.3").replace(b"schema_version", b"version"), b"[" * 1000],
+    ids=["this minor", "not closed", "no version", "no object"],
+)
+def test_one_that_is_nested_too_deeply_and_of_no_other_program_is_corrupt(memory: Store, data: bytes) -> None:
+    memory.atomic_write("a.json", data)
+    KIND.write(memory / "a.json", Shutter())
+    assert len(memory.list_keys()) == 2
+
+
+@pytest.mark.parametrize("version", ["1.7", "2.0"])
+def test_a_marker_of_another_program_that_is_nested_too_deeply_stays(memory: Store, version: str) -> None:
+    memory.atomic_write("test_runs.json", deep(version))
+    anyio.run(EquipmentCacheWriter().write_test_runs_marker, memory / "test_runs.json", TEST_RUNS)
+    assert (memory.list_keys(), memory.read_snapshot("test_runs.json").data) == (["test_runs.json"], deep(version))
+
+
+@pytest.mark.parametrize("codec", ["yaml", "toml"])
+def test_in_yaml_and_toml_one_that_is_nested_too_deeply_is_left_as_it_is(
+    memory: Store, codec: Literal["yaml", "toml"]
+) -> None:
+    nested = "[" * 210 + "]" * 210
+    text = {"yaml": f'schema_version: "1.3"\nnew: {nested}\n', "toml": f'schema_version = "1.3"\nnew = {nested}\n'}
+    memory.atomic_write("a", text[codec].encode())
+    with pytest.raises(DocumentInvalid, match="newer program"):
+        DocumentKind(Shutter, "1.2", codec=codec).write(memory / "a", Shutter())
+    assert (memory.list_keys(), memory.read_snapshot("a").data) == (["a"], text[codec].encode())

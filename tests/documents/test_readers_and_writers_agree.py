@@ -22,6 +22,7 @@ from exlab_store.documents import (
     SchemaMajorMismatchError,
     VersionedDocument,
 )
+from exlab_store.documents.formats import is_json_object
 
 if TYPE_CHECKING:
     from exlab_store import Store
@@ -122,6 +123,31 @@ def test_a_document_is_not_called_corrupt_because_its_writer_was_called_from_dee
     except (DocumentInvalid, RecursionError):
         pass
     assert memory.list_keys() == ["equipment.json"]
+
+
+def test_a_marker_is_not_called_no_object_because_its_writer_was_called_from_deep_down() -> None:
+    marker = with_unknown(b"[" * 180 + b"]" * 180)
+    for left in range(20, 300, 5):
+        try:
+            assert from_below(sys.getrecursionlimit() - left, lambda: is_json_object(marker))
+        except (DocumentInvalid, RecursionError):
+            pass
+
+
+def test_a_migration_never_gets_a_value_undecoded_because_its_reader_was_called_from_deep_down() -> None:
+    def step(document: dict[str, Any]) -> dict[str, Any]:
+        types.add(type(document["site"]))
+        return document
+
+    types: set[type] = set()
+    kind = DocumentKind(EquipmentJson, "1.1", migrations={"1.0": step})
+    data = with_unknown(b"[" * 180 + b"]" * 180)
+    for left in range(20, 300):
+        try:
+            from_below(sys.getrecursionlimit() - left, lambda: kind.decode(data))
+        except (DocumentInvalid, RecursionError):
+            pass
+    assert types <= {list}
 
 
 @pytest.mark.parametrize(
