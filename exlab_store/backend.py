@@ -32,6 +32,7 @@ from exlab_store.forked_child import in_forked_child
 from exlab_store.guarantees import Guarantees
 from exlab_store.hooks.calls import Backend
 from exlab_store.hooks.new_folders import ensure_folder_wanted
+from exlab_store.hooks.refused_mode import ensure_no_mode
 from exlab_store.hookspecs import hookimpl
 from exlab_store.ignored import IGNORED, not_ignored
 from exlab_store.key_pattern import KeyPattern
@@ -105,6 +106,7 @@ __all__ = [
     "check_key",
     "ensure_expected",
     "ensure_folder_wanted",
+    "ensure_no_mode",
     "hookimpl",
     "in_forked_child",
     "is_key",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from exlab_store import LocationError, Secret
+from exlab_store.backend import ensure_no_mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -78,7 +79,13 @@ class FsspecOptions(msgspec.Struct, frozen=True, kw_only=True):
 
         Raises:
             LocationError: An option is not known, is of another type, or is given twice.
+            NotSupported: A mode is asked for.
         """
+        ensure_no_mode(
+            options,
+            "what fsspec reaches chooses the permissions of documents",
+            "Leave mode out, and have the server set them.",
+        )
         unknown = sorted(set(options) - set(cls.__struct_fields__))
         if unknown:
             raise LocationError(

@@ -23,12 +23,12 @@ from exlab_store.backend import (
     LockLost,
     LockOwner,
     LockTimeout,
-    NotSupported,
     ProcessBound,
     Snapshot,
     Stat,
     Version,
     ensure_expected,
+    ensure_no_mode,
     hookimpl,
     under_mutex,
     version_of,
@@ -86,8 +86,7 @@ def open_backend(location: Location, options: Mapping[str, object]) -> MemoryBac
         NotSupported: A mode is asked for.
         LocationError: There is another option, a user or a port, or a folder without a name.
     """
-    if "mode" in options:
-        raise NotSupported("documents in memory have no permissions, and mode was given", hint="Leave mode out.")
+    ensure_no_mode(options, "documents in memory have no permissions", "Leave mode out.")
     if options:
         raise LocationError(f"memory: has no option {', '.join(map(repr, options))}")
     if location.username is not None or location.port is not None:

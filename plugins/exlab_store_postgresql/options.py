@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
-from exlab_store.backend import LocationError, Secret, is_key, without_variables
+from exlab_store.backend import LocationError, Secret, ensure_no_mode, is_key, without_variables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -122,6 +122,7 @@ def options_of(location: Location, given: Mapping[str, object]) -> tuple[Postgre
 
     Raises:
         LocationError: There is no database in it, the folder is no valid key, or an option is not known or wrong.
+        NotSupported: A mode is asked for.
     """
     database, _, folder = location.path.strip("/").partition("/")
     if not database:
@@ -140,10 +141,7 @@ def options_of(location: Location, given: Mapping[str, object]) -> tuple[Postgre
     twice = sorted(of_location.keys() & given.keys())
     if twice:
         raise LocationError(f"{twice[0]} is in the URL and among the options", hint="Give it once.")
-    if "mode" in given:
-        raise LocationError(
-            "a database has no file permissions, and mode was given", hint="Grant rights on the table instead."
-        )
+    ensure_no_mode(given, "a database has no file permissions", "Leave mode out, and grant rights on the table.")
     merged: dict[str, Any] = {**given, **of_location, "database": database}
     password = merged.get("password")
     if isinstance(password, str):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from exlab_store.backend import Location, LocationError, Secret, without_variables
+from exlab_store.backend import Location, LocationError, Secret, ensure_no_mode, without_variables
 from exlab_store_s3.profiles import read_profile
 
 if TYPE_CHECKING:
@@ -87,7 +87,13 @@ def options_of(
 
     Raises:
         LocationError: An option is not known, is wrong, or is given twice.
+        NotSupported: A mode is asked for.
     """
+    ensure_no_mode(
+        given,
+        "the objects of a bucket have no file permissions",
+        "Leave mode out, and have the bucket's policy say it.",
+    )
     options = dict(given)
     for name, other in (("username", "access_key_id"), ("password", "secret_access_key")):
         of_location = location.username if name == "username" else location.secret

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from exlab_store import Location, LocationError, NotSupported, Secret
-from exlab_store.backend import mode_at
+from exlab_store import Location, LocationError, Secret
+from exlab_store.backend import ensure_no_mode, mode_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,11 +91,11 @@ def options_of(location: Location, options: Mapping[str, object]) -> SftpOptions
     if not location.host:
         raise LocationError("an SFTP location names a server", hint="Write sftp://user@server/folder.")
     known = set(SftpOptions.__struct_fields__) - {"host"}
-    if "mode" in options:
-        raise NotSupported(
-            "the server chooses the permissions of documents, and mode was given",
-            hint="Leave mode out, and give the account its umask there: ForceCommand internal-sftp -u 077, say.",
-        )
+    ensure_no_mode(
+        options,
+        "the server chooses the permissions of documents",
+        "Leave mode out, and give the account its umask there: ForceCommand internal-sftp -u 077, say.",
+    )
     unknown = sorted(set(options) - known)
     if unknown:
         raise LocationError(

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from fsspec.implementations.smb import SMBFileSystem
 
-from exlab_store import LocationError, NotSupported, Secret
+from exlab_store import LocationError, Secret
+from exlab_store.backend import ensure_no_mode
 from exlab_store_smb.session.options import SmbOptions
 from exlab_store_smb.steps.listing import ListingBudget, list_folder
 from exlab_store_smb.wire.deadline import Deadline
@@ -52,11 +53,11 @@ class SmbFileSystem(SMBFileSystem):  # type: ignore[misc]
     def __init__(self, host: str = "", **kwargs: Any) -> None:
         if isinstance(kwargs.get("password"), str):
             kwargs["password"] = Secret(kwargs["password"])
-        if "mode" in kwargs:
-            raise NotSupported(
-                "the server chooses the permissions of documents, and mode was given",
-                hint="Leave mode out, and have the share set them: Samba's 'create mask', say.",
-            )
+        ensure_no_mode(
+            kwargs,
+            "the server chooses the permissions of documents",
+            "Leave mode out, and have the share set them: Samba's 'create mask', say.",
+        )
         unknown = sorted(set(kwargs) - _OWN - _OF_FSSPEC)
         if unknown:
             raise LocationError(

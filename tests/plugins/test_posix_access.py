@@ -248,12 +248,6 @@ def test_a_mode_that_is_none_is_refused(tmp_path: Path, mode: object) -> None:
         open_store(tmp_path, mode=mode)
 
 
-@pytest.mark.parametrize("location", ["memory://", "smb://nas01.invalid/lab"])
-def test_a_mode_where_the_program_sets_no_permissions_is_not_supported(location: str) -> None:
-    with pytest.raises(NotSupported, match="mode"):
-        open_store(location, mode=0o600)
-
-
 def test_a_site_s_configuration_can_make_all_documents_of_a_store_private(tmp_path: Path) -> None:
     (tmp_path / "lab").mkdir()
     site = tmp_path / "exlab-store.toml"

@@ -127,7 +127,6 @@ def test_a_location_that_cannot_be_meant_is_refused(url: str, match: str) -> Non
         ({"table": "a b"}, "table"),
         ({"timeout": 0}, "timeout"),
         ({"sslmode": "verify"}, "sslmode"),
-        ({"username": "x", "mode": "0600"}, "mode"),
         ({"port": 70000}, "port"),
         ({"max_connections": 1}, "max_connections"),
     ],
