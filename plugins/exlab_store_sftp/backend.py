@@ -135,6 +135,12 @@ class SftpBackend:
             self._run(self._changes.delete(key, expect, _ours(lock)))
 
     @hookimpl
+    def keep_copy(self, key: str, copy: str, data: bytes) -> bool:
+        """One round trip, by a process on the server; five over SFTP alone. Of a link, none."""
+        self._ensure_replaces()
+        return self._run((self._changes if self._has_shell else self._plain).keep_copy(key, copy, data))
+
+    @hookimpl
     def lock(self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]) -> HeldLock:
         """One round trip: flock on ``<key>.lock``, held by a process on the server."""
         self._ensure_shell()

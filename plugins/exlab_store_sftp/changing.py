@@ -20,6 +20,7 @@ from exlab_store import (
     LockLost,
     StoreError,
     Version,
+    VersionConflict,
     WriteOutcomeUnknown,
     temporary_name,
     version_of,
@@ -107,6 +108,33 @@ class ServerChanges:
             if word == "done":
                 return version
             raise _refusal(word, rest, "write the document", expect, version)
+
+    async def keep_copy(self, key: str, copy: str, data: bytes) -> bool:
+        """Copies a document on the server, from one open file there.
+
+        Args:
+            key: The document's key.
+            copy: The copy's key.
+            data: What the document must hold.
+
+        Returns:
+            False, and nothing was done, where the document is a link.
+
+        Raises:
+            VersionConflict: The document is gone, or holds something else.
+            StoreError: There is no copy; or `WriteOutcomeUnknown`.
+        """
+        deadline = TimeLimit(self._session.options.timeout)
+        version = version_of(data)
+        parent, name = self._folder.folder(copy), copy.rpartition("/")[2]
+        temporary = temporary_name(name)
+        request = call("keep", self._folder.path(key), parent, temporary, name, version, *self._folder.above(parent))
+        word, rest = await self._made(request, f"{parent}/{temporary}", copy, version, None, deadline)
+        if word == "differs":
+            raise VersionConflict(expected=version)
+        if word not in {"done", "link"}:
+            raise _refusal(word, rest, "copy the document", ANY, version)
+        return word == "done"
 
     async def delete(self, key: str, expect: Expectation, held: SftpLock | None) -> None:
         """Deletes a document.

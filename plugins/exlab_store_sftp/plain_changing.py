@@ -1,7 +1,11 @@
 """A change of a document over SFTP alone, on a server where this account has no shell.
 
 A write takes three round trips: the temporary file is made while the old document is looked at; the data and the fsync
-go together; so do the rights, the close and the rename. The rename is asked for when the data is known to be there.
+go together; so do the rights, the close and the rename. The rename is asked for when the data is known to be there. A
+new document takes one more: the private temporary file gives way to one with the rights that files have in its folder.
+
+SFTP 3 shows no access control list. The group bits of a file that has one are its mask, and a rewrite gives them to the
+group.
 
 Nothing is durable: the rename is in the folder, and SFTP has no request that synchronises a folder.
 """
@@ -9,6 +13,7 @@ Nothing is durable: the rename is in the folder, and SFTP has no request that sy
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import asyncssh
@@ -19,14 +24,15 @@ from exlab_store import (
     InvalidKey,
     StoreError,
     Version,
+    VersionConflict,
     WriteOutcomeUnknown,
     temporary_name,
     version_of,
 )
 from exlab_store_sftp.connection_lost import ConnectionGone
-from exlab_store_sftp.faults import SFTP_ENDED, examined, no_document, of_program, root_is_gone
-from exlab_store_sftp.protocol import FOLDER, NEW, WRITE
-from exlab_store_sftp.reading import close_later
+from exlab_store_sftp.faults import MISSING, SFTP_ENDED, examined, no_document, of_program, root_is_gone
+from exlab_store_sftp.protocol import FOLDER, LINK, NEW, REGULAR
+from exlab_store_sftp.reading import close_later, read_open
 from exlab_store_sftp.time_limit import TimeLimit
 
 if TYPE_CHECKING:
@@ -49,7 +55,6 @@ class PlainChanges:
     def __init__(self, session: Session, folder: StoreFolder) -> None:
         self._session = session
         self._folder = folder
-        self.usual_mode: int | None = None  # of a new file of this account: 0666 without its umask
 
     async def write(self, key: str, data: bytes) -> Version:
         """Replaces a document, or makes it.
@@ -61,11 +66,51 @@ class PlainChanges:
         Raises:
             StoreError: Nothing was written; or `WriteOutcomeUnknown`.
         """
+        return await self._replace(key, data, TimeLimit(self._session.options.timeout))
+
+    async def keep_copy(self, key: str, copy: str, data: bytes) -> bool:
+        """Writes a copy of a document, with at most the rights of the document.
+
+        Args:
+            key: The document's key.
+            copy: The copy's key.
+            data: What the document must hold.
+
+        Returns:
+            False, and nothing was done, where the document is a link.
+
+        Raises:
+            VersionConflict: The document is gone, or holds something else.
+            StoreError: There is no copy; or `WriteOutcomeUnknown`.
+        """
         deadline = TimeLimit(self._session.options.timeout)
         path = self._folder.path(key)
+
+        async def look(files: asyncssh.SFTPClient) -> tuple[asyncssh.SFTPAttrs, bytes] | None:
+            try:
+                found = await files.lstat(path)
+                if found.type == LINK:
+                    return None
+                return await read_open(files, path) if found.type == REGULAR else (found, b"")
+            except asyncssh.SFTPError as error:
+                if no_document(error):
+                    raise VersionConflict(expected=version_of(data)) from error
+                raise await examined(error, "copy the document", files, path, 0, deadline) from error
+
+        found = await self._session.answered(deadline, "copy the document", look)
+        if found is None:
+            return False
+        old, stored = found
+        if old.type != REGULAR or stored != data:
+            raise VersionConflict(expected=version_of(data))
+        await self._replace(copy, data, deadline, old)
+        return True
+
+    async def _replace(
+        self, key: str, data: bytes, deadline: TimeLimit, like: asyncssh.SFTPAttrs | None = None
+    ) -> Version:
         version = version_of(data)
-        temporary = f"{self._folder.folder(key)}/{temporary_name(key.rpartition('/')[2])}".replace("//", "/")
-        attempt = _PlainAttempt(self, key, path, temporary, data)
+        attempt = _PlainAttempt(self, self._folder, key, data, like)
         try:
             await self._session.asked(deadline.half(), attempt.prepare)
             await self._session.asked(deadline.half(), attempt.rename)
@@ -88,6 +133,7 @@ class PlainChanges:
         async def remove(files: asyncssh.SFTPClient) -> bool:
             nonlocal times
             times += 1
+            await attempt.remove_first(files)
             try:
                 await files.remove(attempt.temporary)
             except (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath) as error:
@@ -181,28 +227,16 @@ class PlainChanges:
                 if found.type != FOLDER:
                     raise of_program("Not a directory", "make the folder") from error
 
-    async def mode_of_new(self, files: asyncssh.SFTPClient, temporary: str) -> int | None:
-        """The rights of a new file of this account, found out once.
-
-        Args:
-            files: The session.
-            temporary: The path of a file that may be made, and made again.
-
-        Returns:
-            None where the file is there now with its usual rights.
-        """
-        if self.usual_mode is not None:
-            return self.usual_mode
-        await files.remove(temporary)
-        file = await files.open(temporary, NEW, encoding=None)
-        attributes = await file.stat()
-        close_later(file.close())
-        self.usual_mode = None if attributes.permissions is None else attributes.permissions & 0o777
-        return self.usual_mode
-
 
 class _PlainAttempt:
     """One write.
+
+    Args:
+        changes: Of the store.
+        folder: The store's folder.
+        key: The document's key.
+        data: The whole document.
+        like: Whose rights it gets; None for those of the document that it replaces.
 
     Attributes:
         temporary: The path of the temporary file.
@@ -210,28 +244,29 @@ class _PlainAttempt:
         asked: The rename was asked for.
     """
 
-    def __init__(self, changes: PlainChanges, key: str, path: str, temporary: str, data: bytes) -> None:
+    def __init__(
+        self, changes: PlainChanges, folder: StoreFolder, key: str, data: bytes, like: asyncssh.SFTPAttrs | None
+    ) -> None:
         self._changes = changes
+        self._folder = folder
         self._key = key
-        self._path = path
+        self._path = folder.path(key)
         self._data = data
-        self._mode: int | None = None
+        self._like = like
+        self._mode: int | None = None  # the file has its rights already
         self._file: asyncssh.SFTPClientFile | None = None
-        self.temporary = temporary
+        self._first = ""  # a temporary file that has given way to another
+        self.temporary = self._named()
         self.made = False
         self.asked = False
 
+    def _named(self) -> str:
+        return f"{self._folder.folder(self._key)}/{temporary_name(self._key.rpartition('/')[2])}".replace("//", "/")
+
     async def prepare(self, files: asyncssh.SFTPClient) -> None:
-        """Two round trips: the temporary file is there then, with its data."""
+        """Two round trips, and one more for a new document: the temporary file is there then, with its data."""
         try:
             file, old = await self._opened(files)
-            if old is None:
-                mode = await self._changes.mode_of_new(files, self.temporary)
-                if mode is None:
-                    raise InvalidKey("the server tells no permissions", hint="Use another server.")
-                if self._fresh:  # it was made anew to find out
-                    file = await files.open(self.temporary, WRITE, encoding=None)
-                self._mode = mode
             self._file = file
             attributes, *answers = await asyncio.gather(
                 file.stat(), file.write(self._data, 0), _synchronised(file), return_exceptions=True
@@ -250,7 +285,6 @@ class _PlainAttempt:
             raise
 
     async def _opened(self, files: asyncssh.SFTPClient) -> tuple[asyncssh.SFTPClientFile, asyncssh.SFTPAttrs | None]:
-        self._fresh = False
         private = asyncssh.SFTPAttrs(permissions=_PRIVATE)
         for last in (False, True):
             self.made = True
@@ -265,13 +299,44 @@ class _PlainAttempt:
             if isinstance(file, BaseException):
                 self.made = isinstance(file, SFTP_ENDED) or not isinstance(file, asyncssh.SFTPError)
                 raise file
+            self._file = file
+            if isinstance(old, asyncssh.SFTPAttrs) and old.type == FOLDER:
+                raise InvalidKey("the key names a folder", hint="Choose another key for the document.")
+            if self._like is not None:
+                return file, self._like
             if isinstance(old, asyncssh.SFTPAttrs):
-                if old.type == FOLDER:
-                    raise InvalidKey("the key names a folder", hint="Choose another key for the document.")
                 return file, old
-            self._fresh = self._changes.usual_mode is None
-            return file, None
+            if isinstance(old, MISSING):
+                return await self._opened_as_usual(files, file), None
+            if isinstance(old, asyncssh.SFTPError) and not isinstance(old, SFTP_ENDED):
+                return file, None  # nobody knows whom the document behind a link lets in
+            raise old
         raise AssertionError
+
+    async def _opened_as_usual(
+        self, files: asyncssh.SFTPClient, private: asyncssh.SFTPClientFile
+    ) -> asyncssh.SFTPClientFile:
+        """A file with the rights that a new one has in its folder: its default list decides, or the umask there."""
+        self._first, self.temporary = self.temporary, self._named()
+        self._file = None
+        close_later(private.close())
+        file, _ = await asyncio.gather(
+            files.open(self.temporary, NEW, encoding=None), self.remove_first(files), return_exceptions=True
+        )
+        if isinstance(file, BaseException):
+            raise file
+        return file
+
+    async def remove_first(self, files: asyncssh.SFTPClient) -> None:
+        """Removes a temporary file that was not used; what stays is shown among the leftovers.
+
+        Args:
+            files: The session.
+        """
+        if self._first:
+            with suppress(asyncssh.SFTPError):
+                await files.remove(self._first)
+                self._first = ""
 
     async def rename(self, files: asyncssh.SFTPClient) -> None:
         """One round trip: rights, close and rename."""
@@ -279,10 +344,10 @@ class _PlainAttempt:
         if file is None:
             raise ConnectionGone("the connection has ended")
         self.asked = True
-        rights = asyncssh.SFTPAttrs(permissions=self._mode)
+        rights = [] if self._mode is None else [file.setstat(asyncssh.SFTPAttrs(permissions=self._mode))]
         try:
             *_, renamed = await asyncio.gather(
-                file.setstat(rights),
+                *rights,
                 file.close(),
                 files.posix_rename(self.temporary, self._path),
                 return_exceptions=True,

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["FOLDER", "LINK", "NEW", "READ", "REGULAR", "WRITE"]
+__all__ = ["FOLDER", "LINK", "NEW", "READ", "REGULAR"]
 
 READ: Final = 0x1
 """SSH_FXF_READ."""
-WRITE: Final = 0x2
-"""SSH_FXF_WRITE."""
-NEW: Final = WRITE | 0x8 | 0x20
+NEW: Final = 0x2 | 0x8 | 0x20
 """SSH_FXF_WRITE, SSH_FXF_CREAT and SSH_FXF_EXCL: whatever stands at the name is refused."""
 
 REGULAR: Final = 1

@@ -14,7 +14,7 @@ from exlab_store_sftp.protocol import FOLDER, READ, REGULAR
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-__all__ = ["close_later", "ensure_file", "read_document", "stat_of"]
+__all__ = ["close_later", "ensure_file", "read_document", "read_open", "stat_of"]
 
 _AT_ONCE: Final = 1 << 15  # bytes that hold the usual document, and that every server sends at once
 _TOGETHER: Final = 64
@@ -32,6 +32,21 @@ async def read_document(files: asyncssh.SFTPClient, path: str) -> Snapshot:
         InvalidKey: It is no file.
         asyncssh.Error: As the server says.
     """
+    attributes, data = await read_open(files, path)
+    return Snapshot(data, modified=None if attributes.mtime is None else float(attributes.mtime))
+
+
+async def read_open(files: asyncssh.SFTPClient, path: str) -> tuple[asyncssh.SFTPAttrs, bytes]:
+    """The attributes and the bytes of one open file.
+
+    Args:
+        files: The session.
+        path: The document's.
+
+    Raises:
+        InvalidKey: It is no file.
+        asyncssh.Error: As the server says.
+    """
     # asyncssh's own blocks cost a round trip more: it asks again for what a short file does not have.
     file = await files.open(path, READ, encoding=None, block_size=0)
     try:
@@ -40,8 +55,7 @@ async def read_document(files: asyncssh.SFTPClient, path: str) -> Snapshot:
         if isinstance(first, asyncssh.SFTPError):
             raise first
         size = attributes.size or 0
-        data = first if len(first) == size < _AT_ONCE else await _rest(file, first, size)
-        return Snapshot(data, modified=None if attributes.mtime is None else float(attributes.mtime))
+        return attributes, first if len(first) == size < _AT_ONCE else await _rest(file, first, size)
     finally:
         close_later(file.close())
 

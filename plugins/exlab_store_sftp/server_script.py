@@ -20,17 +20,18 @@ from typing import Final
 __all__ = ["SCRIPT", "call", "start_command"]
 
 SCRIPT: Final = r"""
-LC_ALL=C; export LC_ALL; set -f; exec 2>/dev/null; held= recorded= ok=
+LC_ALL=C; export LC_ALL; set -f; exec 2>/dev/null; held= recorded= ok= keeps=
 
 say() { printf "%s\n" "$*"; }
 
 hello() { # 1 mark 2 root
   m=$1 r=$2 missing=
-  for p in dd mv cp rm unlink rmdir mkdir stat sync sha256sum date id chmod grep flock; do
+  for p in dd mv cp rm unlink rmdir mkdir stat sync sha256sum date id chmod grep ls flock; do
     command -v $p >/dev/null || missing="$missing $p"
   done
   [ "$(printf abc | dd bs=65536 count=2 iflag=fullblock,count_bytes status=none)" = ab ] || missing="$missing GNU-dd"
   flock -x -w 0.1 9 9</dev/null || missing="$missing flock-with-a-timeout"
+  ! grep -qs -e libacl -e posix_acl -- "$(command -v cp)" || keeps=1 # access control lists, too
   while [ "$r" ] && [ ! -e "$r" ]; do r=${r%/*}; done
   r=${r:-/}
   say "$m" $$ $(id -u) $(stat -L -c %u:%g:%a:%s:%Y -- "$r") "$(stat -L -f -c %T -- "$r")" : $missing
@@ -57,11 +58,55 @@ meets() { # 1 file 2 expectation: empty for any, - for none, or a SHA-256; found
   [ "$found" = "$2" ]
 }
 
-narrow() { # 1 old 2 new: a group that could not be kept, and the new one, get no more than both had
-  set -- "$2" $(stat -L -c "%g 0%a" -- "$1") $(stat -c %g -- "$2")
-  [ "$2" != "$4" ] || return 0
-  both=$(( ($3 >> 3) & $3 & 7 ))
-  chmod "$(printf %o $(( ($3 & 0700) | (both << 3) | both )))" -- "$1"
+has_list() { # 1 file: an access control list, as the + of `ls` says; also where that cannot be told
+  case $(ls -ldLn -- "$1") in ??????????[\ .]*) return 1;; esac
+  return 0
+}
+
+common() { # 1 2 3 rights: b gets those that all of them have
+  b=
+  for p in r w x; do case $1:$2:$3 in *$p*:*$p*:*$p*) b=$b$p;; esac; done
+  b=${b:--}
+}
+
+give_list() { # 1 old 2 new 3 not empty if the new one has the group of the old one
+  a=$(getfacl -cpEn -- "$1") || return 1
+  g= o= w=rwx s=
+  for i in $a; do case $i in group::*) g=${i#*::};; mask::*) w=${i#*::};; other::*) o=${i#*::};; esac; done
+  [ "$g" ] && [ "$o" ] || return 1
+  [ "$3" ] || { common $g $w $o; g=$b o=$b; }
+  for i in $a; do case $i in group::*) i=group::$g;; other::*) i=other::$o;; esac; s=$s,$i; done
+  setfacl -n --set "${s#,}" -- "$2"
+}
+
+private() { (umask 077; set -C; : > "$1") && chmod 600 -- "$1"; } # a folder's default list overrides the umask
+
+like() { # 1 old 2 new, which is made: m says why not
+  # Nobody gets more than before, at any moment. The group bits of a file with a list are the most that anybody named
+  # gets. Where the group cannot be kept, the members of both have changed sides, and get what both had.
+  if [ -G "$1" ] && [ "$keeps" ]; then
+    m=$(cp --attributes-only --preserve=all -- "$1" "$2" 2>&1) && return 0
+    rm -f -- "$2"
+  fi
+  m=$(umask 077; cp --attributes-only --preserve=all --no-preserve=mode -- "$1" "$2" 2>&1) ||
+    m=$(rm -f -- "$2"; private "$2" 2>&1) || return 1
+  set -- "$1" "$2" $(stat -L -c "%g 0%a" -- "$1" "$2")
+  [ "$6" ] || { m="the document has gone"; return 1; }
+  same=; [ "$3" != "$5" ] || same=1
+  [ ! "$same" ] || [ ! "$keeps" ] || ! m=$(cp --attributes-only --preserve=all -- "$1" "$2" 2>&1) || return 0
+  mode=$(($4 & 0777)) both=$((($4 >> 3) & $4 & 7))
+  if has_list "$1"; then
+    ! give_list "$1" "$2" "$same" || return 0
+    mode=$((mode & 0700))
+  elif [ ! "$same" ]; then mode=$((mode & 0700 | both << 3 | both)); fi
+  ! has_list "$2" || mode=$((mode & 0707)) # from the folder's default list
+  m=$(chmod "$(printf %o $mode)" -- "$2" 2>&1)
+}
+
+hidden() { # 1 link: what it leads to may not be seen
+  [ -h "$1" ] && [ ! -e "$1" ] || return 1
+  case $(stat -L -- "$1" 2>&1) in *"No such file"*) return 1;; esac
+  return 0
 }
 
 write() { # 1 folder 2 temporary 3 name 4 size 5 mark 6 lock 7 expectation 8.. folders above
@@ -71,10 +116,10 @@ write() { # 1 folder 2 temporary 3 name 4 size 5 mark 6 lock 7 expectation 8.. f
   if [ -d "$n" ] && [ ! -h "$n" ]; then drain; say failed write Is a directory; return; fi
   if [ -f "$n" ]; then
     c=nocreat,notrunc
-    m=$(cp --attributes-only --preserve=all -- "$n" "$x" 2>&1) ||
-      m=$(rm -f -- "$x"; (umask 077; set -C; : > "$x") 2>&1 && chmod --reference="$n" -- "$x" 2>&1) ||
-      { rm -f -- "$x"; drain; say failed write $m; return; }
-    [ -G "$n" ] || m=$(narrow "$n" "$x" 2>&1) || { rm -f -- "$x"; drain; say failed write $m; return; }
+    like "$n" "$x" || { rm -f -- "$x"; drain; say failed write $m; return; }
+  elif hidden "$n"; then
+    c=nocreat,notrunc
+    m=$(private "$x" 2>&1) || { rm -f -- "$x"; drain; say failed write $m; return; }
   fi
   m=$(dd of="$x" bs=65536 count="$z" iflag=fullblock,count_bytes oflag=nofollow conv=fsync,$c status=none 2>&1) ||
     { rm -f -- "$x"; drain; say failed write $m; return; }
@@ -85,6 +130,26 @@ write() { # 1 folder 2 temporary 3 name 4 size 5 mark 6 lock 7 expectation 8.. f
   m=$(mv -fT -- "$x" "$n" 2>&1) || { rm -f -- "$x"; say failed write $m; return; }
   settle "$d" "$@" || { say unsettled $m; return; }
   ok=1; say done
+}
+
+keep() { # 1 document 2 folder 3 temporary 4 name of the copy 5 SHA-256 6.. folders above
+  n=$1 d=$2 x=$2/$3 y=$2/$4 e=$5; shift 5
+  if [ -h "$n" ]; then say link; return; fi
+  [ -f "$n" ] || { say differs; return; }
+  command exec 8<"$n" || { if [ -e "$n" ]; then say failed copy Permission denied; else say differs; fi; return; }
+  keep_open "$@"
+  exec 8<&-
+}
+
+keep_open() { # folders: bytes and rights are those of one open file, whatever gets its name meanwhile
+  [ ! -h "$n" ] && [ "$n" -ef /dev/fd/8 ] || { say differs; return; }
+  like /dev/fd/8 "$x" || { rm -f -- "$x"; say failed copy $m; return; }
+  m=$(dd of="$x" bs=65536 oflag=nofollow conv=fsync,nocreat,notrunc status=none <&8 2>&1) ||
+    { rm -f -- "$x"; say failed copy $m; return; }
+  meets "$x" "$e" || { rm -f -- "$x"; say differs; return; }
+  m=$(mv -fT -- "$x" "$y" 2>&1) || { rm -f -- "$x"; say failed copy $m; return; }
+  settle "$d" "$@" || { say unsettled $m; return; }
+  say done
 }
 
 delete() { # 1 folder 2 name 3 lock 4 expectation 5.. folders above
