@@ -60,6 +60,7 @@ from exlab_store.model import (
     Snapshot,
     Stat,
     Version,
+    owner_in_record,
     version_of,
 )
 from exlab_store.mutex import Latch, start_thread, under_mutex
@@ -115,6 +116,7 @@ __all__ = [
     "lock_key",
     "mode_at",
     "not_ignored",
+    "owner_in_record",
     "removal_order",
     "shortened",
     "start_thread",

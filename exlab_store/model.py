@@ -203,6 +203,24 @@ class LockOwner(msgspec.Struct, frozen=True):
         return f"{user} on {host} (process {self.pid}) since {since}{purpose}"
 
 
+_decode_owner: Final = msgspec.json.Decoder(LockOwner).decode
+
+
+def owner_in_record(record: bytes | str) -> LockOwner | None:
+    """Who holds a lock, as its record says: a backend writes the owner as JSON where those who wait find it.
+
+    Args:
+        record: What stands where the record does. Anybody who may lock the document may have written it.
+
+    Returns:
+        None where it is no record: void, absent, in the middle of being written, or nonsense.
+    """
+    try:
+        return _decode_owner(record)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):  # the latter two of what is no UTF-8, or nested deeply
+        return None
+
+
 class Leftover(msgspec.Struct, frozen=True, kw_only=True):
     """A file in a store's storage that is no document.
 

@@ -59,6 +59,8 @@ def striking(
         nonlocal passed
         if event not in {"call", "c_return"} or not frame.f_globals.get("__name__", "").startswith(modules):
             return
+        if event == "call" and frame.f_code.co_name == "<genexpr>":
+            return  # one that is closed before its end is called too, and what is raised in it then goes nowhere
         caller: FrameType | None = frame
         while caller is not None:
             if caller.f_code.co_name == "__del__":

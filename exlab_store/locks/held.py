@@ -190,6 +190,9 @@ def _forget_in_child() -> None:
 in_forked_child(_forget_in_child)
 
 
+_LONGEST_PURPOSE = 500  # characters; those who wait read 4,096 bytes of a lock's record
+
+
 def new_owner(purpose: str) -> LockOwner:
     """Who asks for a lock now: this process, and what for."""
     global _asking
@@ -199,6 +202,8 @@ def new_owner(purpose: str) -> LockOwner:
         first = int.from_bytes(os.urandom(8)) >> 1
         asking = _asking = _Asking(*this_process(os.getpid()), itertools.count(first))
     host, user, pid, numbers = asking
+    if len(purpose) > _LONGEST_PURPOSE:
+        purpose = f"{purpose[:_LONGEST_PURPOSE]}..."
     if purpose and not purpose.isascii():
         purpose = _encodable(purpose)
     return LockOwner(f"{next(numbers):016x}", host, user, pid, _timestamp(time.time_ns() // 1_000_000_000), purpose)

@@ -17,8 +17,16 @@ if sys.platform == "win32":
 
 from typing import TYPE_CHECKING, Final
 
-from exlab_store import LocationError, NotSupported, came_from_signal_handler, suppress_unless_signalled
+from exlab_store import (
+    AccessDenied,
+    LocationError,
+    NotSupported,
+    came_from_signal_handler,
+    mode_at,
+    suppress_unless_signalled,
+)
 from exlab_store_posix import acl
+from exlab_store_posix.faults import NOTHING_THERE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,13 +51,26 @@ def replaced_by(target: str) -> os.stat_result | None:
 
     Returns:
         None if there is none, or no file: the rename will say what is wrong with that.
+
+    Raises:
+        AccessDenied: There may be one, behind a link that leads to where this account may not look: nobody knows how
+            private that is.
+        OSError: From stat.
     """
     try:
         old = os.stat(target)
     except OSError as error:
         if came_from_signal_handler(error):
             raise
-        return None
+        if error.errno in NOTHING_THERE:
+            return None
+        if stat.S_ISLNK(mode_at(target, follow_symlinks=False)):
+            raise AccessDenied(
+                f"the document is a link, and where that leads cannot be looked at: {error.strerror}",
+                errno=error.errno,
+                hint="Remove the link, or let this account look at what it leads to.",
+            ) from error
+        raise
     return old if stat.S_ISREG(old.st_mode) else None
 
 

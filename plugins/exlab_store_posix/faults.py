@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
+from typing import Final
 
 from exlab_store import (
     AccessDenied,
@@ -18,7 +19,10 @@ from exlab_store import (
 if sys.platform == "win32":
     from exlab_store_posix.windows.faults import certainly_refused, translated_on_windows
 
-__all__ = ["did_not_happen", "root_is_gone", "spelt_otherwise", "translated"]
+__all__ = ["NOTHING_THERE", "did_not_happen", "root_is_gone", "spelt_otherwise", "translated"]
+
+NOTHING_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
+"""What stat(2) says of a path at which no document is."""
 
 _DENIED = {
     errno.EACCES: "Ask for the right to {action} here.",

@@ -7,8 +7,9 @@ import errno
 import os
 import select
 import struct
-import weakref
 from typing import TYPE_CHECKING, Final, NamedTuple
+
+from exlab_store_posix.descriptors import Descriptors, discard_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,12 +78,19 @@ class Inotify:
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._add = self._libc.inotify_add_watch
         self._remove = self._libc.inotify_rm_watch
-        self._descriptor = _checked(self._libc.inotify_init1(_FLAGS), "inotify_init1")
-        # The descriptor alone: a forked child that took a watch away would take it from its parent.
-        self.close = weakref.finalize(self, os.close, self._descriptor)
-        self.close.atexit = False
+        # A forked child closes its copy of the descriptor and takes no watch away: it would take it from its parent.
+        self._opened = Descriptors()
+        self._opened.extend(map(self._libc.inotify_init1, (_FLAGS,)))  # in one step, see descriptors.py
+        self._descriptor = self._opened[0]
+        if self._descriptor < 0:
+            self._opened.clear()
+            _checked(-1, "inotify_init1")
         self._poll = select.poll()  # type: ignore[attr-defined, unused-ignore]
         self._poll.register(self._descriptor, select.POLLIN)  # type: ignore[attr-defined, unused-ignore]
+
+    def close(self) -> None:
+        """Closes the descriptor; a second call does nothing."""
+        discard_all(self._opened)
 
     def add(self, path: str, *, follow: bool = False) -> int:
         """Watches a directory, or goes on to.

@@ -5,7 +5,6 @@ Links to directories are not followed, as they may form a circle; a link to a fi
 
 from __future__ import annotations
 
-import errno
 import heapq
 import os
 import stat
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from exlab_store import FolderItem, came_from_signal_handler, is_key, keys_in
 from exlab_store.backend import mode_at, not_ignored
 from exlab_store_posix.entries import entries_of
+from exlab_store_posix.faults import NOTHING_THERE
 from exlab_store_posix.system import calls
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ __all__ = ["Lister"]
 _FIRST: Final = 64
 _AT_A_TIME: Final = 1024
 _SHORT: Final = 250  # characters of a key that has fewer bytes than a key may have
-_NOTHING_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 
 
 class Lister:
@@ -229,6 +228,6 @@ def _mode_of(path: str) -> int | None:
     try:
         return calls.lstat(path).st_mode
     except OSError as error:
-        if error.errno not in _NOTHING_THERE or came_from_signal_handler(error):
+        if error.errno not in NOTHING_THERE or came_from_signal_handler(error):
             raise
         return None

@@ -30,7 +30,7 @@ from exlab_store import (
     ProcessBound,
     came_from_signal_handler,
 )
-from exlab_store.backend import in_forked_child
+from exlab_store.backend import in_forked_child, owner_in_record
 from exlab_store_posix.descriptors import Descriptors, discard, discard_all, open_into
 from exlab_store_posix.lock_file import (
     OPEN,
@@ -43,7 +43,7 @@ from exlab_store_posix.lock_file import (
     stands_at,
 )
 from exlab_store_posix.mounts import FileSystem
-from exlab_store_posix.owner_record import RECORD_AT, VOID, decoded, flags_to_read, read_owner, read_record
+from exlab_store_posix.owner_record import RECORD_AT, VOID, flags_to_read, read_owner, read_record
 from exlab_store_posix.system import calls
 
 if TYPE_CHECKING:
@@ -178,10 +178,8 @@ class FileLock(ProcessBound, msgspec.Struct, eq=False):
         if self.record == "none":
             return False
         record = read_record(self.path, self.kind)
-        try:
-            return record.startswith(VOID) or decoded(record).id != self.owner.id
-        except msgspec.DecodeError:
-            return False
+        owner = owner_in_record(record)
+        return record.startswith(VOID) or (owner is not None and owner.id != self.owner.id)
 
     def release(self) -> None:
         """Releases the lock; a second call does nothing."""

@@ -7,25 +7,22 @@ import os
 import sys
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
-from exlab_store import LockOwner, came_from_signal_handler
+from exlab_store import came_from_signal_handler
+from exlab_store.backend import owner_in_record
 from exlab_store_posix.descriptors import Descriptors, discard_all, open_into
 from exlab_store_posix.freshness import OPEN_DIRECT
 from exlab_store_posix.lock_file import OPEN
 
 if TYPE_CHECKING:
+    from exlab_store import LockOwner
     from exlab_store_posix.mounts import FileSystem
 
-__all__ = ["RECORD_AT", "VOID", "decoded", "flags_to_read", "read_owner", "read_record"]
+__all__ = ["RECORD_AT", "VOID", "flags_to_read", "read_owner", "read_record"]
 
 # The record begins behind byte 0, the byte that SMB clients lock: a locked byte cannot be read by others.
 RECORD_AT: Final = 1
 VOID: Final = b"-"
 _SIZE: Final = 4096
-
-decoded = msgspec.json.Decoder(LockOwner).decode
-"""The owner in a record."""
 
 if sys.platform == "win32":
     from exlab_store_posix.windows.processes import may_be_alive
@@ -55,12 +52,12 @@ def read_owner(path: str, kind: FileSystem) -> LockOwner | None:
         kind: The file system that it is on.
     """
     try:
-        owner = decoded(read_record(path, kind))
-    except (OSError, msgspec.DecodeError) as error:  # void, absent, or in the middle of being written
+        owner = owner_in_record(read_record(path, kind))
+    except OSError as error:
         if came_from_signal_handler(error):
             raise
         return None
-    return owner if may_be_alive(owner) else None
+    return owner if owner is not None and may_be_alive(owner) else None
 
 
 def read_record(path: str, kind: FileSystem) -> bytes:

@@ -66,12 +66,20 @@ class DirectorySource(ProcessBound):
             raise self._refused(error) from error
         except AttributeError as error:
             raise NotSupported("the system does not tell of changes") from error
-        self._root = self._add("")
-        self._identity = self._root_identity()
-        self._next_check = time.monotonic() + _ROOT_CHECK
-        if self._root is None:
+        try:
+            self._root = self._watch_root()
+            self._identity = self._root_identity()
+            self._next_check = time.monotonic() + _ROOT_CHECK
+            self._watch_all()
+        except BaseException:
+            self._inotify.close()
+            raise
+
+    def _watch_root(self) -> int:
+        root = self._add("")
+        if root is None:
             raise root_is_gone()
-        self._watch_all()
+        return root
 
     def wait(self, timeout: float, cancelled: Callable[[], bool]) -> list[str]:
         """Reads what the kernel has to say."""

@@ -24,6 +24,7 @@ from exlab_store.backend import (
     ProcessBound,
     Snapshot,
     StoreError,
+    owner_in_record,
     under_mutex,
 )
 from exlab_store_postgresql.outcome import end_session
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from exlab_store_postgresql.database import DocumentDatabase
     from exlab_store_postgresql.session import DatabaseSession, Row
 
-__all__ = ["AdvisoryLock", "DocumentLocks", "owner_of"]
+__all__ = ["AdvisoryLock", "DocumentLocks"]
 
 T = TypeVar("T")
 
@@ -57,18 +58,6 @@ _AS_BEFORE: Final = Statement.of(
     "select set_config('lock_timeout', '0', false), set_config('statement_timeout', $1, false)"
 )
 _FREE_ALL: Final = Statement.of("select pg_advisory_unlock_all()")
-
-
-def owner_of(text: str) -> LockOwner | None:
-    """Reads the record of a holder.
-
-    Args:
-        text: As it stands in the table.
-    """
-    try:
-        return msgspec.json.decode(text, type=LockOwner)
-    except msgspec.DecodeError:
-        return None
 
 
 class AdvisoryLock(ProcessBound):
@@ -288,7 +277,7 @@ class DocumentLocks:
             rows = session.run(
                 BoundStatement(_FREE_ALL), BoundStatement(self._table.holder, (number,)), deadline=deadline
             )[1]
-            holder = owner_of(rows[0][1]) if rows else None
+            holder = owner_in_record(rows[0][1]) if rows else None
         except (SessionLost, ServerRefusal):
             session.close()
         return LockTimeout(f"waited {timeout:g} s for the lock", holder=holder)
@@ -302,7 +291,7 @@ class DocumentLocks:
         below = self._database.place(prefix).rstrip("/")
         rows = self._database.rows("look at the locks", BoundStatement(self._table.held_below, (below,)))
         start = len(self._database.folder)
-        return [(row[0][start:], owner_of(row[1])) for row in rows]
+        return [(row[0][start:], owner_in_record(row[1])) for row in rows]
 
 
 def _in_use() -> BackendUnavailable:

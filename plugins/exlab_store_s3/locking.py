@@ -89,6 +89,12 @@ def _decoded(data: bytes) -> _Record | None:
         return msgspec.json.decode(data, type=_Record)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
+    except RecursionError as error:  # not taken for a free lock: it may be one, read by a program that calls deeply
+        raise BackendUnavailable(
+            "the record of the lock is nested too deeply to be read",
+            exhausted=True,
+            hint="Look at the lock object; delete it if it is no record of a lock.",
+        ) from error
 
 
 class _LockObject:

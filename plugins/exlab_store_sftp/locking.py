@@ -22,7 +22,7 @@ from exlab_store import (
     LockTimeout,
     ProcessBound,
 )
-from exlab_store.backend import ensure_folder_wanted
+from exlab_store.backend import ensure_folder_wanted, owner_in_record
 from exlab_store_sftp.connection_lost import ConnectionGone
 from exlab_store_sftp.event_loop import run, start
 from exlab_store_sftp.faults import lock_file_removed, of_program
@@ -45,7 +45,6 @@ _FRESH: Final = 0.1  # seconds for which an answer about the lock is taken to be
 _GOODBYE: Final = 5.0  # seconds that a release may take before the process on the server is left to itself
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(LockOwner).decode
 
 
 class SftpLock(ProcessBound):
@@ -274,7 +273,4 @@ def owner_in(record: str) -> LockOwner | None:
     Args:
         record: The second line of the file.
     """
-    try:
-        return _decode(record.encode("utf-8", "surrogateescape"))
-    except (msgspec.DecodeError, UnicodeError):
-        return None
+    return owner_in_record(record.encode("utf-8", "surrogateescape"))

@@ -135,6 +135,10 @@ def write_into_new_folders(store: Store) -> None:
     store.atomic_write(f"{random.randbytes(8).hex()}/deeper/a.json", b"new")
 
 
+def watch(store: Store) -> None:
+    store.watch(timeout=0).close()
+
+
 def read_nothing(store: Store) -> None:
     with suppress(DocumentNotFound):
         store.read_snapshot("nothing/here.json")
@@ -149,6 +153,7 @@ OPERATIONS = [
     lock,
     read,
     read_nothing,
+    watch,
     delete,
 ]
 
@@ -206,7 +211,7 @@ def struck(operation: Callable[[Store], None], store: Store) -> BaseException | 
 
 # What a handler raises within a finaliser, anybody's, is lost; Python says so, and what it leaves is looked for below.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("strikes", [40, pytest.param(1500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("strikes", [40, pytest.param(2500, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_a_strike_at_a_random_moment_comes_out_and_leaves_nothing(
     store: Store, alarm: Alarm, operation: Callable[[Store], None], strikes: int
@@ -230,7 +235,9 @@ def test_a_strike_at_a_random_moment_comes_out_and_leaves_nothing(
         assert traces.found(may_be_missing=operation is delete) == [], f"strike {number}"
 
 
-@pytest.mark.parametrize("lines", [False])
+# A listing that is dropped where it begins is closed, and Python says that too.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("lines", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["calls", "lines"])
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_a_strike_at_each_moment_comes_out_and_leaves_nothing(
     store: Store, alarm: Alarm, operation: Callable[[Store], None], lines: bool

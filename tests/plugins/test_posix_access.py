@@ -141,6 +141,19 @@ def test_the_mode_of_a_document_behind_a_link_counts(posix: Store, tmp_path: Pat
     assert (tmp_path / "real").read_bytes() == b"1"
 
 
+@pytest.mark.usefixtures("needs_root")
+def test_a_document_behind_a_link_that_leads_to_where_nobody_else_may_look_is_not_replaced(
+    open_folder: Path, tmp_path: Path
+) -> None:
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    (private / "a.json").write_bytes(b"secret")
+    (open_folder / "a.json").symlink_to(private / "a.json")
+    write = "try: store.atomic_write('a.json', b'2')\nexcept PermissionError as error: print(error)"
+    assert "Remove the link" in run_as(ANNA, write, open_folder)
+    assert (open_folder / "a.json").is_symlink()
+
+
 # Access control lists
 
 

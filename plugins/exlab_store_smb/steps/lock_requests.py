@@ -13,7 +13,7 @@ import msgspec
 from smbprotocol.header import Commands
 
 from exlab_store import AccessDenied, LockOwner, LockTimeout, Snapshot, StoreError, lock_key
-from exlab_store.backend import ensure_folder_wanted
+from exlab_store.backend import ensure_folder_wanted, owner_in_record
 from exlab_store_smb.session.failed_creates import goes_on
 from exlab_store_smb.session.link import LinkLost
 from exlab_store_smb.session.share import unavailable
@@ -58,7 +58,6 @@ _REMOVE = "Remove what stands at the name of the document with .lock behind it, 
 _GRACE = 5.0  # seconds that a server may take to answer CANCEL; Samba takes 1 ms
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(LockOwner).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -404,11 +403,8 @@ class Locks:
         )
         if not opened.ok or not answered.ok:
             return None
-        try:
-            owner = _decode(messages.read_bytes(answered).partition(b"\n")[0])
-        except msgspec.DecodeError:  # void, absent, or in the middle of being written
-            return None
-        return owner if _may_be_alive(owner) else None
+        owner = owner_in_record(messages.read_bytes(answered).partition(b"\n")[0])
+        return owner if owner is not None and _may_be_alive(owner) else None
 
     def _soon(self, request: SmbLockRequest) -> Deadline:
         return request.deadline.within(self._timeout).half()
