@@ -15,7 +15,7 @@ from exlab_store.changes import Change
 from exlab_store.errors import BackendUnavailable, DocumentNotFound, NotSupported
 from exlab_store.keys import is_key
 from exlab_store.model import version_of
-from exlab_store.testing.conformance.clientele import KEY, Clientele, as_claimed
+from exlab_store.testing.conformance.clientele import KEY, Clientele, as_claimed, watched_fixture
 from exlab_store.testing.conformance.running import Started, together
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def _there(changes: Iterable[Change]) -> dict[str, Version | None]:
 class Watching(Clientele):
     """`Store.watch`, and the hook ``watch_changes``."""
 
-    @pytest.fixture
+    @watched_fixture
     def begin(self, harness: Harness, store: Store) -> Callable[..., ChangeStream]:
         """Begins a watch that ends by itself when nothing is told for too long."""
         return partial(store.watch, interval=_INTERVAL, timeout=harness.patience)

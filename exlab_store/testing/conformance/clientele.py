@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import inspect
 import secrets
 from contextlib import ExitStack, contextmanager
 from functools import partial, wraps
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
@@ -25,7 +26,18 @@ if TYPE_CHECKING:
     from exlab_store.guarantees import Guarantees
     from exlab_store.hooks.calls import Backend, BackendHooks
 
-__all__ = ["KEY", "Clientele", "as_claimed", "assert_locked", "between_processes", "owner", "start_processes"]
+__all__ = [
+    "KEY",
+    "Clientele",
+    "as_claimed",
+    "assert_locked",
+    "between_processes",
+    "owner",
+    "start_processes",
+    "watched_fixture",
+]
+
+T = TypeVar("T")
 
 KEY = "folder/document.json"
 
@@ -115,6 +127,31 @@ def _watched(test: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+def watched_fixture(make: Callable[..., T]) -> Callable[..., T]:
+    """A fixture of the kit: it may call the backend, and so it is run by the watch, as the tests are.
+
+    pytest itself runs a fixture in its main thread, where a call that hangs would stop every other test.
+
+    Args:
+        make: The method that gives the fixture; no generator.
+    """
+
+    @wraps(make)
+    def run(self: Clientele, watch: Watch, **fixtures: object) -> T:
+        __tracebackhide__ = True
+        if "watch" in wanted:
+            fixtures["watch"] = watch
+        return watch.run(f"the fixture `{make.__name__}`", partial(make, self, **fixtures))
+
+    signature = inspect.signature(make)  # pytest reads from it what the fixture needs
+    wanted = signature.parameters
+    if "watch" not in wanted:
+        added = inspect.Parameter("watch", inspect.Parameter.KEYWORD_ONLY)
+        signature = signature.replace(parameters=[*wanted.values(), added])
+    run.__signature__ = signature  # type: ignore[attr-defined]
+    return pytest.fixture(run)
+
+
 class Clientele:
     """The fixtures that every theme of the kit uses."""
 
@@ -157,22 +194,28 @@ class Clientele:
     @pytest.fixture
     def open_hooks(self, watch: Watch, open_backend: Callable[[], Backend]) -> Callable[[], BackendHooks]:
         """Opens further backends, with their hooks but without a store around them."""
-        return lambda: WatchedHooks(open_backend(), watch)
+
+        def open_another() -> BackendHooks:
+            backend = open_backend()
+            with watch.call("guarantees"):
+                return WatchedHooks(backend, watch)
+
+        return open_another
 
     @pytest.fixture
     def open_client(self, open_hooks: Callable[[], BackendHooks]) -> Callable[[], Store]:
         """Opens further clients, which are closed after the test."""
         return lambda: Store(open_hooks(), None)
 
-    @pytest.fixture
-    def store(self, watch: Watch, open_client: Callable[[], Store]) -> Store:
+    @watched_fixture
+    def store(self, open_client: Callable[[], Store]) -> Store:
         """The client under test."""
-        return watch.run("open", open_client)
+        return open_client()
 
-    @pytest.fixture
-    def other(self, watch: Watch, open_client: Callable[[], Store]) -> Store:
+    @watched_fixture
+    def other(self, open_client: Callable[[], Store]) -> Store:
         """Another client of the same storage."""
-        return watch.run("open", open_client)
+        return open_client()
 
     @pytest.fixture
     def guarantees(self, store: Store) -> Guarantees:

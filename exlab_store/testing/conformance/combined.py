@@ -10,7 +10,7 @@ import pytest
 
 from exlab_store.errors import InvalidKey, LockLost, LockTimeout, NotSupported
 from exlab_store.model import ABSENT, ANY, HeldLock
-from exlab_store.testing.conformance.clientele import KEY, Clientele, owner
+from exlab_store.testing.conformance.clientele import KEY, Clientele, owner, watched_fixture
 from exlab_store.testing.conformance.running import Started, within
 
 if TYPE_CHECKING:
@@ -30,17 +30,17 @@ def _never() -> bool:
 class Combined(Clientele):
     """``lock_and_read`` and ``write_and_release``: what the single hooks promise, they promise too."""
 
-    @pytest.fixture
+    @watched_fixture
     def hooks(self, open_hooks: Callable[[], BackendHooks]) -> BackendHooks:
         """The client under test, at its hooks."""
         return open_hooks()
 
-    @pytest.fixture
+    @watched_fixture
     def others(self, open_hooks: Callable[[], BackendHooks]) -> BackendHooks:
         """Another client, at its hooks."""
         return open_hooks()
 
-    @pytest.fixture
+    @watched_fixture
     def combined(self, hooks: BackendHooks, guarantees: Guarantees) -> bool:
         """Whether the backend has the hooks, and a lock for them."""
         return hooks.combines and guarantees.lock_scope != "none"

@@ -10,7 +10,7 @@ import pytest
 
 from exlab_store.errors import DocumentNotFound, InvalidKey, LockTimeout, NotSupported
 from exlab_store.folder_errors import FolderNotEmpty
-from exlab_store.testing.conformance.clientele import Clientele, assert_locked
+from exlab_store.testing.conformance.clientele import Clientele, assert_locked, watched_fixture
 from exlab_store.testing.conformance.running import Started
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _KEPT = ["run 2/a.json", "running.json"]
 class DeletingFolders(Clientele):
     """``remove_folder``, of a backend that has it and supports it in its place."""
 
-    @pytest.fixture
+    @watched_fixture
     def deletes(self, store: Store) -> bool:
         """Whether folders are deleted here; otherwise that says so, and the documents stay."""
         store.atomic_write("folder/document.json", b"1")

@@ -27,6 +27,7 @@ from exlab_store.testing.conformance.clientele import (
     between_processes,
     owner,
     start_processes,
+    watched_fixture,
 )
 from exlab_store.testing.conformance.clients import start_client
 from exlab_store.testing.conformance.running import Started, together, within
@@ -352,7 +353,7 @@ def _that_sets(event: threading.Event) -> Callable[[], bool]:
 class ProcessLocks(Clientele):
     """The lock between processes, for a backend whose lock reaches beyond one."""
 
-    @pytest.fixture
+    @watched_fixture
     def reaches_processes(self, harness: Harness, guarantees: Guarantees) -> bool:
         """Whether the backend's lock is one between processes, which then can be tried."""
         return between_processes(harness, guarantees) and guarantees.lock_scope in {"host", "site"}

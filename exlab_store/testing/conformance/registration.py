@@ -15,7 +15,7 @@ from exlab_store.hookspecs import OPTIONAL_HOOKS, REQUIRED_HOOKS
 from exlab_store.model import ANY, HeldLock, Snapshot
 from exlab_store.opening.stores import open_store
 from exlab_store.store import Store
-from exlab_store.testing.conformance.clientele import KEY, Clientele, owner
+from exlab_store.testing.conformance.clientele import KEY, Clientele, owner, watched_fixture
 from exlab_store.testing.conformance.watching import WatchedHooks
 
 if TYPE_CHECKING:
@@ -41,10 +41,10 @@ def _hook(backend: Backend, name: str) -> Any:
 class Registration(Clientele):
     """The contract of the hooks, at the backend itself."""
 
-    @pytest.fixture
-    def backend(self, watch: Watch, open_backend: Callable[[], Backend]) -> Backend:
+    @watched_fixture
+    def backend(self, open_backend: Callable[[], Backend]) -> Backend:
         """The backend, without a store around it."""
-        return watch.run("open", open_backend)
+        return open_backend()
 
     def test_the_backend_is_accepted(self, open_backend: Callable[[], Backend]) -> None:
         with open_store(backend=open_backend(), require=Guarantees.at_least()) as store:
@@ -134,10 +134,10 @@ class Registration(Clientele):
 class Unclaimed(Clientele):
     """What is not claimed says `NotSupported`: it neither works in silence nor does nothing."""
 
-    @pytest.fixture
-    def backend(self, watch: Watch, open_backend: Callable[[], Backend]) -> Backend:
+    @watched_fixture
+    def backend(self, open_backend: Callable[[], Backend]) -> Backend:
         """The backend, without a store around it."""
-        return watch.run("open", open_backend)
+        return open_backend()
 
     def test_a_listing_that_is_not_claimed_is_not_supported(self, backend: Backend, store: Store) -> None:
         if backend.guarantees.lists:

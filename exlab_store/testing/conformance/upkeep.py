@@ -11,7 +11,7 @@ import pytest
 from exlab_store.errors import DocumentNotFound, InvalidKey, NotSupported, VersionConflict
 from exlab_store.keys import is_key, lock_key
 from exlab_store.model import Leftover
-from exlab_store.testing.conformance.clientele import KEY, Clientele, as_claimed
+from exlab_store.testing.conformance.clientele import KEY, Clientele, as_claimed, watched_fixture
 from exlab_store.testing.conformance.running import Started, within
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _PLANTED = "folder/b.json.tmp.4711.0123456789abcdef"
 class Upkeep(Clientele):
     """``list_leftovers``, ``remove_leftover`` and ``keep_copy``."""
 
-    @pytest.fixture
+    @watched_fixture
     def shows(self, open_hooks: Callable[[], BackendHooks]) -> bool:
         """Whether the backend implements both hooks."""
         return open_hooks().shows_leftovers
