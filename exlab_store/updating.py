@@ -22,6 +22,7 @@ from exlab_store.errors import (
 )
 from exlab_store.expectations import ensure_expected
 from exlab_store.model import ABSENT, ANY
+from exlab_store.signal_handlers import came_from_signal_handler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,11 +45,17 @@ _LONGEST_PAUSE = 0.5
 
 
 class _LostBeforeAnythingWasWritten(Exception):
-    """A lock that was lost. A `LockLost` that the caller's own function raises is not meant by it."""
+    """A lock that was lost. A `LockLost` that the caller's own function raises is not meant by it.
 
-    def __init__(self, error: LockLost) -> None:
+    Args:
+        error: What says so.
+        take_back: Takes back, under a new lock, what else was done; None for nothing.
+    """
+
+    def __init__(self, error: LockLost, take_back: Callable[[], None] | None = None) -> None:
         super().__init__()
         self.error = error
+        self.take_back = take_back
 
 
 def under_own_lock(
@@ -95,6 +102,15 @@ def under_own_lock(
             except _LostBeforeAnythingWasWritten as found:
                 held.release()
                 if lost is not None and not request.remaining:
+                    if found.take_back is not None:
+                        try:
+                            held, _ = request.ask(take)
+                            found.take_back()
+                        except StoreError as error:
+                            if came_from_signal_handler(error):
+                                raise
+                            # Without the lock it stays: whoever has that now may rely on it.
+                        held.release()
                     raise found.error.at(key, location) from found.error.__cause__
                 lost = found.error
             else:
@@ -240,11 +256,16 @@ class Update:
                     raise error.at(self._key, self._location) from error.__cause__
             except StoreError as error:
                 if self._own_lock and isinstance(error, LockLost):
-                    raise _LostBeforeAnythingWasWritten(error) from error
+                    raise _LostBeforeAnythingWasWritten(error, self._after_lost_lock()) from error
                 if not isinstance(error, (WriteOutcomeUnknown, PluginError)):
                     self._undo()
                 raise error.at(self._key, self._location) from error.__cause__
             snapshot = self._read(self._key)
+
+    def _after_lost_lock(self) -> Callable[[], None] | None:
+        """What takes back, under a new lock, what else the change has done; None where that is nothing."""
+        lock_lost = getattr(self._change, "lock_lost", None)
+        return None if lock_lost is not None and not lock_lost() else getattr(self._change, "undo", None)
 
     def _undo(self) -> None:
         """Lets the change take back what else it has done, such as a copy of what is not replaced after all."""

@@ -8,6 +8,7 @@ from exlab_store.document_errors import MigrationFailed
 from exlab_store.documents.times import now
 from exlab_store.errors import AccessDenied, DocumentNotFound, StoreError
 from exlab_store.keys import MAX_KEY_BYTES, MAX_SEGMENT_BYTES, shortened
+from exlab_store.signal_handlers import came_from_signal_handler
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +32,8 @@ class Repair:
     def __init__(self, path: StorePath) -> None:
         self._path = path
         self._made: StorePath | None = None
+        self._data = b""
+        self._shared = False
         self._warning: tuple[str | None, object] | None = None
 
     def keep(self, data: bytes, reason: object) -> None:
@@ -47,22 +50,36 @@ class Repair:
         kept = next(self._copies_of(data), None)
         if kept is None:
             kept = self._new()
-            if not self._path.store.keep_copy(self._path.key, kept.key, data):
+            self._made, self._data, self._shared = kept, data, False
+            try:
+                made = self._path.store.keep_copy(self._path.key, kept.key, data)
+            except BaseException:
+                # It may be there: its folder could not be synchronised, or a signal handler has raised.
+                self.undo()
+                raise
+            if not made:
                 # A link is replaced, and never what it points to.
-                self._warning = None, reason
+                self._made, self._warning = None, (None, reason)
                 return
-            self._made = kept
         self._warning = kept.name, reason
 
+    def lock_lost(self) -> bool:
+        """Notes that others may repair the document now, and find the copy that they need; returns if there is one."""
+        self._shared = True
+        return self._made is not None
+
     def undo(self) -> None:
-        """Takes the copy back, as the document was not replaced after all."""
+        """Takes the copy back, as the document was not replaced after all; called under the document's lock."""
         made, self._made, self._warning = self._made, None, None
         if made is None:
             return
         try:
-            made.delete()
-        except StoreError:
-            pass  # a copy more does no harm, and the next repair will find it
+            if not self._shared or self._path.read_snapshot().data == self._data:
+                made.delete()
+        except StoreError as error:
+            if came_from_signal_handler(error):
+                raise
+            # A copy more does no harm, and the next repair will find it.
 
     def warn(self) -> None:
         """Logs what was done, when all is over."""

@@ -232,7 +232,11 @@ class _Once:
                 return current
         except DocumentInvalid as error:
             raise error.at(self._path.key, self._path.store.location) from error.__cause__
-        self.repair.keep(current, "it is not a JSON object")
+        try:
+            self.repair.keep(current, "it is not a JSON object")
+        except BaseException:
+            self.undo()  # a signal handler may have raised when the copy was made
+            raise
         return self._data
 
     def _is_of_another_program(self, current: bytes) -> bool:
@@ -248,6 +252,10 @@ class _Once:
     def undo(self) -> None:
         """Takes the copy of a corrupt marker back, as that was not replaced after all."""
         self.repair.undo()
+
+    def lock_lost(self) -> bool:
+        """See `Repair.lock_lost`."""
+        return self.repair.lock_lost()
 
 
 def _normalised(payload: M, kind: DocumentKind[M]) -> bytes:

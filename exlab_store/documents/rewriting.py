@@ -78,6 +78,9 @@ class Rewriting(Generic[D]):
             self.written = self._rewritten(current)
         except (DocumentInvalid, SchemaMajorMismatchError, DocumentNotFound) as error:
             raise error.at(self.path.key, self.path.store.location) from error.__cause__
+        except BaseException:
+            self.undo()  # a signal handler may have raised when the copy was made
+            raise
         return self.written
 
     def _rewritten(self, current: bytes | None) -> bytes:
@@ -100,3 +103,7 @@ class Rewriting(Generic[D]):
     def undo(self) -> None:
         """Takes the copy of a corrupt document back, as that was not replaced after all."""
         self.repair.undo()
+
+    def lock_lost(self) -> bool:
+        """See `Repair.lock_lost`."""
+        return self.repair.lock_lost()

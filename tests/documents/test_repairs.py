@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
+from exlab_store_memory.backend import Memory, MemoryBackend
+from exlab_store_posix.directories import Directories
 from lab_documents import CONFOCAL, TEST_RUNS, stored_equipment
 
-from exlab_store import StorageFull, Store, WriteOutcomeUnknown, open_store
+from exlab_store import (
+    ANY,
+    LockLost,
+    LockOwner,
+    LockTimeout,
+    StorageFull,
+    Store,
+    WriteOutcomeUnknown,
+    hookimpl,
+    open_store,
+)
 from exlab_store.documents import DocumentInvalid, DocumentKind, EquipmentCacheWriter, EquipmentJson
-from exlab_store.testing.faults import FaultPlan, after, before
+from exlab_store.testing.faults import FaultPlan, after, before, lost_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from exlab_store import HeldLock, Version
+    from exlab_store.model import Expectation
     from exlab_store.testing.faults import Fault
 
 KIND = DocumentKind(EquipmentJson, "1.0")
 KEY = "E/equipment.json"
 CORRUPT = b'{"id": 1'
+OTHER = LockOwner(id="0123456789abcdef", host="other", user="anna", pid=1, since="2026-01-01T00:00:00Z")
 
 
 def write(store: Store) -> None:
@@ -158,3 +174,93 @@ def test_a_folder_below_that_may_not_be_listed_does_not_stop_a_repair(tmp_path: 
     ) as store:
         write(store)
         assert copies(store) == [CORRUPT]
+
+
+# Repairs that end halfway
+
+
+def test_a_repair_whose_lock_is_lost_until_the_time_is_over_adds_nothing(tmp_path: Path) -> None:
+    with failing(tmp_path, lost_lock(times=None)) as store:
+        with pytest.raises(LockLost):
+            KIND.update(store / KEY, lambda _: CONFOCAL, timeout=0.2)
+        assert (store.list_keys(), store.read_snapshot(KEY).data) == ([KEY], CORRUPT)
+
+
+def test_a_marker_whose_lock_is_lost_until_the_time_is_over_adds_nothing(tmp_path: Path) -> None:
+    with failing(tmp_path, lost_lock(times=None)) as store:
+        writer = EquipmentCacheWriter(lock_timeout=0.2)
+        with pytest.raises(LockLost):
+            anyio.run(writer.write_test_runs_marker, store / KEY, TEST_RUNS)
+        assert (store.list_keys(), store.read_snapshot(KEY).data) == ([KEY], CORRUPT)
+
+
+class LosingItsLocks(MemoryBackend):
+    """Its locks are lost right before each write under them; then others have a moment."""
+
+    def __init__(self, others: Callable[[MemoryBackend], object]) -> None:
+        memory = Memory()
+        super().__init__(memory)
+        self._others = others
+        self._other = MemoryBackend(memory)
+
+    @hookimpl
+    def atomic_write(self, key: str, data: bytes, expect: Expectation, lock: HeldLock | None) -> Version:
+        if lock is not None:
+            lock.release()
+            self._others(self._other)
+        return super().atomic_write(key, data, expect, lock)
+
+
+def test_a_copy_stays_that_another_may_have_found_who_repaired_the_document_meanwhile() -> None:
+    with open_store(
+        backend=LosingItsLocks(lambda other: other.atomic_write(KEY, stored_equipment(), ANY, None))
+    ) as store:
+        store.atomic_write(KEY, CORRUPT)
+        with pytest.raises(LockLost):
+            KIND.update(store / KEY, lambda _: CONFOCAL, timeout=0.2)
+        assert copies(store) == [CORRUPT]
+
+
+def test_a_copy_stays_where_another_has_the_lock_when_the_time_is_over() -> None:
+    with open_store(backend=LosingItsLocks(lambda other: other.lock(KEY, OTHER, 0.0, lambda: False))) as store:
+        store.atomic_write(KEY, CORRUPT)
+        with pytest.raises(LockTimeout):
+            KIND.update(store / KEY, lambda _: CONFOCAL, timeout=0.2)
+        assert copies(store) == [CORRUPT]
+
+
+def test_a_copy_that_may_not_survive_a_power_cut_is_taken_back(
+    tmp_path: Path, repair: Callable[[Store], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, "no")
+
+    with failing(tmp_path) as store:
+        with monkeypatch.context() as patched:
+            patched.setattr(Directories, "settle", refuse)
+            with pytest.raises(WriteOutcomeUnknown):
+                repair(store)
+        assert (store.list_keys(), store.read_snapshot(KEY).data) == ([KEY], CORRUPT)
+
+
+class TimeUp(BaseException):
+    """What a signal handler raises."""
+
+
+@pytest.mark.parametrize("when", [before, after])
+def test_a_strike_while_the_copy_is_made_leaves_none(
+    tmp_path: Path, repair: Callable[[Store], None], monkeypatch: pytest.MonkeyPatch, when: Callable[..., Fault]
+) -> None:
+    keep_copy = Store.keep_copy
+
+    def struck(self: Store, key: str, copy: str, data: bytes) -> bool:
+        if when is after:
+            keep_copy(self, key, copy, data)
+        raise TimeUp
+
+    with failing(tmp_path) as store:
+        with monkeypatch.context() as patched:
+            patched.setattr(Store, "keep_copy", struck)
+            with pytest.raises(TimeUp):
+                repair(store)
+        assert (store.list_keys(), store.read_snapshot(KEY).data) == ([KEY], CORRUPT)
