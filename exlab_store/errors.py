@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
+from exlab_store.encodable import encodable_text
 from exlab_store.error_copies import restored, set_errno
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ class StoreError(Exception):
         return f"{self.where}: {self.message}" if self.where else self.message
 
     def __str__(self) -> str:
-        return f"{self.sentence}. {self.hint}" if self.hint else self.sentence
+        return encodable_text(f"{self.sentence}. {self.hint}" if self.hint else self.sentence)
 
     @property
     def field(self) -> str | None:
@@ -160,8 +161,7 @@ class StoreError(Exception):
         members: dict[str, object] = {"code": self.code, "message": str(self)}
         status = self.http_status if with_status else None
         optional = {"field": self.field, "details": dict(self.details), "trace_id": trace_id, "status": status}
-        members.update({name: value for name, value in optional.items() if value})
-        return {"error": members}
+        return {"error": members | {name: value for name, value in optional.items() if value}}
 
 
 class LocationError(StoreError, ValueError):

@@ -28,26 +28,41 @@ _ADDRESS = re.compile(r"\[[0-9A-Fa-f:.]+\](?=:|\Z)")
 # \\\\server\\share, which the system of Windows opens itself, also in the form without a limit of the length.
 _SHARE = re.compile(r"(?:[\\/]{2}\?[\\/]UNC[\\/]|[\\/]{2})([^\\/?.:@][^\\/?:@]*)(.*)", re.DOTALL | re.IGNORECASE)
 _LONG = re.compile(r"[\\/]{2}\?[\\/](?=[A-Za-z]:)")
-_UNSAFE_IN_PATH = re.compile(r"[%?#\x00-\x1f\x7f]")
-_UNSAFE_BESIDE_COLON = re.compile(r"[%?#@\x00-\x1f\x7f]")
-_UNSAFE_IN_USER = re.compile(r"[%?#/:@\x00-\x1f\x7f]")
+# What names a server: //server/share, \\\\server\share, \\\\?\UNC\server\share.
+_NAMES_SERVER = re.compile(r"(?://(?!/)|\\\\(?!\\))(?:[?.][\\/]UNC[\\/])?(.+)", re.DOTALL | re.IGNORECASE)
+_DRIVE = re.compile(r"[A-Za-z]:(?:[/\\]|\Z)")
+# In "file:///Z:/lab" the path of Windows begins behind the slash.
+_SLASH_BEFORE_DRIVE = re.compile(r"\A/(?=[A-Za-z]:(?:[/\\]|\Z))")
+_LOCAL = frozenset({"file", *(f"fsspec+{name}" for name in ("file", "local", "zip", "tar"))})
+_PORT = re.compile(r"0*([0-9]{1,5})")  # int() refuses thousands of digits in its own words
+# Half of a surrogate pair stands for a byte that is not UTF-8, and no encoder takes it.
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_UNSAFE_IN_PATH = re.compile(r"[%?#\x00-\x1f\x7f\ud800-\udfff]")
+_UNSAFE_BESIDE_COLON = re.compile(r"[%?#@\x00-\x1f\x7f\ud800-\udfff]")
+_UNSAFE_IN_USER = re.compile(r"[%?#/:@\x00-\x1f\x7f\ud800-\udfff]")
 
 
-def _unquoted(text: str) -> str | None:
+def _unquoted(text: str, errors: str = "strict") -> str | None:
     """The text without its %XX; None if they are not UTF-8, as the decoder's error would hold the text."""
     if "%" not in text:
         return text
     from urllib.parse import unquote  # 14 ms to import, and few locations need it
 
     try:
-        return unquote(text, errors="strict")
+        return unquote(text, errors=errors)
     except UnicodeDecodeError:
         return None
 
 
 def _quoted(text: str, unsafe: re.Pattern[str]) -> str:
     # Only what would not parse back is quoted, so that names in messages stay readable.
-    return unsafe.sub(lambda match: f"%{ord(match[0]):02X}", text)
+    return unsafe.sub(_percent, text)
+
+
+def _percent(match: re.Match[str]) -> str:
+    character = match[0]
+    errors = "surrogateescape" if "\udc80" <= character <= "\udcff" else "surrogatepass"
+    return "".join(f"%{byte:02X}" for byte in character.encode("utf-8", errors))
 
 
 def redacted(text: str) -> str:
@@ -184,16 +199,13 @@ class Location(_Fields, frozen=True):
         port = "" if self.port is None else f":{self.port}"
         # Beside a ":" in the server part, an "@" in the path would look like the end of a user info.
         unsafe = _UNSAFE_BESIDE_COLON if port or self.secret is not None else _UNSAFE_IN_PATH
-        return f"{self.scheme}://{user}{self.host}{port}{_quoted(self.path, unsafe)}"
-
-
-def _unless_secret(url: str, otherwise: str) -> str:
-    return otherwise if "@" in url else url
+        return f"{self.scheme}://{user}{_quoted(self.host, _SURROGATE)}{port}{_quoted(self.path, unsafe)}"
 
 
 def _url_in_a_path(scheme: str, rest: str) -> LocationError:
-    url = f"{scheme}://{rest.lstrip('/')}"
-    shown = _shown(scheme, f"//{rest.lstrip('/')}")
+    rest = rest.replace("\\", "/") if rest.startswith("\\") else rest  # as a path object of Windows has it
+    named = f"{'///' if scheme.lower() in _LOCAL else '//'}{rest.lstrip('/')}"
+    url, shown = f"{scheme}:{named}", _shown(scheme, named)
     return LocationError(
         "the path is relative; a path object is never taken for a URL, as it keeps only one of two slashes",
         location=shown if shown != url else f"{scheme}:{rest}",
@@ -201,26 +213,39 @@ def _url_in_a_path(scheme: str, rest: str) -> LocationError:
     )
 
 
-def _meant_otherwise(text: str) -> LocationError | None:
+def _share_meant(named: str) -> str:
+    """The URL of a share that was written as Windows does it; an example where it has a user, or no server."""
+    named = named.replace("\\", "/")
+    if "@" in named:
+        return "smb://user@server/share/folder"
+    server = named.partition("/")[0]
+    # A colon ends a name, and "\\\\.\pipe" and "\\\\?\Volume{...}" name what is on this machine.
+    if ":" in server or server in {"", ".", "?"}:
+        return "smb://server/share/folder"
+    return f"smb://{_quoted(named, _UNSAFE_IN_PATH)}"
+
+
+def _meant_otherwise(text: str, shown: str) -> LocationError | None:
     """The error for what is a location somewhere else: in a shell, on Windows, in a file manager."""
-    if re.match(r"//[^/]|\\\\[^\\]", text):
+    text = _LONG.sub("", text, count=1)
+    share = _NAMES_SERVER.match(text)
+    if share is not None:
         # POSIX leaves open what two slashes mean, and Linux takes them for one: documents would land on this machine.
-        url = _unless_secret("smb:" + text.replace("\\", "/"), "smb://user@server/share/folder")
         return LocationError(
             "this names a share of a server, and no local folder",
-            location=redacted(text),
-            hint=f"Write {url}, or give the path where it is mounted.",
+            location=shown,
+            hint=f"Write {_share_meant(share[1])}, or give the path where it is mounted.",
         )
-    if os.name != "nt" and re.match(r"[A-Za-z]:([/\\]|\Z)", text):
+    if os.name != "nt" and _DRIVE.match(text):
         return LocationError(
             "this is a path of Windows, and the program runs on another system",
-            location=redacted(text),
+            location=shown,
             hint="Write smb://server/share/folder, or give the path where the share is mounted on this machine.",
         )
     if text.startswith("~"):
         return LocationError(
             "the path is relative: a shell puts the home folder in place of '~', and a program does not",
-            location=redacted(text),
+            location=shown,
             hint="Write the home folder out, or give os.path.expanduser(path).",
         )
     return None
@@ -229,7 +254,7 @@ def _meant_otherwise(text: str) -> LocationError | None:
 def _local_path(text: str) -> str:
     if os.name == "nt":
         text = _LONG.sub("", text, count=1)
-    otherwise = _meant_otherwise(text)
+    otherwise = _meant_otherwise(text, redacted(text))
     if otherwise is not None:
         raise otherwise
     if os.name == "nt":
@@ -293,7 +318,9 @@ def _parse_url(scheme: str, rest: str, *, create: bool) -> Location:
     else:
         authority, path = "", rest
         if path and not path.startswith("/"):
-            raise refuse("the URL's path is relative", f"Write {scheme}:///path for an absolute one.")
+            otherwise = _meant_otherwise(path, shown) if scheme in _LOCAL else None
+            server = "" if scheme in _LOCAL else "server"
+            raise otherwise or refuse("the URL's path is relative", f"Write {scheme}://{server}/path.")
     if _looks_cut(authority, path):
         raise refuse(
             "the URL's password has a character that ends the server part, or the path has an '@'",
@@ -305,16 +332,23 @@ def _parse_url(scheme: str, rest: str, *, create: bool) -> Location:
     parts = _AUTHORITY.fullmatch(authority)
     if parts is None:
         raise refuse("the URL's server part is malformed", "Write it as user:password@host:port, with %40 for '@'.")
-    port = int(parts["port"]) if parts["port"] else None
-    if port is not None and not 0 < port < 65536:
+    digits = _PORT.fullmatch(parts["port"]) if parts["port"] else None
+    port = None if digits is None else int(digits[1])
+    if parts["port"] and (port is None or not 0 < port < 65536):
         raise refuse("the URL's port is not between 1 and 65535")
     given = [parts["username"], parts["password"], path]
-    decoded = [None if text is None else _unquoted(text) for text in given]
+    decoded = [None if text is None else _unquoted(text) for text in given[:2]]
+    # The names of POSIX are bytes, and a file URL gives them as they are.
+    decoded.append(_unquoted(path, "surrogateescape" if scheme in _LOCAL and os.name != "nt" else "strict"))
     if any(text is None and before is not None for before, text in zip(given, decoded, strict=True)):
         raise refuse("the URL has a %XX that is not UTF-8")
     username, password, path = decoded[0], decoded[1], str(decoded[2])
     if "\0" in path:
         raise refuse("the URL has a NUL character")
+    if scheme in _LOCAL and parts["host"] in {"", "localhost"}:
+        otherwise = _meant_otherwise(_SLASH_BEFORE_DRIVE.sub("", path), shown)
+        if otherwise is not None:
+            raise otherwise
     path = _tidy(path) if path else ""
     if path == "/" and parts["host"]:
         path = ""

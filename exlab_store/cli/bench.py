@@ -11,7 +11,7 @@ from exlab_store.benching.figures import shown
 from exlab_store.benching.measuring import HOLD, THINK
 from exlab_store.cli.ending import ended_in_order
 from exlab_store.cli.places import resolved
-from exlab_store.cli.plain_text import one_line
+from exlab_store.cli.plain_text import json_line, one_line
 from exlab_store.cli.progress import steps_shown
 from exlab_store.cli.terminal import print_json, say, show
 
@@ -50,7 +50,7 @@ def run_bench(location: HiddenLocation, *, seconds: float, as_json: bool) -> Non
 
 def _say_left(what: str, *, as_json: bool) -> None:
     if as_json:  # the error, if there is one, is the next line
-        say(msgspec.json.encode({"remains": what}).decode())
+        say(json_line({"remains": what}))
     else:
         say(_attention(what))
 

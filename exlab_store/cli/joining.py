@@ -8,12 +8,10 @@ import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from exlab_store import Location, LocationError
 from exlab_store.cli.ending import ended_in_order
 from exlab_store.cli.places import resolved
-from exlab_store.cli.plain_text import one_line
+from exlab_store.cli.plain_text import json_line, one_line
 from exlab_store.cli.terminal import error_console, print_json, print_text, say
 from exlab_store.doctor import join
 from exlab_store.hidden_location import HiddenLocation, is_name
@@ -36,7 +34,7 @@ def inviting(location: HiddenLocation, wait: float, *, as_json: bool) -> Callabl
     def invited(code: str) -> None:
         where = _without_secret(location)
         if as_json:
-            say(msgspec.json.encode({"invitation": {"code": code, "location": where, "wait": wait}}).decode())
+            say(json_line({"invitation": {"code": code, "location": where, "wait": wait}}))
             return
         command = f"  exlab-store doctor {shlex.quote(where)} --join {code}"
         if len(command) > shutil.get_terminal_size().columns:  # it is to be copied as one line

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["list_documents", "remove_folder", "show_stat"]
 
 _JOBS = 8
+_1970 = datetime(1970, 1, 1, tzinfo=UTC)
+_YEAR_1, _YEAR_10000 = -62_135_596_800, 253_402_300_799
 
 
 class _Listed(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -100,16 +102,23 @@ def show_stat(location: HiddenLocation, *, as_json: bool) -> None:
     """
     path = as_document(resolved(location))
     stat = path.stat()
-    modified = None
-    if stat.modified is not None:
-        modified = datetime.fromtimestamp(stat.modified, UTC).isoformat(timespec="milliseconds")
-        modified = modified.replace("+00:00", "Z")
+    modified = None if stat.modified is None else _date(stat.modified)
     if as_json:
         print_json(_Known(str(path), stat.kind, stat.size, modified, stat.version))
         return
     rows = {"Kind": stat.kind, "Size": f"{stat.size} bytes" if stat.kind == "document" else None}
-    rows |= {"Modified": modified, "Version": stat.version}
+    # As `touch` and `date` take it, where the year has more than four digits.
+    seconds = None if stat.modified is None else f"@{stat.modified:.0f}"
+    rows |= {"Modified": modified or seconds, "Version": stat.version}
     print_text("".join(f"{name + ':':<10}{value}\n" for name, value in rows.items() if value is not None))
+
+
+def _date(seconds: float) -> str | None:
+    """A time in seconds since 1970 as a date; None outside the years 1 to 9999, which a file's time may be in."""
+    if not _YEAR_1 <= seconds < _YEAR_10000:
+        return None
+    # Not fromtimestamp: on Windows it refuses what was before 1970.
+    return (_1970 + timedelta(seconds=seconds)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def remove_folder(location: HiddenLocation, *, ask: bool, as_json: bool) -> None:

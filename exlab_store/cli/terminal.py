@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from exlab_store import StoreError
 from exlab_store.cli.exit_codes import ExitCode, exit_code_of
-from exlab_store.cli.plain_text import sentence
+from exlab_store.cli.plain_text import json_line, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -61,9 +61,7 @@ def answering(*, as_json: bool) -> Generator[None]:
 
 def _describe(error: StoreError, *, as_json: bool) -> None:
     if as_json:
-        import msgspec
-
-        _say_raw(msgspec.json.encode(error.envelope()).decode())
+        _say_raw(json_line(error.envelope()))
         return
     say(f"Error: {sentence(error.sentence)}")
     if error.hint:
@@ -134,7 +132,7 @@ def print_json(value: object) -> None:
     """
     import msgspec
 
-    print_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+    print_bytes(msgspec.json.format(json_line(value), indent=2).encode() + b"\n")
 
 
 def print_bytes(data: bytes) -> None:

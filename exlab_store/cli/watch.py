@@ -5,11 +5,9 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from exlab_store import StoreError, open_store
 from exlab_store.cli.places import resolved
-from exlab_store.cli.plain_text import one_line, sentence
+from exlab_store.cli.plain_text import json_line, one_line, sentence
 from exlab_store.cli.terminal import print_bytes, print_text, say
 
 if TYPE_CHECKING:
@@ -44,7 +42,7 @@ def watch_location(
 
 def _print(change: Change, *, as_json: bool) -> None:
     if as_json:
-        print_bytes(msgspec.json.encode(change) + b"\n")
+        print_bytes(f"{json_line(change)}\n".encode())
         return
     # A program that reads the lines needs the very key; it has no control characters, and no line breaks.
     key = one_line(change.key) if sys.stdout.isatty() else change.key

@@ -10,6 +10,7 @@ import warnings
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, final
 
+from exlab_store.encodable import encodable_text
 from exlab_store.errors import LockLost, StoreError
 from exlab_store.forked_child import in_forked_child
 from exlab_store.model import LockOwner, ProcessBound
@@ -157,12 +158,7 @@ def this_process(pid: int) -> tuple[str, str, int]:
         if came_from_signal_handler(error):
             raise
         user = str(os.getuid()) if hasattr(os, "getuid") else "unknown"
-    return _encodable(platform.node() or "unknown"), _encodable(user), pid
-
-
-def _encodable(text: str) -> str:
-    """A text of the system's as one that can be stored: a login name need not be UTF-8."""
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+    return encodable_text(platform.node() or "unknown"), encodable_text(user), pid
 
 
 @lru_cache(maxsize=2)
@@ -205,5 +201,5 @@ def new_owner(purpose: str) -> LockOwner:
     if len(purpose) > _LONGEST_PURPOSE:
         purpose = f"{purpose[:_LONGEST_PURPOSE]}..."
     if purpose and not purpose.isascii():
-        purpose = _encodable(purpose)
+        purpose = encodable_text(purpose)
     return LockOwner(f"{next(numbers):016x}", host, user, pid, _timestamp(time.time_ns() // 1_000_000_000), purpose)

@@ -154,8 +154,15 @@ def _serving(scheme: str, offers: Sequence[Offer]) -> list[Offer]:
 
 
 # What people write for what is reached in another way.
-_MOUNTED = frozenset({"nfs", "nfs3", "nfs4", "afp", "sshfs", "gluster", "glusterfs", "ceph", "lustre", "beegfs"})
-_SMB = frozenset({"cifs", "samba", "smb2", "smb3", "unc"})
+_MOUNTED = frozenset(
+    {
+        *("nfs", "nfs3", "nfs4", "efs", "afp", "afs", "openafs", "coda", "virtiofs", "iscsi", "sshfs", "davfs"),
+        *("gluster", "glusterfs", "ceph", "cephfs", "lustre", "beegfs", "gpfs", "spectrumscale", "panfs", "pvfs2"),
+        *("orangefs", "moosefs", "juicefs", "quobyte", "weka", "wekafs", "ocfs2", "gfs2", "rclone"),
+    }
+)
+_SMB = frozenset({"cifs", "dfs", "samba", "smb2", "smb3", "smbfs", "unc"})
+_SFTP = frozenset({"ssh", "scp"})
 _OF_FSSPEC = frozenset(
     {"webdav", "webdavs", "dav", "davs", "http", "https", "ftp", "gcs", "gs", "hdfs", "zip", "github"}
 )
@@ -172,13 +179,15 @@ def _advice(scheme: str, installed: Sequence[str]) -> str:
         return "Mount it, and give the path of the mount."
     if scheme in _SMB and "smb" in installed:
         return "Write smb://server/share/folder."
+    if scheme in _SFTP and "sftp" in installed:
+        return "Write sftp://user@server/folder."
     if scheme in _OF_FSSPEC and "fsspec+*" in installed:
         return f"Write fsspec+{'webdav' if 'dav' in scheme else scheme}://... ."
     try:
         extras = metadata(_OWN).get_all("Provides-Extra") or []
     except PackageNotFoundError:  # frozen, or run from its sources
         extras = []
-    wanted = "smb" if scheme in _SMB else scheme
+    wanted = "smb" if scheme in _SMB else "sftp" if scheme in _SFTP else scheme
     if wanted in extras:
         return f"pip install '{_OWN}[{wanted}]'"
     if scheme in _EXAMPLES:

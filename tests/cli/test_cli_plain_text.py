@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from exlab_store.cli.plain_text import one_line, sentence
+from exlab_store.cli.plain_text import json_line, one_line, sentence
 
 
 @pytest.mark.parametrize(
@@ -26,3 +28,18 @@ def test_text_is_on_one_line_and_its_control_characters_are_visible(text: str, s
 @pytest.mark.parametrize("text", ["It failed", "It failed.", " It\nfailed."])
 def test_a_sentence_ends_with_one_full_stop(text: str) -> None:
     assert sentence(text) == "It failed."
+
+
+EVIL = "a\x1b[2J\x7f\x9b31m\u2028\u202e\u2066 田中"
+
+
+def test_json_has_no_control_characters_and_means_the_same() -> None:
+    line = json_line({"name": EVIL, EVIL: [EVIL]})
+    assert one_line(line) == line
+    assert json.loads(line) == {"name": EVIL, EVIL: [EVIL]}
+    assert "田中" in line
+
+
+def test_json_of_a_name_that_is_not_utf8_can_be_read_by_everybody() -> None:
+    line = json_line({"location": "m\udcfcller", "documents": ("a\ud800",)})
+    assert json.loads(line) == {"location": "m\\udcfcller", "documents": ["a\\ud800"]}

@@ -152,3 +152,9 @@ def test_the_tree_in_the_module_s_docstring_is_the_tree() -> None:
 
     drawn = [line.split("(")[0].split()[0] for line in (module.__doc__ or "").splitlines() if line.startswith("      ")]
     assert set(drawn) | {"StoreError"} == {error.__name__ for error in ERRORS}
+
+
+def test_a_name_that_is_not_utf8_is_in_no_text_of_an_error() -> None:
+    error = LocationError("cannot list m\udcfcller", location="relative/m\udcfcller")
+    assert "relative/m\\udcfcller: cannot list m\\udcfcller" in str(error)
+    assert b"m\\\\udcfcller" in msgspec.json.encode(error.envelope())

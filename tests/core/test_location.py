@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
 import time
 from pathlib import Path
@@ -48,7 +49,9 @@ def test_a_path_object_is_never_taken_for_a_url() -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "data/lab", "./data", "~/lab", "file:lab", "smb://nas:port/x", "smb://nas:70000/x", "smb://a@b@c/x"]
-    + ["http://h/x?query", "http://h/x#fragment", "file:///%ff", "file:///a%00b", "/a\0b", "@catalogue"],
+    + ["http://h/x?query", "http://h/x#fragment", "smb://nas/%ff", "file:///a%00b", "/a\0b", "@catalogue"]
+    + ["file://u:%ff@h/x", f"smb://nas:{'1' * 4400}/x", f"smb://nas:{'0' * 4400}/x"],
+    ids=lambda text: text[:20],
 )
 def test_a_location_that_cannot_be_opened_as_written_is_refused(text: str) -> None:
     with pytest.raises(LocationError):
@@ -59,6 +62,24 @@ def test_a_location_that_cannot_be_opened_as_written_is_refused(text: str) -> No
 def test_what_is_shown_can_be_read_back(text: str) -> None:
     location = Location.parse(text)
     assert Location.parse(str(location)) == location
+
+
+def test_a_port_may_begin_with_zeros() -> None:
+    assert Location.parse(f"smb://nas:{'0' * 4400}445/x").port == 445
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are bytes on POSIX only")
+def test_a_path_that_is_not_utf8_is_shown_as_a_url_that_can_be_read_back() -> None:
+    location = Location.parse(os.fsdecode(b"/data/m\xfcller"))
+    assert str(location) == "file:///data/m%FCller"
+    assert Location.parse(str(location)) == location
+
+
+@pytest.mark.parametrize("number", [0xD800, 0xDCFF])
+def test_half_of_a_surrogate_pair_is_never_in_the_text_of_a_location(number: int) -> None:
+    half = chr(number)
+    location = Location("smb", host=f"h{half}", path=f"/p{half}", username=f"u{half}")
+    assert str(location).isascii()
 
 
 def test_a_password_is_in_no_text_of_a_location() -> None:
