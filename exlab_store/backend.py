@@ -66,6 +66,7 @@ from exlab_store.model import (
 from exlab_store.mutex import Latch, start_thread, under_mutex
 from exlab_store.secret import Secret, without_variables
 from exlab_store.signal_handlers import came_from_signal_handler, mode_at, suppress_unless_signalled
+from exlab_store.small_files import UnreadableFile, read_small_file
 
 __all__ = [
     "ABSENT",
@@ -100,6 +101,7 @@ __all__ = [
     "Stat",
     "StorageFull",
     "StoreError",
+    "UnreadableFile",
     "Version",
     "VersionConflict",
     "WriteOutcomeUnknown",
@@ -117,6 +119,7 @@ __all__ = [
     "mode_at",
     "not_ignored",
     "owner_in_record",
+    "read_small_file",
     "removal_order",
     "shortened",
     "start_thread",

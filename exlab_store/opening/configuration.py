@@ -24,10 +24,10 @@ from exlab_store.errors import ConfigError, LocationError
 from exlab_store.location import redacted
 from exlab_store.opening.refused_settings import refused_setting
 from exlab_store.opening.secrets import SecretSource
-from exlab_store.opening.small_files import UnreadableFile, read_small_file
 from exlab_store.opening.store_entry import StoreEntry
 from exlab_store.secret import without_variables
 from exlab_store.signal_handlers import came_from_signal_handler, mode_at
+from exlab_store.small_files import UnreadableFile, read_small_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

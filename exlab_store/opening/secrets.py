@@ -9,9 +9,9 @@ from typing import Final
 import msgspec
 
 from exlab_store.errors import ConfigError
-from exlab_store.opening.small_files import UnreadableFile, read_small_file
 from exlab_store.secret import Secret, without_variables
 from exlab_store.signal_handlers import came_from_signal_handler
+from exlab_store.small_files import UnreadableFile, read_small_file
 
 __all__ = ["SecretSource"]
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import stat
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
-from exlab_store.backend import LocationError, Secret, ensure_no_mode, is_key, without_variables
+from exlab_store.backend import LocationError, Secret, ensure_no_mode, is_key, mode_at, without_variables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -159,4 +160,14 @@ def options_of(location: Location, given: Mapping[str, object]) -> tuple[Postgre
         options = msgspec.convert(merged, PostgresqlOptions, strict=True)
     except msgspec.ValidationError as error:
         raise LocationError(f"an option is wrong: {error}", hint="See the options of postgresql:.") from None
+    _ensure_files(options)
     return msgspec.structs.replace(options, password=secret), folder
+
+
+def _ensure_files(options: PostgresqlOptions) -> None:
+    """Refuses pipes and folders: libpq opens them, waits for the writer of a pipe, and no deadline ends that."""
+    for name in ("sslrootcert", "sslcert", "sslkey"):
+        path = getattr(options, name)
+        mode = mode_at(path) if path else 0
+        if mode and not stat.S_ISREG(mode):
+            raise LocationError(f"`{name}` is {path!r}, which is no regular file", hint="Name another file.")

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import configparser
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from exlab_store.backend import LocationError, Secret, without_variables
+from exlab_store.backend import LocationError, Secret, UnreadableFile, read_small_file, without_variables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = ["Profile", "read_profile"]
 
+_LARGEST: Final = 4 << 20  # bytes: some sites write thousands of profiles
+# For the AWS tools there is no file then, as in a home folder that this account may not enter.
+_NO_FILE: Final = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 # What needs an AWS tool to be turned into keys.
 _INDIRECT = ("credential_process", "credential_source", "role_arn", "sso_session", "sso_start_url")
 
@@ -73,11 +76,28 @@ def read_profile(name: str | None, environment: Mapping[str, str] = os.environ) 
 def _section(path: str, *names: str) -> dict[str, str]:
     """The first of the sections that a file has."""
     parser, readable = configparser.RawConfigParser(), True
+    text = _content(path)
     try:
-        parser.read(os.path.expanduser(path), encoding="utf-8")
-    except (OSError, UnicodeDecodeError, configparser.Error):
+        parser.read_string(text.reveal())
+    except configparser.Error:
         readable = False
     if not readable:  # out here: the parser's error has lines of the file, which may be a secret
         raise LocationError(f"the file {path} cannot be read", hint="It must be as the AWS tools write it.")
     section = next((name for name in names if parser.has_section(name)), None)
     return {} if section is None else dict(parser.items(section))
+
+
+def _content(path: str) -> Secret:
+    """The text of a file; empty for what the AWS tools take for none, such as the null device."""
+    path = os.path.expanduser(path)
+    if path == os.devnull:
+        return Secret("")
+    try:
+        return Secret(read_small_file(path, _LARGEST).decode("utf-8-sig"))
+    except UnreadableFile as error:
+        if isinstance(error.__cause__, _NO_FILE):
+            return Secret("")
+        reason = error.reason
+    except UnicodeDecodeError:  # it has the file's bytes
+        reason = "it is not UTF-8"
+    raise LocationError(f"the file {path} cannot be read: {reason}", hint="It must be as the AWS tools write it.")

@@ -14,6 +14,7 @@ import asyncssh
 from exlab_store import AccessDenied, BackendUnavailable, LocationError, StoreError
 from exlab_store.backend import in_forked_child, mode_at
 from exlab_store_sftp.host_keys import TrustedKeys
+from exlab_store_sftp.key_files import ensure_file, key_in
 from exlab_store_sftp.server_shell import NoShell, ServerShell
 
 if TYPE_CHECKING:
@@ -231,14 +232,17 @@ def _given(**values: object) -> dict[str, Any]:
 def _config(options: SftpOptions) -> dict[str, Any]:
     if options.ssh_config is False:
         return {"config": None}
-    names = _CONFIGURATIONS if options.ssh_config is True else (options.ssh_config,)
-    found = [os.path.expanduser(name) for name in names]
-    return {"config": [name for name in found if stat.S_ISREG(mode_at(name))] or None}
+    if options.ssh_config is not True:
+        ensure_file("ssh_config", options.ssh_config)
+        return {"config": [options.ssh_config]}
+    found = [os.path.expanduser(name) for name in _CONFIGURATIONS]
+    return {"config": [name for name in found if stat.S_ISREG(mode_at(name)) and os.access(name, os.R_OK)] or None}
 
 
 def _private_key(options: SftpOptions) -> asyncssh.SSHKey:
-    return asyncssh.read_private_key(
-        str(options.key_file), None if options.passphrase is None else options.passphrase.reveal()
+    # Not asyncssh.read_private_key: it waits for the writer of a pipe, and no deadline ends that.
+    return asyncssh.import_private_key(
+        key_in(str(options.key_file)), None if options.passphrase is None else options.passphrase.reveal()
     )
 
 
@@ -262,10 +266,6 @@ def _refused(error: Exception, options: SftpOptions, allowed: float, trusted: Tr
         )
     if isinstance(error, asyncssh.ConfigParseError):
         return LocationError(f"the SSH configuration is wrong: {error}", hint="Correct it, or give ssh_config=False.")
-    if isinstance(error, FileNotFoundError) and options.key_file is not None and error.filename == options.key_file:
-        return LocationError(f"`key_file` is {options.key_file!r}, and there is no such file", hint="Name another.")
-    if isinstance(error, PermissionError) and options.key_file is not None and error.filename == options.key_file:
-        return AccessDenied("this account may not read `key_file`", hint="Give the account the right to read it.")
     if isinstance(error, TimeoutError):
         return BackendUnavailable(
             f"the server has not let this client in within {allowed:.3g} s",

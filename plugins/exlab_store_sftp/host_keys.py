@@ -10,6 +10,7 @@ import asyncssh
 
 from exlab_store import AccessDenied, LocationError
 from exlab_store.backend import mode_at
+from exlab_store_sftp.key_files import ensure_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +31,7 @@ class TrustedKeys:
 
     Raises:
         LocationError: The key or the file that was given is none.
+        AccessDenied: This account may not read the file.
     """
 
     def __init__(self, options: SftpOptions, configured: Sequence[str] | None = ()) -> None:
@@ -48,10 +50,7 @@ class TrustedKeys:
                 ) from error
         if options.known_hosts is not None:
             self._files = [options.known_hosts]
-            if not stat.S_ISREG(mode_at(options.known_hosts)):
-                raise LocationError(
-                    f"`known_hosts` is {options.known_hosts!r}, and there is no such file", hint="Name another file."
-                )
+            ensure_file("known_hosts", options.known_hosts)
 
     def __call__(self, host: str, addr: str, port: int | None) -> Any:
         """The keys of a server, as asyncssh's argument ``known_hosts`` takes them."""

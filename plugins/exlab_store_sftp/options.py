@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import stat
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from exlab_store import Location, LocationError, Secret
-from exlab_store.backend import ensure_no_mode, mode_at
+from exlab_store.backend import ensure_no_mode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,10 +63,6 @@ class SftpOptions(msgspec.Struct, frozen=True, kw_only=True):
                 raise ValueError(f"`{name}` must be a positive number of seconds")
         if self.known_hosts is not None and self.host_key is not None:
             raise ValueError("`known_hosts` and `host_key` are two answers to one question: give one")
-        if self.ssh_config is True:
-            return
-        if self.ssh_config and not stat.S_ISREG(mode_at(str(self.ssh_config))):
-            raise ValueError(f"`ssh_config` is {self.ssh_config!r}, and there is no such file")
 
     def __repr__(self) -> str:
         return f"SftpOptions(host={self.host!r}, port={self.port!r}, username={self.username!r})"

@@ -58,6 +58,14 @@ def test_a_missing_password_is_access_denied(postgresql: PostgresqlServer) -> No
     refused(AccessDenied, postgresql.url(), match="no password", **options)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="about pipes in the file system")
+@pytest.mark.parametrize("option", ["sslrootcert", "sslcert", "sslkey"])
+def test_a_pipe_in_the_place_of_a_certificate_holds_nobody_up(tmp_path: Path, option: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    options = {option: str(tmp_path / "pipe")}
+    refused(LocationError, "postgresql://nobody@127.0.0.1:1/lab", match=f"`{option}`", hint="another", **options)
+
+
 def test_an_unknown_role_is_access_denied(postgresql: PostgresqlServer) -> None:
     refused(AccessDenied, postgresql.url(user="nobody"), match="refuses the account", **postgresql.options())
 

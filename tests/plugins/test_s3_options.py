@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -120,6 +121,41 @@ def test_a_file_that_is_no_configuration_is_refused_and_not_shown(environment: d
     with pytest.raises(LocationError, match="cannot be read") as caught:
         _options(environment)
     assert caught.value.__cause__ is None
+    assert "hush" not in str(caught.value)
+
+
+FILES = ["AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="about pipes in the file system")
+@pytest.mark.parametrize("name", FILES)
+def test_a_pipe_in_the_place_of_a_file_holds_nobody_up(environment: dict[str, str], tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(LocationError, match="pipe"):
+        _options(environment | {name: str(tmp_path / "pipe")})
+
+
+@pytest.mark.skipif(os.name == "nt", reason="about /dev/zero")
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_without_end_is_not_read_to_its_end(environment: dict[str, str], name: str) -> None:
+    with pytest.raises(LocationError, match="cannot be read"):
+        _options(environment | {name: "/dev/zero"})
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("what", [os.devnull, ".", "nowhere"])
+def test_what_is_no_file_for_the_aws_tools_is_none_here(
+    environment: dict[str, str], tmp_path: Path, name: str, what: str
+) -> None:
+    path = what if what == os.devnull else str(tmp_path / what)
+    _options(environment | {name: path})
+
+
+def test_a_file_that_is_not_utf8_is_refused_and_not_shown(environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "credentials").write_bytes(b"[default]\naws_secret_access_key = hush\xff\n")
+    with pytest.raises(LocationError, match="UTF-8") as caught:
+        _options(environment)
+    assert caught.value.__context__ is None
     assert "hush" not in str(caught.value)
 
 

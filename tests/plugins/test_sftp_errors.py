@@ -155,6 +155,27 @@ def test_a_wrong_option_is_refused(server: SshServer, options: dict[str, Any], s
         open_anew(server, server.root, server.port, **options)
 
 
+@pytest.mark.parametrize("option", ["key_file", "known_hosts", "ssh_config"])
+@pytest.mark.parametrize("kind", ["pipe", "folder", "missing"])
+def test_an_option_that_names_no_file_is_refused_before_anybody_is_reached(
+    tmp_path: Path, option: str, kind: str
+) -> None:
+    path = tmp_path / kind
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    with pytest.raises(LocationError, match=f"`{option}`"):
+        open_store("sftp://nobody@127.0.0.1:1/lab", timeout=60, **{option: str(path)})
+
+
+@pytest.mark.parametrize("content", [b"\xff" * 100, b"", b"ssh-ed25519 AAAA"])
+def test_a_key_file_with_something_else_in_it_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "key").write_bytes(content)
+    with pytest.raises(LocationError, match="no private key"):
+        open_store("sftp://nobody@127.0.0.1:1/lab", key_file=str(tmp_path / "key"))
+
+
 def test_a_mode_is_refused_as_the_server_chooses(server: SshServer) -> None:
     with pytest.raises(NotSupported, match="mode"):
         open_anew(server, server.root, server.port, mode=0o600)
