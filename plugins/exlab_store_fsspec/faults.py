@@ -28,6 +28,15 @@ __all__ = ["FolderNotMade", "read_fault", "translating", "untrusted", "write_fau
 T = TypeVar("T")
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+# Of a call of the system about a file; none of them has happened then [POSIX; Linux manual, rename(2) and open(2)].
+_DENIED: Final = {
+    errno.EBUSY: "The file is mounted or in use by the system: mount its folder instead.",
+    errno.ELOOP: "It is a symbolic link that leads nowhere: remove it.",
+    errno.ETXTBSY: "The file is in use as a program.",
+    getattr(errno, "EOVERFLOW", errno.EBUSY): "This account has no number on that file system: run it under another.",
+}
+_NO_DOCUMENT: Final = frozenset({errno.ENOTEMPTY, errno.ENXIO, errno.EILSEQ})
+_NOT_OFFERED: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENODEV})
 # What httpx, aiohttp and urllib3 call it when they have not reached the server, and so have sent nothing. The numbers
 # EHOSTUNREACH and ENETUNREACH do not tell that: a connection on which a document was sent may end with them [tcp(7)].
 _NEVER_SENT: Final = frozenset(
@@ -153,6 +162,21 @@ def _of_system(error: BaseException) -> StoreError | None:
         return StorageFull("there is no room", errno=number)
     if number == errno.ENAMETOOLONG:
         return InvalidKey("the storage cannot hold a name of this length")
+    # Libraries that ask a server choose a number for its answer, such as EBUSY for "slow down", and name no file.
+    return _of_file(error, number) if isinstance(error, OSError) and error.filename is not None else None
+
+
+def _of_file(error: OSError, number: int | None) -> StoreError | None:
+    said = error.strerror or str(number)
+    if number in _DENIED:
+        return AccessDenied(f"the system refuses the operation: {said}", errno=number, hint=_DENIED[number])
+    if number in _NO_DOCUMENT:
+        return InvalidKey(f"the file system cannot keep a document under this name: {said}")
+    if number in _NOT_OFFERED:
+        return NotSupported(
+            f"the system cannot do this here: {said}",
+            hint="The file system or the kernel does not offer this: keep the store elsewhere.",
+        )
     return None
 
 

@@ -9,6 +9,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -83,6 +84,9 @@ _READS = [
     (ConnectionResetError(), BackendUnavailable),
     (ssl.SSLCertVerificationError("bad"), BackendUnavailable),
     (RuntimeError("anything"), BackendUnavailable),
+    (OSError(errno.ELOOP, "loop", "/a"), AccessDenied),
+    (OSError(errno.EINVAL, "not here", "/a"), NotSupported),
+    (OSError(errno.EBUSY, "slow down, a server says"), BackendUnavailable),
 ]
 
 
@@ -116,12 +120,45 @@ _WRITES = [
     (OSError(errno.EHOSTUNREACH, "no route, after the document was sent"), WriteOutcomeUnknown),
     (RuntimeError("anything"), WriteOutcomeUnknown),
     (FolderNotMade(), BackendUnavailable),
+    (OSError(errno.EBUSY, "mounted", "/a"), AccessDenied),
+    (OSError(errno.ELOOP, "loop", "/a"), AccessDenied),
+    (OSError(errno.ETXTBSY, "a program", "/a"), AccessDenied),
+    (OSError(errno.EINVAL, "not here", "/a"), NotSupported),
+    (OSError(errno.ENOTSUP, "not here", "/a"), NotSupported),
+    (OSError(errno.ENOTEMPTY, "a folder", "/a"), InvalidKey),
+    (OSError(errno.EBUSY, "slow down, a server says"), WriteOutcomeUnknown),
+    (OSError(errno.EIO, "a disk", "/a"), WriteOutcomeUnknown),
 ]
 
 
 @pytest.mark.parametrize(("raised", "error"), _WRITES, ids=lambda value: repr(value))
 def test_a_write_that_fails_says_whether_it_happened(raised: Exception, error: type[StoreError]) -> None:
     assert type(write_fault(raised, (), version_of(b""), whole=True)) is error
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="about symbolic links")
+def test_a_link_to_itself_on_this_machine_is_refused_at_once(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    store = open_store(f"fsspec+file://{tmp_path}")
+    with pytest.raises(AccessDenied):
+        store.atomic_write("loop", b"1")
+    with pytest.raises(AccessDenied):
+        store.read_snapshot("loop")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="about mounts of Linux")
+def test_a_document_that_is_mounted_is_certainly_not_deleted(tmp_path: Path, needs_root: None) -> None:
+    store = open_store(f"fsspec+file://{tmp_path}")
+    for name in ("a.json", "source"):
+        (tmp_path / name).write_bytes(b"1")
+    if subprocess.run(["mount", "--bind", tmp_path / "source", tmp_path / "a.json"], check=False).returncode:
+        lacking("run the tests where a file can be mounted")
+    try:
+        with pytest.raises(AccessDenied, match="mounted"):
+            store.delete("a.json")
+        assert store.read_snapshot("a.json").data == b"1"
+    finally:
+        subprocess.run(["umount", tmp_path / "a.json"], check=True)
 
 
 def test_a_full_disk_may_have_a_part_where_documents_are_not_replaced_in_one_step() -> None:
