@@ -27,7 +27,7 @@ from exlab_store import (
 )
 from exlab_store.backend import ensure_expected
 from exlab_store_sftp.connection_lost import ConnectionGone
-from exlab_store_sftp.faults import lock_file_removed, of_program, root_is_gone
+from exlab_store_sftp.faults import link_hidden, lock_file_removed, of_program, root_is_gone
 from exlab_store_sftp.folders import make_folders
 from exlab_store_sftp.server_script import call
 from exlab_store_sftp.time_limit import TimeLimit
@@ -289,6 +289,8 @@ def _refusal(word: str, rest: str, action: str, expect: Expectation, version: Ve
             return error
     if word == "lost":
         return lock_file_removed()
+    if word == "hidden":
+        return link_hidden()
     if word == "unsettled":
         return _unknown(f"the folder could not be synchronised on the server: {rest}", version)
     return of_program(rest.partition(" ")[2] if word == "failed" else f"{word} {rest}", action)

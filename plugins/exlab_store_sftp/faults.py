@@ -20,6 +20,8 @@ __all__ = [
     "MISSING",
     "SFTP_ENDED",
     "examined",
+    "link_hidden",
+    "lock_file_closed",
     "lock_file_removed",
     "lost_if_ended",
     "no_document",
@@ -144,6 +146,38 @@ async def examined(
     return BackendUnavailable(
         f"cannot {action}: the server says no more than Failure",
         hint="A quota of the account, or a fault of the disk, looks like that: look at the server.",
+    )
+
+
+def link_hidden() -> AccessDenied:
+    """The error for a link in the place of a document: it is not replaced, as nobody knows how private its end is."""
+    return AccessDenied(
+        "the document is a link, and where that leads cannot be looked at",
+        errno=errno.EACCES,
+        hint="Remove the link, or let this account look at what it leads to.",
+    )
+
+
+def lock_file_closed(name: str, told: str) -> StoreError:
+    """The error for a lock file that somebody else has made so that this account may not write it.
+
+    Args:
+        name: The lock file's.
+        told: Its mode, user and group, and their names, with colons between them.
+    """
+    words = told.split(":")
+    if len(words) != 5:
+        return of_program("Permission denied", "lock the document")
+    mode, *numbers = words[:3]
+    user, group = (
+        number if shown in {"", "UNKNOWN"} else shown for number, shown in zip(numbers, words[3:], strict=True)
+    )
+    return AccessDenied(
+        f"the lock file {name} is closed to this account: it belongs to user {user} and group {group}, "
+        f"with mode {mode.zfill(4)}",
+        errno=errno.EACCES,
+        hint="Have its owner or root give it the owner, the group and the read and write rights of its folder; it is "
+        "never deleted.",
     )
 
 

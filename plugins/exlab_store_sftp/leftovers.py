@@ -11,7 +11,6 @@ from exlab_store_sftp.locking import owner_in
 from exlab_store_sftp.server_script import call
 
 if TYPE_CHECKING:
-    from exlab_store import LockOwner
     from exlab_store_sftp.listing import FolderLister, ListedEntry
     from exlab_store_sftp.paths import StoreFolder
     from exlab_store_sftp.server_shell import ServerShell
@@ -21,6 +20,7 @@ __all__ = ["ensure_temporary", "find_leftovers", "look_at_locks"]
 
 _LOCK: Final = ".lock"
 _AT_A_TIME: Final = 64
+_SMALLEST_PAGE: Final = 512  # bytes of a database [https://www.sqlite.org/fileformat.html, 1.3.2]
 
 
 async def find_leftovers(lister: FolderLister, prefix: str) -> list[Leftover]:
@@ -59,6 +59,8 @@ async def look_at_locks(
 ) -> list[Leftover]:
     """The same with ages by the server's clock, and with who holds each lock by what its file says.
 
+    A lock file that is an SQLite database, as ``filelock.ReadWriteLock`` keeps it, says nothing of that.
+
     Whether a lock is held is not said: taking it to find out would disturb somebody.
 
     Args:
@@ -74,17 +76,32 @@ async def look_at_locks(
     for start in range(0, len(found), _AT_A_TIME):
         some = found[start : start + _AT_A_TIME]
         locks = [each for each in some if each.kind == "lock"]
-        names = [folder.base + each.name for each in locks]
-        *records, (_, now) = await shell.ask_lines(call("records", *names), deadline, len(names) + 1)
-        owners = {each.name: owner_in(record) for each, (_, record) in zip(locks, records, strict=True)}
-        told += [_told(each, owners, float(now)) for each in some]
+        databases = await _databases(
+            [each.name for each in locks if each.size >= _SMALLEST_PAGE], shell, folder, deadline
+        )
+        names = [each.name for each in locks if each.name not in databases]
+        request = call("records", *(folder.base + name for name in names))
+        *records, (_, now) = await shell.ask_lines(request, deadline, len(names) + 1)
+        owners = {name: owner_in(record) for name, (_, record) in zip(names, records, strict=True)}
+        told += [
+            msgspec.structs.replace(
+                each,
+                age=None if each.modified is None else max(0.0, float(now) - each.modified),
+                owner=owners.get(each.name),
+                database=each.name in databases,
+            )
+            for each in some
+        ]
     return told
 
 
-def _told(leftover: Leftover, owners: dict[str, LockOwner | None], now: float) -> Leftover:
-    age = None if leftover.modified is None else max(0.0, now - leftover.modified)
-    owner = owners.get(leftover.name)
-    return msgspec.structs.replace(leftover, age=age, owner=owner)
+async def _databases(names: list[str], shell: ServerShell, folder: StoreFolder, deadline: TimeLimit) -> set[str]:
+    """Which of some lock files are SQLite databases; only large ones are asked about, as each takes a program there."""
+    if not names:
+        return set()
+    request = call("databases", *(folder.base + name for name in names))
+    answers = await shell.ask_lines(request, deadline, len(names))
+    return {name for name, (word, _) in zip(names, answers, strict=True) if word == "database"}
 
 
 def ensure_temporary(name: str) -> None:

@@ -21,11 +21,12 @@ from exlab_store import (
     LockOwner,
     LockTimeout,
     ProcessBound,
+    lock_key,
 )
 from exlab_store.backend import ensure_folder_wanted, owner_in_record
 from exlab_store_sftp.connection_lost import ConnectionGone
 from exlab_store_sftp.event_loop import run, start
-from exlab_store_sftp.faults import lock_file_removed, of_program
+from exlab_store_sftp.faults import lock_file_closed, lock_file_removed, of_program
 from exlab_store_sftp.folders import make_folders
 from exlab_store_sftp.server_script import call
 from exlab_store_sftp.time_limit import TimeLimit
@@ -213,6 +214,8 @@ class ServerLocks:
                 ensure_folder_wanted(owner)
                 run(self._make(key), self._session.options.timeout)
                 continue
+            if word == "closed":
+                raise lock_file_closed(lock_key(key).rpartition("/")[2], rest)
             if word != "busy":
                 raise of_program(rest.partition(" ")[2] if word == "failed" else f"{word} {rest}", "lock the document")
             left = timeout - (time.monotonic() - began)

@@ -30,7 +30,7 @@ from exlab_store import (
     version_of,
 )
 from exlab_store_sftp.connection_lost import ConnectionGone
-from exlab_store_sftp.faults import MISSING, SFTP_ENDED, examined, no_document, of_program, root_is_gone
+from exlab_store_sftp.faults import MISSING, SFTP_ENDED, examined, link_hidden, no_document, of_program, root_is_gone
 from exlab_store_sftp.protocol import FOLDER, LINK, NEW, REGULAR
 from exlab_store_sftp.reading import close_later, read_open
 from exlab_store_sftp.time_limit import TimeLimit
@@ -308,8 +308,8 @@ class _PlainAttempt:
                 return file, old
             if isinstance(old, MISSING):
                 return await self._opened_as_usual(files, file), None
-            if isinstance(old, asyncssh.SFTPError) and not isinstance(old, SFTP_ENDED):
-                return file, None  # nobody knows whom the document behind a link lets in
+            if isinstance(old, asyncssh.SFTPPermissionDenied):
+                raise link_hidden() from old
             raise old
         raise AssertionError
 

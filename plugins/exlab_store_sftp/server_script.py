@@ -103,7 +103,7 @@ like() { # 1 old 2 new, which is made: m says why not
   m=$(chmod "$(printf %o $mode)" -- "$2" 2>&1)
 }
 
-hidden() { # 1 link: what it leads to may not be seen
+hidden() { # 1 link: what it leads to may not be seen, and nobody knows how private that is
   [ -h "$1" ] && [ ! -e "$1" ] || return 1
   case $(stat -L -- "$1" 2>&1) in *"No such file"*) return 1;; esac
   return 0
@@ -117,10 +117,7 @@ write() { # 1 folder 2 temporary 3 name 4 size 5 mark 6 lock 7 expectation 8.. f
   if [ -f "$n" ]; then
     c=nocreat,notrunc
     like "$n" "$x" || { rm -f -- "$x"; drain; say failed write $m; return; }
-  elif hidden "$n"; then
-    c=nocreat,notrunc
-    m=$(private "$x" 2>&1) || { rm -f -- "$x"; drain; say failed write $m; return; }
-  fi
+  elif hidden "$n"; then drain; say hidden; return; fi
   m=$(dd of="$x" bs=65536 count="$z" iflag=fullblock,count_bytes oflag=nofollow conv=fsync,$c status=none 2>&1) ||
     { rm -f -- "$x"; drain; say failed write $m; return; }
   l= ; IFS= read -r l && IFS= read -r l
@@ -174,9 +171,29 @@ make() { # folders, from the top
 }
 
 let_in() { # 1 new lock file: for those who may put documents beside it
-  set -- "$1" "${1%/*}"
-  chown --reference="${2:-/}" -- "$1"
-  chmod "$(printf %o $(( 0$(stat -c %a -- "${2:-/}") & 0666 | 0600 )))" -- "$1"
+  f=${1%/*}; f=${f:-/}
+  chown --reference="$f" -- "$1" || chgrp --reference="$f" -- "$1"
+  set -- "$1" "$f" $(stat -L -c "%u %g 0%a" -- "$f" "$1")
+  [ "$7" ] || return 0 # deleted meanwhile
+  g=$(($5 >> 3)); [ "$4" = "$7" ] || g=$5
+  chmod "$(printf %o $(((g & 6) << 3 | $5 & 6 | 0600)))" -- "$1"
+  [ "$3" = "$6" ] && [ "$4" = "$7" ] && ! has_list "$2" || let_in_others "$@"
+}
+
+let_in_others() { # 1 lock file 2 folder 3 its user 4 its group 5 its mode 6 the user of the lock file 7 its group
+  a=$(getfacl -cpEn -- "$2") || return 0
+  w=rwx s=
+  for i in $a; do case $i in mask::*) w=${i#*::};; other::*) common "${i#*::}" rw rw; o=$b g=$b;; esac; done
+  for i in $a; do
+    case $i in
+    default:*|mask:*|other:*) continue;;
+    user::*) common "${i#*::}" rw rw; i=user:$3;;
+    group::*) common "${i#*::}" "$w" rw; i=group:$4;;
+    *) common "${i##*:}" "$w" rw; i=${i%:*};;
+    esac
+    case $i in "user:$6"|user:0) ;; "group:$7") g=$b;; *) s=$s,$i:$b;; esac
+  done
+  setfacl -n --set "user::rw,group::$g,other::$o,mask::rw$s" -- "$1"
 }
 
 is_database() { # 1 lock file: filelock.ReadWriteLock keeps an SQLite database under the same name
@@ -202,7 +219,9 @@ lock() { # 1 lock file 2 seconds to wait 3 record
     fi
     command exec 9<>"$1" || {
       [ -d "${1%/*}/" ] || continue # deleted meanwhile
-      m=$( { : 9<>"$1"; } 2>&1); say failed lock ${m:-Permission denied}; return
+      a=; m=$( { : 9<>"$1"; } 2>&1) || case $m in *"Permission denied") a=$(stat -c %a:%u:%g:%U:%G -- "$1");; esac
+      if [ "$a" ]; then say closed "$a"; else say failed lock ${m:-Permission denied}; fi
+      return
     }
     case $2 in 0) m=$(flock -x -n 9 2>&1);; *) m=$(flock -x -w "$2" 9 2>&1);; esac
     case $? in
@@ -278,6 +297,12 @@ finish() { # 1 process 2 its mark 3 temporary 4 document 5.. folders: what becam
   settle "$@"
   s=-; [ ! -f "$n" ] || { set -- "$1" $(sha256sum < "$n"); s=${2:-unreadable}; }
   say found $(date +%s.%N) $(stat -c %.9Z -- "$n" || echo -) $(stat -c %.9Z -- "$1" || echo -) $s $t
+}
+
+databases() { # 1.. lock files: a word for each
+  for f do
+    if [ "$(dd bs=15 count=1 status=none < "$f")" = "SQLite format 3" ]; then say database; else say other; fi
+  done
 }
 
 records() { # 1.. lock files: who holds each, as far as it says

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import sqlite3
 import stat
 import subprocess
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from conftest import lacking
+from exlab_store_sftp.faults import lock_file_closed
 from exlab_store_sftp.server_script import SCRIPT, call
 from ssh_server import SshServer, new_folder, running_sshd
 
-from exlab_store import Store, VersionConflict, open_store, version_of
+from exlab_store import AccessDenied, Store, VersionConflict, open_store, version_of
 from exlab_store.documents import DocumentKind, EquipmentJson
 
 if TYPE_CHECKING:
@@ -142,17 +145,21 @@ def test_a_new_document_has_the_rights_that_its_folder_gives(store: Store, folde
 
 
 @pytest.mark.usefixtures("needs_root")
-def test_a_link_whose_end_may_not_be_seen_gives_way_to_a_private_document(server: SshServer, folder: Path) -> None:
+def test_a_link_whose_end_may_not_be_seen_is_not_replaced(server: SshServer, folder: Path) -> None:
     account = pwd.getpwnam("daemon")
     os.chown(folder, account.pw_uid, account.pw_gid)
     (folder / "closed").mkdir(mode=0o700)
     (folder / "closed" / "secret").write_bytes(b"1")
     (folder / "hidden.json").symlink_to("closed/secret")
     (folder / "dangling.json").symlink_to("nothing")
-    with open_store(server.url(folder.name), **{**server.options, "username": "daemon"}) as store:
-        for key in ("hidden.json", "dangling.json"):
-            store.atomic_write(key, b"2")
-    assert (mode_of(folder / "hidden.json"), mode_of(folder / "dangling.json")) == (0o600, 0o644)
+    options: dict[str, Any] = {**server.options, "username": "daemon"}
+    with open_store(server.url(folder.name), **options) as store:
+        with pytest.raises(AccessDenied, match="link"):
+            store.atomic_write("hidden.json", b"2")
+        store.atomic_write("dangling.json", b"2")
+    assert (folder / "hidden.json").is_symlink()
+    assert not (folder / "dangling.json").is_symlink()
+    assert sorted(path.name for path in folder.iterdir()) == ["closed", "dangling.json", "hidden.json"]
 
 
 # What the program on the server does for other accounts, on servers that have less
@@ -201,7 +208,10 @@ def _as(user: int, group: int) -> dict[str, Any]:
 
 
 def can_read(path: Path, *, user: int, group: int) -> bool:
-    return subprocess.run(["cat", str(path)], capture_output=True, check=False, **_as(user, group)).returncode == 0
+    done: subprocess.CompletedProcess[bytes] = subprocess.run(
+        ["cat", str(path)], capture_output=True, check=False, **_as(user, group)
+    )
+    return done.returncode == 0
 
 
 _CP_WITHOUT_LISTS = """
@@ -284,6 +294,17 @@ def test_a_group_that_cannot_be_kept_gives_nobody_more(
     assert mode_of(document) == given
 
 
+@pytest.mark.parametrize("on_server", ["all"], indirect=True)
+def test_with_a_shell_such_a_link_is_not_replaced_either(on_server: OnServer, document: Path) -> None:
+    (document.parent / "closed").mkdir(mode=0o700)
+    (document.parent / "hidden.json").symlink_to("closed/secret")
+    request = call(
+        "write", str(document.parent), "hidden.json.tmp.1.0123456789abcdef", "hidden.json", "1", "end", "", ""
+    )
+    assert on_server.ask(request + b"2\nend\n", user=WRITER, group=WRITER) == ["hidden"]
+    assert sorted(path.name for path in document.parent.iterdir()) == ["closed", "doc.json", "hidden.json"]
+
+
 @pytest.mark.parametrize("on_server", ["all", "a cp that keeps nothing"], indirect=True)
 @pytest.mark.parametrize("group", [GROUP, WRITER])
 def test_whom_a_list_names_reads_the_new_version_too(on_server: OnServer, document: Path, group: int) -> None:
@@ -293,3 +314,50 @@ def test_whom_a_list_names_reads_the_new_version_too(on_server: OnServer, docume
     on_server.write(document, b"new", user=WRITER, group=group)
     assert can_read(document, user=NAMED, group=NAMED)
     assert not can_read(document, user=READER, group=READER)
+
+
+# Lock files
+
+
+def _lock(document: Path) -> bytes:
+    return call("lock", f"{document}.lock", "0", "{}") + call("release")
+
+
+@pytest.mark.parametrize("on_server", ["all"], indirect=True)
+def test_whoever_may_put_documents_into_a_folder_can_lock_them_there(on_server: OnServer, document: Path) -> None:
+    os.chown(document.parent, OWNER, GROUP)
+    document.parent.chmod(0o770)
+    setfacl(f"u:{WRITER}:rwx,u:{NAMED}:rwx", document.parent)
+    for user, group in ((WRITER, WRITER), (NAMED, NAMED), (OWNER, OWNER), (READER, GROUP)):
+        assert on_server.ask(_lock(document), user=user, group=group) == ["done", "done"]
+    document.parent.chmod(0o777)  # whoever may only read the file could hold it, too
+    assert not can_read(document.with_name("doc.json.lock"), user=READER, group=WRITER)
+
+
+@pytest.mark.parametrize("on_server", ["no setfacl"], indirect=True)
+def test_a_lock_file_that_is_closed_is_named_with_its_owner_and_the_remedy(on_server: OnServer, document: Path) -> None:
+    lock = document.with_name("doc.json.lock")
+    lock.touch()
+    os.chown(lock, 0, GROUP)
+    lock.chmod(0o640)
+    (answer,) = on_server.ask(call("lock", str(lock), "0", "{}"), user=WRITER, group=WRITER)
+    word, _, told = answer.partition(" ")
+    assert word == "closed"
+    error = lock_file_closed(lock.name, told)
+    assert isinstance(error, AccessDenied)
+    assert f"doc.json.lock is closed to this account: it belongs to user root and group {GROUP}, with mode 0640" in (
+        error.message
+    )
+    assert "its owner or root" in str(error.hint)
+
+
+def test_a_database_in_the_place_of_a_lock_file_is_told(server: SshServer, folder: Path) -> None:
+    database = sqlite3.connect(folder / "database.json.lock")
+    with closing(database), database:
+        database.execute("create table a (b)")
+    with open_store(server.url(folder.name), **server.options) as store, store.lock("doc.json", purpose="long " * 200):
+        found = {each.name: each for each in store.list_leftovers()}
+    assert {name: each.database for name, each in found.items()} == {"database.json.lock": True, "doc.json.lock": False}
+    assert found["database.json.lock"].owner is None
+    assert found["doc.json.lock"].size > 512
+    assert found["doc.json.lock"].owner is not None
