@@ -35,6 +35,7 @@ from exlab_store.hooks.new_folders import ensure_folder_wanted
 from exlab_store.hooks.refused_mode import ensure_no_mode
 from exlab_store.hookspecs import hookimpl
 from exlab_store.ignored import IGNORED, not_ignored
+from exlab_store.installing import how_to_install
 from exlab_store.key_pattern import KeyPattern
 from exlab_store.keys import (
     check_key,
@@ -111,6 +112,7 @@ __all__ = [
     "ensure_folder_wanted",
     "ensure_no_mode",
     "hookimpl",
+    "how_to_install",
     "in_forked_child",
     "is_key",
     "is_temporary_name",

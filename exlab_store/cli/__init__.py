@@ -21,9 +21,11 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name not in _NEEDS:
             raise
+        from exlab_store.installing import how_to_install
+
         print(
             f"Error: the command exlab-store needs {error.name}, which is not installed.\n"
-            "Hint: pip install 'exlab-store[cli]'",
+            f"Hint: {how_to_install('exlab-store[cli]')}",
             file=sys.stderr,
         )
         sys.exit(1)

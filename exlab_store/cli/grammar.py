@@ -87,12 +87,12 @@ def show_version(asked: bool) -> None:
         asked: Whether ``--version`` was given.
     """
     if asked:
-        from importlib.metadata import version
-
         from exlab_store.cli.terminal import answering, print_text
+        from exlab_store.opening.metadata import own_field
 
         with answering(as_json=False):
-            print_text(f"{PROGRAM} {version('exlab-store')}\n")
+            versions = own_field("Version")
+            print_text(f"{PROGRAM} {versions[0] if versions else '(of a version that is not known)'}\n")
         raise typer.Exit
 
 

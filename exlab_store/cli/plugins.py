@@ -12,6 +12,7 @@ from exlab_store.cli.places import resolved
 from exlab_store.cli.plain_text import one_line
 from exlab_store.cli.terminal import print_json, show
 from exlab_store.hidden_location import HiddenLocation
+from exlab_store.installing import how_to_install
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,6 +31,7 @@ class _ListedBackend(msgspec.Struct, frozen=True):
     version: str
     fault: str | None
     missing_extra: str | None
+    passed_over: tuple[str, ...]
     guarantees: Guarantees | None
     guarantees_at: str | None
 
@@ -61,7 +63,14 @@ def _listed(backend: InstalledBackend, asked: Mapping[str, tuple[str, Guarantees
     if backend.fault is None and backend.missing_extra is None:
         at, guarantees = asked.get(backend.scheme) or _representative(backend.scheme)
     return _ListedBackend(
-        backend.scheme, backend.distribution, backend.version, backend.fault, backend.missing_extra, guarantees, at
+        backend.scheme,
+        backend.distribution,
+        backend.version,
+        backend.fault,
+        backend.missing_extra,
+        backend.passed_over,
+        guarantees,
+        at,
     )
 
 
@@ -99,10 +108,19 @@ def _table(listed: Sequence[_ListedBackend]) -> Table:
             table.add_row()
         table.add_row(
             Text(one_line(backend.scheme)),
-            Text(one_line(f"{backend.distribution} {backend.version}")),
+            _named(backend),
             _described(backend),
         )
     return table
+
+
+def _named(backend: _ListedBackend) -> Text:
+    from rich.text import Text
+
+    text = Text(one_line(f"{backend.distribution} {backend.version}"))
+    for other in backend.passed_over:
+        text.append(f"\npassed over: {one_line(other)}", style="dim")
+    return text
 
 
 def _described(backend: _ListedBackend) -> Text:
@@ -111,7 +129,7 @@ def _described(backend: _ListedBackend) -> Text:
     if backend.fault is not None:
         return Text(f"broken: {one_line(backend.fault)}", style="red")
     if backend.missing_extra is not None:
-        return Text(f"not installed: pip install '{one_line(backend.missing_extra)}'", style="dim")
+        return Text(f"not installed: {how_to_install(one_line(backend.missing_extra))}", style="dim")
     if backend.guarantees is None:
         return Text("depends on the location: give one with --at")
     text = Text(f"at {one_line(backend.guarantees_at or '')}", style="dim")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from exlab_store.keys import lock_key
 from exlab_store.opening.offers import offers_of
-from exlab_store.signal_handlers import mode_at
+from exlab_store.signal_handlers import came_from_signal_handler, mode_at
 
 if TYPE_CHECKING:
     import io
@@ -200,6 +200,8 @@ def find_bypass(location: Location, options: Mapping[str, Any], folder: str) -> 
                 return found if found.exists(folder) else NO_FOLDER
     except ModuleNotFoundError as error:
         return f"the package {error.name} is not installed"
-    except Exception as error:  # of any kind: each storage has its own; the text may show what it was given
+    except (Exception, SystemExit) as error:  # each storage has its own; the text may show what it was given
+        if came_from_signal_handler(error):
+            raise
         return f"it cannot be opened ({type(error).__name__})"
     return f"no installed plugin knows one for {location.scheme}:"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Literal, Protocol, TypeAlias
 
 from exlab_store.errors import ConfigError
+from exlab_store.installing import how_to_install
 
 __all__ = ["CodecName", "TextCodec", "codec_of"]
 
@@ -65,6 +66,6 @@ def codec_of(name: CodecName) -> TextCodec | None:
         raise ConfigError(
             f"documents in {name.upper()} need what is not installed: {error.name}",
             field="codec",
-            hint=f"pip install 'exlab-store[{name}]'",
+            hint=how_to_install(f"exlab-store[{name}]"),
         ) from error
     raise ValueError(f"codec is 'json', 'yaml' or 'toml', not {name!r}")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["escaped", "shown"]
 
 
-def escaped(what: str, error: Exception, secrets: Sequence[Secret], *, hint: str) -> PluginError:
+def escaped(what: str, error: BaseException, secrets: Sequence[Secret], *, hint: str) -> PluginError:
     """The error for what a plugin has let escape.
 
     Args:
@@ -29,7 +29,7 @@ def escaped(what: str, error: Exception, secrets: Sequence[Secret], *, hint: str
     return PluginError(f"{what}: {text}", hint=hint)
 
 
-def shown(error: Exception, secrets: Sequence[Secret]) -> Exception | None:
+def shown(error: BaseException, secrets: Sequence[Secret]) -> BaseException | None:
     """The error as a cause that a traceback may show; None for one that tells a secret.
 
     Args:

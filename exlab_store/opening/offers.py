@@ -2,6 +2,8 @@
 
 `importlib.metadata.entry_points` reads all of them at once: one broken line in anybody's ``entry_points.txt`` fails it,
 and an empty ``dist-info`` that an interrupted uninstall has left hides the distribution of the same name.
+
+Of several distributions of one name, as a user's beside the system's, the first on the path counts.
 """
 
 from __future__ import annotations
@@ -10,14 +12,13 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from exlab_store.opening.metadata import OWN, field_of, folder_name_of, normalised
 from exlab_store.signal_handlers import came_from_signal_handler
 
 if TYPE_CHECKING:
     from importlib.metadata import Distribution, EntryPoint
 
-__all__ = ["FROZEN_ADVICE", "Offer", "offers_of"]
-
-_OWN: Final = "exlab-store"
+__all__ = ["Offer", "offers_of"]
 
 # What the wheel declares, for an application that was frozen without metadata. A test compares the two.
 _BUNDLED: Final = {
@@ -42,11 +43,6 @@ _BUNDLED: Final = {
     },
 }
 
-FROZEN_ADVICE: Final = (
-    "This application is frozen: have it built with the metadata and the modules of every backend that it uses, as "
-    "PyInstaller does with --copy-metadata and --hidden-import."
-)
-
 
 class Offer(msgspec.Struct, frozen=True):
     """One entry point, or what should be one.
@@ -58,6 +54,8 @@ class Offer(msgspec.Struct, frozen=True):
         distribution: The name of the distribution that offers it.
         version: The distribution's version; empty text where that is not known.
         fault: Why it cannot be used, or None.
+        passed_over: Name and version of each distribution of the same name that offers something else, and does not
+            count as it stands further down the path.
     """
 
     name: str
@@ -66,6 +64,7 @@ class Offer(msgspec.Struct, frozen=True):
     distribution: str
     version: str
     fault: str | None = None
+    passed_over: tuple[str, ...] = ()
 
     @property
     def entry(self) -> EntryPoint:
@@ -86,20 +85,43 @@ def offers_of(group: str) -> list[Offer]:
     """
     from importlib.metadata import distributions  # 30 ms to import, and stores given as objects do without
 
-    found: dict[tuple[str, str, str], Offer] = {}
-    own = False
+    found: dict[str, list[_Offering]] = {}
     for distribution in distributions():
         text = _text_of(distribution)
         if text is None or group not in text:
             continue
-        name, version = _identity(distribution)
-        own = own or name == _OWN
-        for offer in _parsed(text, group, name, version):
-            found.setdefault((offer.name, name, offer.value), offer)
-    if not own:
-        for name, value in _BUNDLED.get(group, {}).items():
-            found.setdefault((name, _OWN, value), Offer(name, value, group, _OWN, ""))
-    return list(found.values())
+        offering = _offering(distribution, text, group)
+        if offering.offers:
+            found.setdefault(normalised(offering.name), []).append(offering)
+    offers = [offer for offerings in found.values() for offer in _first(offerings)]
+    if OWN not in found:
+        offers += [Offer(name, value, group, OWN, "") for name, value in _BUNDLED.get(group, {}).items()]
+    return offers
+
+
+class _Offering(msgspec.Struct, frozen=True):
+    """What one distribution offers under the group; it is whole if its metadata has a name."""
+
+    name: str
+    version: str
+    whole: bool
+    offers: list[Offer]
+
+
+def _offering(distribution: Distribution, text: str, group: str) -> _Offering:
+    names, versions = field_of(distribution, "Name"), field_of(distribution, "Version")
+    of_folder, version_of_folder = folder_name_of(distribution)
+    name = names[0] if names else of_folder or "a distribution without a name"
+    version = versions[0] if versions else version_of_folder
+    return _Offering(name, version, bool(names), _parsed(text, group, name, version))
+
+
+def _first(offerings: list[_Offering]) -> list[Offer]:
+    """What counts of the distributions of one name: the first, and one without METADATA only where no other is."""
+    first = next((offering for offering in offerings if offering.whole), offerings[0])
+    others = [each for each in offerings if (each.version, each.offers) != (first.version, first.offers)]
+    passed_over = tuple(dict.fromkeys(f"{each.name} {each.version}".strip() for each in others))
+    return [msgspec.structs.replace(offer, passed_over=passed_over) for offer in first.offers]
 
 
 def _text_of(distribution: Distribution) -> str | None:
@@ -111,25 +133,11 @@ def _text_of(distribution: Distribution) -> str | None:
         return None
 
 
-def _identity(distribution: Distribution) -> tuple[str, str]:
-    """Name and version; the metadata of a distribution may lack either, and then the libraries raise what they like."""
-    known: list[str] = []
-    for field in ("Name", "Version"):
-        try:
-            values = distribution.metadata.get_all(field)  # a missing key of a mapping is deprecated, and then an error
-        except (KeyError, OSError, ValueError, TypeError, AttributeError) as error:
-            if came_from_signal_handler(error):
-                raise
-            values = None
-        known.append(str(values[0]) if values else "")
-    return known[0] or "a distribution without a name", known[1]
-
-
 def _parsed(text: str, group: str, distribution: str, version: str) -> list[Offer]:
-    """The lines of one group; all others are none of ours."""
+    """The lines of one group, each once; all others are none of ours."""
     from importlib.metadata import EntryPoint
 
-    offers: list[Offer] = []
+    offers: dict[tuple[str, str], Offer] = {}
     section = ""
     for number, line in enumerate(text.splitlines(), 1):
         stripped = line.strip()
@@ -139,5 +147,6 @@ def _parsed(text: str, group: str, distribution: str, version: str) -> list[Offe
             name, _, value = (part.strip() for part in stripped.partition("="))
             valid = bool(name) and EntryPoint.pattern.match(value) is not None
             fault = None if valid else f"line {number} of its entry_points.txt is no entry point: {stripped[:80]!r}"
-            offers.append(Offer(name or stripped[:80], value, group, distribution, version, fault))
-    return offers
+            offer = Offer(name or stripped[:80], value, group, distribution, version, fault)
+            offers.setdefault((offer.name, offer.value), offer)
+    return list(offers.values())

@@ -5,14 +5,15 @@ Only the backend that is asked for is imported, so a broken one never disturbs a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from exlab_store.errors import ConfigError, PluginError, StoreError, UnknownScheme
 from exlab_store.hooks.plugin_faults import escaped, shown
-from exlab_store.opening.interpreter import is_frozen
-from exlab_store.opening.offers import FROZEN_ADVICE, offers_of
+from exlab_store.installing import how_to_install
+from exlab_store.opening.metadata import OWN, own_field
+from exlab_store.opening.offers import offers_of
 from exlab_store.secret import revealed
 from exlab_store.signal_handlers import came_from_signal_handler
 
@@ -28,7 +29,7 @@ __all__ = ["GROUP", "OBSERVERS", "InstalledBackend", "installed_backends", "open
 
 GROUP = "exlab_store.backends"
 OBSERVERS = "exlab_store.observers"
-_OWN = "exlab-store"
+_EVERY = "every backend and observer that it uses"
 
 # Asking importlib.metadata takes 2.3 ms, so a scheme that was resolved is remembered.
 _openers: dict[str, Callable[[Location, Mapping[str, object]], Any]] = {}
@@ -43,6 +44,8 @@ class InstalledBackend(msgspec.Struct, frozen=True):
         version: The distribution's version.
         fault: Why it cannot be used, or None.
         missing_extra: What to install for it, ``distribution[extra]``, or None if nothing is missing.
+        passed_over: Name and version of each distribution of the same name that offers something else, and does not
+            count as it stands further down the path.
     """
 
     scheme: str
@@ -50,6 +53,7 @@ class InstalledBackend(msgspec.Struct, frozen=True):
     version: str
     fault: str | None = None
     missing_extra: str | None = None
+    passed_over: tuple[str, ...] = ()
 
 
 def open_backend(location: Location, options: Mapping[str, object], secrets: Sequence[Secret] = ()) -> Backend:
@@ -73,7 +77,7 @@ def open_backend(location: Location, options: Mapping[str, object], secrets: Seq
         return opener(location, revealed(options))  # type: ignore[no-any-return]  # checked by BackendHooks
     except StoreError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a plugin that ends the program takes every other with it
         if came_from_signal_handler(error):
             raise
         what = f"the backend for {location.scheme}: raised {type(error).__name__} when opened"
@@ -97,7 +101,8 @@ def open_observer(name: str, location: Location | None) -> object:
     found = [offer for offer in offers if offer.name == name]
     if not found:
         names = ", ".join(sorted({offer.name for offer in offers if offer.fault is None})) or "none"
-        raise ConfigError(f"no installed observer is called {name!r}", field="observers", hint=f"Installed: {names}.")
+        hint = f"Installed: {names}. {how_to_install(_EVERY, '')}".rstrip()
+        raise ConfigError(f"no installed observer is called {name!r}", field="observers", hint=hint)
     if len(found) > 1:
         distributions = " and ".join(sorted(offer.distribution for offer in found))
         raise PluginError(f"two observers are called {name!r}: {distributions}", hint="Uninstall one of them.")
@@ -107,7 +112,7 @@ def open_observer(name: str, location: Location | None) -> object:
         return offer.entry.load()(location)
     except StoreError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if came_from_signal_handler(error):
             raise
         extra = _missing_extra(offer, error)
@@ -115,12 +120,12 @@ def open_observer(name: str, location: Location | None) -> object:
             raise ConfigError(
                 f"the observer {name!r} needs what is not installed",
                 field="observers",
-                hint=f"pip install '{extra}'",
+                hint=how_to_install(extra),
             ) from error
         raise PluginError(
             f"the observer {name!r} of the distribution {offer.distribution} cannot be used: "
             f"{type(error).__name__}: {error}",
-            hint="Report it to the author of the plugin.",
+            hint=_how_to_mend(error, "Report it to the author of the plugin."),
         ) from error
 
 
@@ -129,11 +134,10 @@ def _offer(location: Location) -> Offer:
     found = _serving(location.scheme, offers)
     if not found:
         schemes = sorted({offer.name for offer in offers if offer.fault is None})
-        advice = FROZEN_ADVICE if is_frozen() else _advice(location.scheme, schemes)
         raise UnknownScheme(
             f"no installed backend serves {location.scheme!r}",
             location=str(location),
-            hint=f"Installed: {', '.join(schemes) or 'none'}. {advice}",
+            hint=f"Installed: {', '.join(schemes) or 'none'}. {_advice(location.scheme, schemes)}",
         )
     if len(found) > 1:
         names = " and ".join(sorted(offer.distribution for offer in found))
@@ -173,7 +177,6 @@ _EXAMPLES = {"sqlite": "the example project docs/examples/exlab-store-sqlite of 
 def _advice(scheme: str, installed: Sequence[str]) -> str:
     """What to do about a scheme that nobody serves."""
     from difflib import get_close_matches
-    from importlib.metadata import PackageNotFoundError, metadata
 
     if scheme in _MOUNTED:
         return "Mount it, and give the path of the mount."
@@ -183,17 +186,15 @@ def _advice(scheme: str, installed: Sequence[str]) -> str:
         return "Write sftp://user@server/folder."
     if scheme in _OF_FSSPEC and "fsspec+*" in installed:
         return f"Write fsspec+{'webdav' if 'dav' in scheme else scheme}://... ."
-    try:
-        extras = metadata(_OWN).get_all("Provides-Extra") or []
-    except PackageNotFoundError:  # frozen, or run from its sources
-        extras = []
     wanted = "smb" if scheme in _SMB else "sftp" if scheme in _SFTP else scheme
-    if wanted in extras:
-        return f"pip install '{_OWN}[{wanted}]'"
+    if wanted in own_field("Provides-Extra"):
+        return how_to_install(f"{OWN}[{wanted}]")
     if scheme in _EXAMPLES:
         return f"It is served by {_EXAMPLES[scheme]}."
     similar = get_close_matches(scheme, installed, n=1)
-    return f"Is it {similar[0]}?" if similar else "Install the distribution that offers the scheme."
+    if similar:
+        return f"Is it {similar[0]}?"
+    return how_to_install(_EVERY, "Install the distribution that offers the scheme.")
 
 
 def _ensure_sound(offer: Offer) -> None:
@@ -208,26 +209,31 @@ def _load(offer: Offer) -> Callable[[Location, Mapping[str, object]], Any]:
     _ensure_sound(offer)
     try:
         opener = offer.entry.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if came_from_signal_handler(error):
             raise
         extra = _missing_extra(offer, error)
         if extra is not None:
             raise UnknownScheme(
                 f"the backend for {offer.name!r} needs what is not installed",
-                hint=FROZEN_ADVICE if is_frozen() else f"pip install '{extra}'",
+                hint=how_to_install(extra),
             ) from error
         raise PluginError(
             f"the backend {offer.name!r} of the distribution {offer.distribution} cannot be imported: "
             f"{type(error).__name__}: {error}",
-            hint=FROZEN_ADVICE if is_frozen() else f"Repair or uninstall {offer.distribution}.",
+            hint=_how_to_mend(error, f"Repair or uninstall {offer.distribution}."),
         ) from error
     if not callable(opener):
         raise PluginError(f"the entry point {offer.name!r} of the distribution {offer.distribution} is not callable")
     return opener  # type: ignore[no-any-return]  # its result is checked by BackendHooks
 
 
-def _missing_extra(offer: Offer, error: Exception) -> str | None:
+def _how_to_mend(error: BaseException, otherwise: str) -> str:
+    """The advice where a plugin cannot be loaded: what is missing in a frozen application was not built into it."""
+    return how_to_install(_EVERY, otherwise) if isinstance(error, ImportError) else otherwise
+
+
+def _missing_extra(offer: Offer, error: BaseException | None) -> str | None:
     """``distribution[extra]`` where the import failed for want of a package that an extra brings."""
     own, extras = offer.entry.module.partition(".")[0], offer.entry.extras
     if not extras or not isinstance(error, ModuleNotFoundError) or (error.name or own).partition(".")[0] == own:
@@ -245,10 +251,11 @@ def installed_backends() -> list[InstalledBackend]:
         try:
             _load(offer)
         except UnknownScheme as error:
-            missing = _missing_extra(offer, cast("Exception", error.__cause__))
+            missing = _missing_extra(offer, error.__cause__)
         except PluginError as error:
             fault = error.message
         if schemes.count(offer.name) > 1:
             fault = f"more than one distribution serves {offer.name!r}"
-        backends.append(InstalledBackend(offer.name, offer.distribution, offer.version, fault, missing))
+        passed_over = offer.passed_over
+        backends.append(InstalledBackend(offer.name, offer.distribution, offer.version, fault, missing, passed_over))
     return backends

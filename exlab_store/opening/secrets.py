@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from exlab_store.errors import ConfigError
+from exlab_store.installing import how_to_install
 from exlab_store.secret import Secret, without_variables
 from exlab_store.signal_handlers import came_from_signal_handler
 from exlab_store.small_files import UnreadableFile, read_small_file
@@ -153,7 +154,7 @@ def _asked(service: str, user: str) -> Secret | None:
             raise ConfigError(
                 "the password is in a keyring, and the package keyring is not installed",
                 field="password",
-                hint="pip install 'exlab-store[keyring]'",
+                hint=how_to_install("exlab-store[keyring]"),
             ) from error
         raise _broken(error) from error
     raise ConfigError(

@@ -12,6 +12,7 @@ from fsspec.dircache import DirCache
 from fsspec.registry import available_protocols, get_filesystem_class
 
 from exlab_store import LocationError, UnknownScheme, without_variables
+from exlab_store.backend import how_to_install
 from exlab_store_fsspec.options import FsspecOptions, StorageOptions
 from exlab_store_fsspec.protocols import CACHING, protocol_of
 from exlab_store_fsspec.ways import HttpWays
@@ -127,7 +128,7 @@ def _class_of(protocol: FsspecProtocol) -> type[Any]:
     except ImportError as error:
         raise UnknownScheme(
             f"fsspec's {name!r} needs a package that is not installed",
-            hint=f"pip install {protocol.package}" if protocol.package else str(error),
+            hint=how_to_install(protocol.package or f"fsspec's {name!r}", None if protocol.package else str(error)),
         ) from error
 
 

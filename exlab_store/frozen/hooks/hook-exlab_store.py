@@ -6,6 +6,7 @@ It brings the metadata of every distribution that offers one, and the modules th
 from __future__ import annotations
 
 import importlib.util
+from contextlib import suppress
 
 from PyInstaller.utils.hooks import collect_submodules, copy_metadata
 
@@ -20,4 +21,7 @@ for _group in ("exlab_store.backends", "exlab_store.bypasses", "exlab_store.obse
         # An extra that is not installed here cannot be frozen either.
         if _module and importlib.util.find_spec(_module.partition(".")[0]) is not None:
             hiddenimports += collect_submodules(_module.partition(".")[0], on_error="ignore")
-            datas += copy_metadata(_offer.distribution)
+            # PyInstaller looks for a folder of that name. The metadata may have another name than its folder, and then
+            # the error is an ImportError; where it is in an archive, a RuntimeError.
+            with suppress(ImportError, RuntimeError):
+                datas += copy_metadata(_offer.distribution)

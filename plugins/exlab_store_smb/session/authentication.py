@@ -12,6 +12,7 @@ from smbprotocol import exceptions as smb
 from smbprotocol.session import Session
 
 from exlab_store import AccessDenied, BackendUnavailable, NotSupported, Secret, StoreError, without_variables
+from exlab_store.backend import how_to_install
 from exlab_store_smb.session.tickets import Ticket, TicketRefused, not_taken, ticket_for, tickets_are_possible
 from exlab_store_smb.wire.blocking import NotReturned, blocking
 from exlab_store_smb.wire.statuses import (
@@ -71,7 +72,7 @@ def authenticate(connection: SmbConnection, options: SmbOptions, limit: Deadline
             raise refused.error from refused.__cause__
         raise _nothing_given(options) from error
     except ImportError as error:
-        raise NotSupported(f"Kerberos cannot be used: {error}", hint="pip install 'exlab-store[kerberos]'") from error
+        raise NotSupported(f"Kerberos cannot be used: {error}", hint=how_to_install("exlab-store[kerberos]")) from error
     except smb.SMBResponseException as error:
         refusal = _refusal_of_account(error, account, options)
         if refusal is not None and refused is not None:
@@ -88,7 +89,7 @@ def _nothing_given(options: SmbOptions) -> AccessDenied:
         return AccessDenied(f"{missing}, and the server lets nobody in without", hint="Give username and password.")
     return AccessDenied(
         f"{missing}, and no Kerberos ticket can be used here",
-        hint="Give username and password; for tickets, pip install 'exlab-store[kerberos]'.",
+        hint=f"Give username and password, or use tickets. {how_to_install('exlab-store[kerberos]')}",
     )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from spnego import CredentialCache, KerberosCCache
 
 from exlab_store import AccessDenied, BackendUnavailable, NotSupported, Secret, StoreError
+from exlab_store.backend import how_to_install
 
 if TYPE_CHECKING:
     from exlab_store_smb.session.options import SmbOptions
@@ -134,7 +135,7 @@ def ticket_for(options: SmbOptions) -> Ticket:
         NotSupported: The extra ``kerberos`` is not installed.
     """
     if _lacking is not None:
-        raise NotSupported(f"Kerberos cannot be used: {_lacking}", hint="pip install 'exlab-store[kerberos]'")
+        raise NotSupported(f"Kerberos cannot be used: {_lacking}", hint=how_to_install("exlab-store[kerberos]"))
     context = krb5.init_context()
     principal = None
     try:
