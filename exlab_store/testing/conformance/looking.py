@@ -138,6 +138,18 @@ class Looking(Clientele):
             assert _shown(other, "a") == ["a/a/", "a/b/", "a/c.json"]
             assert _shown(other, "a/b") == ["a/b/d.json"]
 
+    def test_a_folder_lists_at_once_what_another_client_has_made_and_deleted(
+        self, store: Store, other: Store, guarantees: Guarantees
+    ) -> None:
+        with as_claimed(guarantees.lists):
+            for number in range(5):
+                other.atomic_write(f"folder/{number}", b"")
+                assert _shown(store, "folder") == [f"folder/{made}" for made in range(number + 1)]
+                assert store.list_keys("folder", pattern="*") == _shown(store, "folder")
+            with as_claimed(guarantees.deletes):
+                other.delete("folder/0")
+                assert _shown(store, "folder") == [f"folder/{made}" for made in range(1, 5)]
+
     def test_a_folder_that_does_not_exist_has_nothing_in_it(self, store: Store, guarantees: Guarantees) -> None:
         store.atomic_write("a/b", b"")
         with as_claimed(guarantees.lists):

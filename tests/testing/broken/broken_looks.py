@@ -124,6 +124,21 @@ class DeletesFirst(FileBackend):
         return super().atomic_write(key, data, expect, lock)
 
 
+@flaw("folder-remembered", caught_by="test_a_folder_lists_at_once_what_another_client_has_made_and_deleted")
+class RemembersFolders(FileBackend):
+    """What was in a folder when it was first looked into is listed for ever."""
+
+    def __init__(self, root: str, password: str | None = None) -> None:
+        super().__init__(root, password)
+        self.known: dict[tuple[str, bool], list[FolderItem]] = {}
+
+    @hookimpl
+    def list_folder(self, key: str, stat: bool) -> list[FolderItem]:
+        found = self.known.get((key, stat)) or super().list_folder(key, stat)
+        self.known[key, stat] = found
+        return found
+
+
 @flaw("folder-in-any-order", caught_by="test_a_folder_lists_its_documents_and_folders_in_order_and_nothing_below_them")
 class ListsInAnyOrder(FileBackend):
     """Documents first, then folders."""
