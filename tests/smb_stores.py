@@ -6,8 +6,9 @@ import importlib
 import os
 import signal
 import threading
+import time
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 from waiting import eventually
@@ -20,11 +21,14 @@ if TYPE_CHECKING:
 
     from samba_server import SambaServer
 
-__all__ = ["LARGE", "NEW", "OLD", "interrupted", "opened", "somebody_has_open", "written"]
+__all__ = ["LARGE", "NEW", "OLD", "age", "interrupted", "old_enough", "opened", "somebody_has_open", "written"]
 
 OLD = b"old " * 512
 NEW = b"new " * 512
 LARGE = b"new " * (7 << 18)  # 7 MiB
+
+T = TypeVar("T")
+_AGES = (0.1, 1.0, 10.0)  # seconds
 
 
 def opened(
@@ -43,6 +47,28 @@ def written(store: Store, path: Path, data: bytes = NEW) -> bool | None:
     except StoreError:
         return False
     return True
+
+
+def age(path: Path, seconds: float) -> None:
+    """Waits until a document, or the folder that it is missing in, has not been changed for some time."""
+    while not path.exists():
+        path = path.parent
+    eventually(lambda: time.time() > path.stat().st_ctime + seconds)
+
+
+def old_enough(attempt: Callable[[float], T]) -> T:
+    """The result of an attempt whose outcome the age of a document tells.
+
+    A document that is older than a change whose answer was lost was not changed by it. What is younger than the answers
+    of a busy machine tells nothing, and `WriteOutcomeUnknown` is right: then an older one is tried.
+
+    Args:
+        attempt: Is given the document's age in seconds; it has a document of its own each time.
+    """
+    for seconds in _AGES[:-1]:
+        with suppress(WriteOutcomeUnknown):
+            return attempt(seconds)
+    return attempt(_AGES[-1])
 
 
 @contextmanager

@@ -173,10 +173,9 @@ def test_threads_that_want_a_lock_end_when_the_measurement_is_interrupted() -> N
     running = set(threading.enumerate())
     timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
     began = time.monotonic()
-    with open_store("memory://") as store:
-        timer.start()
-        with pytest.raises(KeyboardInterrupt):
-            contended_by_threads(4, Job("", 60, 0, 0.001), store, "lock.json")
+    with open_store("memory://") as store, pytest.raises(KeyboardInterrupt):
+        # Begun within the block, should the signal come at once.
+        (timer.start(), contended_by_threads(4, Job("", 60, 0, 0.001), store, "lock.json"))
     timer.join()
     assert time.monotonic() - began < 30
     while not set(threading.enumerate()) <= running:  # it may strike as a thread starts

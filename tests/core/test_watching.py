@@ -248,11 +248,14 @@ def test_a_lost_connection_is_made_again_and_what_happened_meanwhile_is_told(
 ) -> None:
     with store.watch(timeout=PATIENCE) as stream:
         fragile.raises["wait"] = BackendUnavailable("cut")
-        threading.Timer(0.2, fragile.raises.clear).start()
+        # The connection is closed when it was found to be cut.
+        mending = threading.Thread(target=lambda: (waiting.eventually(lambda: fragile.closed), fragile.raises.clear()))
+        mending.start()
         other.atomic_write("a", b"1")
         assert next(stream) == Change("a", "written", ONE)
         other.atomic_write("a", b"2")
         assert next(stream) == Change("a", "written", TWO)
+    mending.join()
     assert fragile.opened == fragile.closed > 1
 
 

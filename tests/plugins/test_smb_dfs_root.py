@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 from exlab_store_smb.session.link import Link
 from shared_samba import BOTH, running_server
+from smb_stores import age
 
 from exlab_store import Store, WriteOutcomeUnknown, open_store
 
@@ -69,10 +69,8 @@ def test_a_write_that_went_elsewhere_is_not_acknowledged(
     samba: SambaServer, store: Store, monkeypatch: pytest.MonkeyPatch, old: bytes | None
 ) -> None:
     if old is not None:
-        path = samba.root / "a.json"
-        path.write_bytes(old)
-        while time.time() < path.stat().st_ctime + 0.2:  # by its age it is told that nobody has written it since
-            time.sleep(0.01)
+        (samba.root / "a.json").write_bytes(old)
+        age(samba.root / "a.json", 2.0)  # by its age it is told that nobody has written it since
     # A server that takes the name of a rename otherwise than is documented.
     monkeypatch.setattr(Link, "within_share", lambda _, path: f"127.0.0.1\\lab\\{path.rpartition(chr(92))[2]}")
     with pytest.raises(WriteOutcomeUnknown, match="not there by its name"):

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from smb_stores import age, old_enough
 from waiting import eventually
 
 from exlab_store import (
@@ -180,11 +181,14 @@ def test_a_failed_write_leaves_nothing(
 def test_a_write_whose_connection_is_cut_leaves_nothing_but_the_document(
     samba: SambaServer, wire: WireProxy, other: Store, size: int, when: Any, message: int
 ) -> None:
-    other.atomic_write("a.json", b"before")
-    written = time.monotonic()
-    eventually(lambda: time.monotonic() > written + 0.1)  # what is younger may be of the write that is cut
-    wire.cut_at(message, when)
-    other.atomic_write("a.json", b"x" * size)
+    def cut_at_the_age_of(seconds: float) -> None:
+        wire.heal()
+        other.atomic_write("a.json", b"before")
+        age(samba.root / "a.json", seconds)
+        wire.cut_at(message, when)
+        other.atomic_write("a.json", b"x" * size)
+
+    old_enough(cut_at_the_age_of)
     eventually(lambda: names(samba) == ["a.json"])
     assert other.read_snapshot("a.json").data == b"x" * size
 

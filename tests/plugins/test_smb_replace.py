@@ -16,6 +16,7 @@ from exlab_store_smb.session.link import Link
 from exlab_store_smb.wire import messages
 from exlab_store_smb.wire.deadline import Deadline
 from exlab_store_smb.wire.messages import close, file_id_of, open_to_read
+from waiting import eventually
 
 from exlab_store import AccessDenied, BackendUnavailable, Store, open_store, version_of
 
@@ -146,10 +147,16 @@ def test_a_refusal_is_told_apart_and_comes_at_once(samba: SambaServer) -> None:
 # An update whose compound releases the lock, and whose rename is refused
 
 
-def release_soon(let_go: Callable[[], None]) -> threading.Timer:
-    timer = threading.Timer(0.3, let_go)
-    timer.start()
-    return timer
+def once_refused(backend: SmbBackend, then: Callable[[], None]) -> threading.Thread:
+    """Does something when the server has refused a write whose lock it has released."""
+
+    def wait() -> None:
+        eventually(lambda: not backend._links.chains.may_release)
+        then()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
 
 
 def add_one(current: bytes | None) -> bytes:
@@ -169,9 +176,9 @@ def test_an_update_that_is_refused_when_its_lock_is_gone_takes_the_lock_again(
         calls.append(current)
         return add_one(current)
 
-    timer = release_soon(let_go)
+    closing = once_refused(backend, let_go)
     store.update("a.json", change)
-    timer.join()
+    closing.join()
     assert (samba.root / "a.json").read_bytes() == b"3"
     assert calls == [b"2"], "the document had not changed meanwhile"
     assert not backend._links.chains.may_release, "such a server refuses again and again"
@@ -185,18 +192,32 @@ def test_an_update_that_is_refused_without_its_lock_counts_what_others_have_coun
     store.atomic_write("a.json", b"1")
     store.update("a.json", add_one)
     let_go = hold_open()
+    waits = threading.Event()
+
+    def looked() -> bool:  # asked while it waits
+        waits.set()
+        return False
+
     with open_store(samba.url(), password=samba.password) as other:
+
+        def count() -> None:
+            # It waits for the lock below, and gets it when the server has released that with the refusal.
+            with other.lock("a.json", timeout=SOON, cancelled=looked) as held:
+                other.atomic_write("a.json", add_one(other.read_snapshot("a.json").data), lock=held)
+            let_go()
 
         def change(current: bytes | None) -> bytes:
             if current == b"2":
-                # It waits for this thread's lock, and gets it when the server has released that with the refusal.
                 others.start()
+                assert waits.wait(SOON)
             return add_one(current)
 
-        others = threading.Thread(target=lambda: (other.update("a.json", add_one), let_go()))
-        others.daemon = True
+        others = threading.Thread(target=count, daemon=True)
+        at_last = threading.Timer(SOON / 8, let_go)  # should the store have its lock again before the one who waits
+        at_last.start()
         store.update("a.json", change)
         others.join(SOON)
+        at_last.cancel()
     assert (samba.root / "a.json").read_bytes() == b"4"
 
 

@@ -130,7 +130,7 @@ class TranslatesLineEnds(FileBackend):
 _SLOW = 0.25  # seconds that a slow storage takes for a write
 
 
-_ROUND_TRIP = 0.001  # seconds to a server and back
+_ROUND_TRIP = 0.01  # seconds to a server and back; longer than a busy disk takes, or nobody comes in between
 
 
 @flaw("fence-at-the-start", caught_by="test_a_lock_that_is_lost_during_a_write_lets_nothing_be_overwritten")
