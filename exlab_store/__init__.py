@@ -37,6 +37,7 @@ from exlab_store.errors import (
     VersionConflict,
     WriteOutcomeUnknown,
 )
+from exlab_store.first_imports import import_whole
 from exlab_store.folder_errors import FolderNotEmpty
 from exlab_store.guarantees import Guarantees, Shortfall
 from exlab_store.hooks.calls import Backend
@@ -164,10 +165,12 @@ __all__ = [
 def __getattr__(name: str) -> object:
     # anyio takes 20 ms to import, and synchronous programs do without.
     if name in {"AsyncChangeStream", "AsyncStore", "AsyncStorePath"}:
+        import_whole("exlab_store.aio")
         from exlab_store import aio
 
         return getattr(aio, name)
     if name == "ChangeStream":  # most programs watch nothing
+        import_whole("exlab_store.watching.stream")
         from exlab_store.watching import stream
 
         return stream.ChangeStream

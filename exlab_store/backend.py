@@ -26,6 +26,7 @@ from exlab_store.errors import (
     WriteOutcomeUnknown,
 )
 from exlab_store.expectations import ensure_expected
+from exlab_store.first_imports import import_whole
 from exlab_store.folder_contents import removal_order
 from exlab_store.folder_errors import FolderNotEmpty
 from exlab_store.forked_child import in_forked_child
@@ -113,6 +114,7 @@ __all__ = [
     "ensure_no_mode",
     "hookimpl",
     "how_to_install",
+    "import_whole",
     "in_forked_child",
     "is_key",
     "is_temporary_name",

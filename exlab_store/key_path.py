@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
+from exlab_store.first_imports import import_whole
+
 if TYPE_CHECKING:
     from pathlib import PurePosixPath
     from typing import Self
@@ -112,6 +114,7 @@ class KeyPath(ABC):
         Raises:
             ValueError: This path is not below that one.
         """
+        import_whole("pathlib")
         from pathlib import PurePosixPath
 
         if isinstance(other, KeyPath) and not self._is_beside(other):
@@ -121,7 +124,8 @@ class KeyPath(ABC):
 
     @property
     def _pure(self) -> PurePosixPath:
-        from pathlib import PurePosixPath  # 4 ms to import, and many programs do without
+        import_whole("pathlib")  # 4 ms to import, and many programs do without
+        from pathlib import PurePosixPath
 
         return PurePosixPath(self.name)
 

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from exlab_store.errors import InvalidKey
+from exlab_store.first_imports import import_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -188,7 +189,8 @@ def shortened(segment: str, suffix: str, limit: int = MAX_SEGMENT_BYTES) -> str:
     encoded = segment.encode()
     if len(encoded) + len(suffix) <= limit:
         return segment + suffix
-    import hashlib  # 3 ms to import, and few names are that long
+    import_whole("hashlib")  # 3 ms to import, and few names are that long
+    import hashlib
 
     mark = "~" + hashlib.sha256(encoded).hexdigest()[:16]
     room = limit - len(suffix) - len(mark)

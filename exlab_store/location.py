@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from exlab_store.errors import LocationError
+from exlab_store.first_imports import import_whole
 from exlab_store.hidden_location import is_text
 from exlab_store.ignored import ignoring
 from exlab_store.secret import Secret, set_field, without_variables
@@ -46,7 +47,8 @@ def _unquoted(text: str, errors: str = "strict") -> str | None:
     """The text without its %XX; None if they are not UTF-8, as the decoder's error would hold the text."""
     if "%" not in text:
         return text
-    from urllib.parse import unquote  # 14 ms to import, and few locations need it
+    import_whole("urllib.parse")  # 14 ms to import, and few locations need it
+    from urllib.parse import unquote
 
     try:
         return unquote(text, errors=errors)

@@ -19,6 +19,8 @@ from typing import (
 
 import msgspec
 
+from exlab_store.first_imports import import_whole
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
@@ -74,7 +76,8 @@ def version_of(data: bytes) -> Version:
     """
     global _sha256
     if _sha256 is None:
-        import hashlib  # 3 ms to import
+        import_whole("hashlib")  # 3 ms to import
+        import hashlib
 
         _sha256 = hashlib.sha256
     return Version(_sha256(data).hexdigest())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from exlab_store.first_imports import import_whole
 from exlab_store.hooks.observing import Observation, Observer
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class TraceObserver(Observer):
     """
 
     def __init__(self, location: Location | None) -> None:
+        import_whole("opentelemetry.metrics", "opentelemetry.trace")
         from opentelemetry import metrics, trace
 
         super().__init__(location)

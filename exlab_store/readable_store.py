@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, overload
 
 from exlab_store.errors import DocumentNotFound, NotSupported, StoreError
+from exlab_store.first_imports import import_whole
 from exlab_store.hooks.retrying import DEFAULT_RETRY, Retry, RetryingHooks
 from exlab_store.key_pattern import KeyPattern
 from exlab_store.keys import check_key
@@ -250,7 +251,8 @@ class ReadableStore(ProcessBound):
             BackendUnavailable: The storage cannot be reached, after the retries. The iterator raises it too; whoever
                 asks it for the next change again goes on, and misses nothing.
         """
-        from exlab_store.watching.beginning import WatchedStore, begin_watch  # most programs watch nothing
+        import_whole("exlab_store.watching.beginning")  # most programs watch nothing
+        from exlab_store.watching.beginning import WatchedStore, begin_watch
 
         watched = WatchedStore(
             self._guarantees, self._location, self._calls, self.read_snapshot, self.list_keys, self._is_closed

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from exlab_store.errors import BackendUnavailable, DocumentNotFound, StoreError
+from exlab_store.first_imports import import_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -102,8 +103,9 @@ def _outcomes(read: Callable[[str], Snapshot], keys: Iterator[str], concurrency:
 
 
 def _in_threads(read: Callable[[str], Snapshot], keys: Iterator[str], concurrency: int) -> Iterator[ReadOutcome]:
+    import_whole("concurrent.futures.thread", "queue", "exlab_store.threads")  # 20 ms to import
     try:
-        from concurrent.futures import Future, ThreadPoolExecutor  # 20 ms to import
+        from concurrent.futures import Future, ThreadPoolExecutor
     except RuntimeError:  # the interpreter shuts down, and starts no threads any more
         for key in keys:
             yield outcome_of(read, key)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NoReturn, cast
 
 from exlab_store.deleting import FolderDeletion
 from exlab_store.errors import NotSupported, StoreError
+from exlab_store.first_imports import import_whole
 from exlab_store.hooks.new_folders import question_before_folder
 from exlab_store.hooks.retrying import DEFAULT_RETRY, Retry, RetryingHooks
 from exlab_store.keys import check_key
@@ -68,7 +69,7 @@ class Store(ReadableStore):
     def aio(self) -> AsyncStore:
         """The same verbs as coroutines."""
         if self._aio is None:
-            # anyio takes 20 ms to import, and sync programs do without
+            import_whole("exlab_store.aio.store")  # anyio takes 20 ms to import, and sync programs do without
             from exlab_store.aio.store import AsyncStore
 
             self._aio = AsyncStore(self)

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
+from smb_logon import logged_on
 from waiting import eventually
 
 from exlab_store import Store, StoreError, WriteOutcomeUnknown, open_store
@@ -80,7 +81,7 @@ def somebody_has_open(samba: SambaServer, path: Path, shares: str = "") -> Gener
     name = rf"\\127.0.0.1\{samba.share}\{path.relative_to(samba.root)}"
     while True:
         with suppress(OSError):  # the one who has had it open is not gone yet
-            file = smbclient.open_file(name, mode="rb", share_access=shares, **account)
+            file = logged_on(lambda: smbclient.open_file(name, mode="rb", share_access=shares, **account))
             break
     try:
         yield

@@ -24,6 +24,7 @@ from exlab_store.aio.path import AsyncStorePath
 from exlab_store.aio.reading_many import read_each
 from exlab_store.aio.watching import AsyncChangeStream
 from exlab_store.errors import BackendUnavailable, LockTimeout, StoreError
+from exlab_store.first_imports import import_whole
 from exlab_store.keys import check_key
 from exlab_store.location import url_of
 from exlab_store.locks.held import DEFAULT_LOCK_TIMEOUT, StoreLock, check_timeout, new_owner
@@ -304,6 +305,7 @@ class AsyncStore:
         """Logs the failure of a call whose task was cancelled and raises the cancellation."""
         if isinstance(failure, LockTimeout):
             return  # it was to give up
+        import_whole("logging")
         import logging  # 10 ms to import
 
         where = url_of(self._store.location, key or "")

@@ -18,6 +18,7 @@ from exlab_store.documents.stored_bytes import MAX_NESTING, UNDECODABLE, ensure_
 from exlab_store.documents.times import now
 from exlab_store.documents.wrong_types import wrong_type
 from exlab_store.errors import ConfigError, StoreError
+from exlab_store.first_imports import import_whole
 from exlab_store.hidden_location import hides_location
 from exlab_store.opening.locations import as_document
 
@@ -142,6 +143,7 @@ async def aread_catalogue(location: DocumentLocation, *, expected_endpoint: str)
     Raises:
         ConfigError: As `read_catalogue` does, and nothing else.
     """
+    import_whole("exlab_store.documents.coroutines")
     from exlab_store.documents.coroutines import opened_document  # anyio takes 20 ms to import
 
     try:
@@ -239,6 +241,7 @@ async def awrite_catalogue(location: DocumentLocation, catalogue: OfflineCatalog
         location: As for `write_catalogue`.
         catalogue: As for `write_catalogue`; errors too.
     """
+    import_whole("exlab_store.documents.coroutines")
     from exlab_store.documents.coroutines import opened_document  # anyio takes 20 ms to import
 
     path = await opened_document(location)

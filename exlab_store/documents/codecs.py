@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Literal, Protocol, TypeAlias
 
 from exlab_store.errors import ConfigError
+from exlab_store.first_imports import import_whole
 from exlab_store.installing import how_to_install
 
 __all__ = ["CodecName", "TextCodec", "codec_of"]
@@ -55,10 +56,12 @@ def codec_of(name: CodecName) -> TextCodec | None:
         return None
     try:
         if name == "yaml":
+            import_whole("exlab_store.documents.yaml_text")
             from exlab_store.documents.yaml_text import YamlText
 
             return YamlText()
         if name == "toml":
+            import_whole("exlab_store.documents.toml_text")
             from exlab_store.documents.toml_text import TomlText
 
             return TomlText()

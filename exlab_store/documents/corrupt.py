@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from exlab_store.document_errors import MigrationFailed
 from exlab_store.documents.times import now
 from exlab_store.errors import AccessDenied, DocumentNotFound, StoreError
+from exlab_store.first_imports import import_whole
 from exlab_store.keys import MAX_KEY_BYTES, MAX_SEGMENT_BYTES, shortened
 from exlab_store.signal_handlers import came_from_signal_handler
 
@@ -85,6 +86,7 @@ class Repair:
         """Logs what was done, when all is over."""
         if self._warning is None:
             return
+        import_whole("logging")
         import logging  # 10 ms to import, and hardly any program meets a corrupt document
 
         log = logging.getLogger("exlab_store")

@@ -12,6 +12,7 @@ from exlab_store.documents.formats import VersionedDocument, is_json_object
 from exlab_store.documents.kinds import DocumentKind
 from exlab_store.documents.times import Timestamp, UnsetOrTimestamp, now, timestamp
 from exlab_store.errors import StoreError
+from exlab_store.first_imports import import_whole
 from exlab_store.hidden_location import hides_location
 
 if TYPE_CHECKING:
@@ -197,6 +198,7 @@ class EquipmentCacheWriter:
         return await _RUNS.aread(location)
 
     async def _write_marker(self, location: DocumentLocation, payload: M, kind: DocumentKind[M]) -> None:
+        import_whole("exlab_store.documents.coroutines")
         from exlab_store.documents.coroutines import opened_document  # anyio takes 20 ms to import
 
         path = await opened_document(location)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Generic, Literal, overload
 
 from exlab_store.document_errors import DocumentInvalid, SchemaMajorMismatchError
 from exlab_store.documents.formats import D, DocumentFormat
 from exlab_store.documents.rewriting import Rewriting
 from exlab_store.errors import StoreError
+from exlab_store.first_imports import import_whole
 from exlab_store.hidden_location import hides_location
 from exlab_store.locks.held import DEFAULT_LOCK_TIMEOUT
 from exlab_store.model import ABSENT
@@ -165,8 +167,6 @@ class DocumentKind(Generic[D]):
             keys: Their keys.
             concurrency: How many are read at a time; 8 at most.
         """
-        from contextlib import aclosing
-
         errors: list[StoreError] = []
         async with aclosing(store.aio.read_many(keys, concurrency=concurrency, onerror=errors.append)) as found:
             async for key, snapshot in found:
@@ -395,6 +395,7 @@ def _taken(errors: list[StoreError]) -> Iterator[tuple[str, StoreError]]:
 
 
 async def _opened(location: DocumentLocation) -> StorePath:
+    import_whole("exlab_store.documents.coroutines")
     from exlab_store.documents.coroutines import opened_document  # anyio takes 20 ms to import
 
     return await opened_document(location)

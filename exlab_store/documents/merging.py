@@ -14,6 +14,8 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from exlab_store.first_imports import import_whole
+
 __all__ = ["Fields", "merged", "raw_fields"]
 
 Fields: TypeAlias = dict[str, msgspec.Raw]
@@ -48,7 +50,8 @@ def merged(new: Fields, stored: Fields, document: type[msgspec.Struct]) -> Field
 
 @lru_cache(maxsize=256)
 def _type_of(document: type[msgspec.Struct]) -> Any:
-    from msgspec import inspect  # 10 ms to import, and readers do without
+    import_whole("msgspec.inspect")  # 10 ms to import, and readers do without
+    from msgspec import inspect
 
     return inspect.type_info(document)
 

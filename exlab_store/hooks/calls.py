@@ -9,6 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from exlab_store.errors import PluginError, StoreError
+from exlab_store.first_imports import import_whole
 from exlab_store.hooks.acceptance import checked_guarantees, effective, reasons_of
 from exlab_store.hooks.backend_lock import BackendLock
 from exlab_store.hooks.backend_source import BackendSource
@@ -316,7 +317,8 @@ class BackendHooks:
             key: The locked document.
             failure: What the backend said.
         """
-        import logging  # 10 ms to import
+        import_whole("logging")  # 10 ms to import
+        import logging
 
         text = failure.message
         for secret in self._secrets:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from exlab_store.errors import StoreError
+from exlab_store.first_imports import import_whole
 from exlab_store.hooks.attempts import current_attempt
 from exlab_store.hookspecs import hookimpl
 from exlab_store.signal_handlers import came_from_signal_handler
@@ -227,7 +228,8 @@ class Observer(ABC):
                 self._complain(fault)
 
     def _complain(self, fault: Exception) -> None:
-        import logging  # who has no observers needs none
+        import_whole("logging")  # who has no observers needs none
+        import logging
 
         log = logging.getLogger("exlab_store")
         log.error("the observer %s failed: %s: %s", type(self).__qualname__, type(fault).__name__, fault)

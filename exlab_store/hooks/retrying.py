@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import msgspec
 
 from exlab_store.errors import BackendUnavailable, DocumentNotFound
-from exlab_store.hooks.attempts import current_attempt
+from exlab_store.first_imports import import_whole
 from exlab_store.signal_handlers import came_from_signal_handler
 
 if TYPE_CHECKING:
@@ -249,35 +249,12 @@ class RetryingHooks:
                 raise first
             finally:
                 del first  # in a circle with this frame, it and all that it refers to would be freed late
+        # 50 ms to import, and a store that works never needs it.
+        import_whole("exlab_store.hooks.repeating")
         try:
-            import logging
-
-            import stamina  # 50 ms to import, and a store that works never needs it
+            from exlab_store.hooks.repeating import repeat
         except (ImportError, OSError) as error:  # a process that is out of descriptors cannot import either
             if came_from_signal_handler(error):
                 raise
             raise first from error
-
-        # stamina logs each retry; where nobody has configured logging, it would land on standard error.
-        logger = logging.getLogger("stamina")
-        if not logger.handlers:
-            logger.addHandler(logging.NullHandler())
-        # The attempt that has failed is stamina's first: it raises again, and stamina waits before the next.
-        failed: list[BackendUnavailable] = [first]
-        for attempt in stamina.retry_context(
-            on=_may_be_repeated,
-            attempts=retry.attempts,
-            timeout=timeout,
-            wait_initial=retry.wait,
-            wait_max=retry.longest_wait,
-            wait_jitter=retry.wait,
-        ):
-            with attempt:
-                if failed:
-                    raise failed.pop()
-                token = current_attempt.set(attempt.num)
-                try:
-                    return call()
-                finally:
-                    current_attempt.reset(token)
-        raise first
+        return repeat(call, first, retry, timeout, _may_be_repeated)

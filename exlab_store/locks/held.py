@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, final
 
 from exlab_store.encodable import encodable_text
 from exlab_store.errors import LockLost, StoreError
+from exlab_store.first_imports import import_whole
 from exlab_store.forked_child import in_forked_child
 from exlab_store.model import LockOwner, ProcessBound
 from exlab_store.signal_handlers import came_from_signal_handler
@@ -149,6 +150,7 @@ class UnreleasedLock(StoreLock):
 @lru_cache(maxsize=4)
 def this_process(pid: int) -> tuple[str, str, int]:
     """Host, account and process: they do not change, and asking for them costs more than a lock."""
+    import_whole("getpass", "platform", "pwd", "socket")  # the latter two are imported by the functions below
     import getpass
     import platform
 

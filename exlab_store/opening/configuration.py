@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import msgspec
 
 from exlab_store.errors import ConfigError, LocationError
+from exlab_store.first_imports import import_whole
 from exlab_store.location import redacted
 from exlab_store.opening.refused_settings import refused_setting
 from exlab_store.opening.secrets import SecretSource
@@ -117,7 +118,8 @@ def _stored(path: str, found: str) -> bytes:
 
 
 def _content(path: str, stored: bytes) -> dict[str, Any]:
-    import tomllib  # only those who have a configuration need it
+    import_whole("tomllib")  # only those who have a configuration need it
+    import tomllib
 
     try:
         # With or without the mark that some editors put at the beginning.
@@ -208,6 +210,7 @@ class Candidate(msgspec.Struct, frozen=True):
 
 def candidates() -> list[Candidate]:
     """Where a configuration is looked for, in order."""
+    import_whole("platformdirs")
     import platformdirs
 
     named = os.environ.get(VARIABLE)
@@ -257,7 +260,8 @@ def fingerprint() -> tuple[str, bytes] | None:
     Raises:
         ConfigError: It cannot be read.
     """
-    from hashlib import sha256  # of the backends, only those that compute versions need it
+    import_whole("hashlib")  # of the backends, only those that compute versions need it
+    from hashlib import sha256
 
     candidate = _candidate_in_force()
     if candidate is None:

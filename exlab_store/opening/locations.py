@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 
 from exlab_store.errors import LocationError
+from exlab_store.first_imports import import_whole
 from exlab_store.forked_child import in_forked_child
 from exlab_store.hidden_location import hides_location, is_name, is_text
 from exlab_store.location import Location, redacted
@@ -70,7 +71,8 @@ def known_document(location: DocumentLocation) -> StorePath | None:
 
 
 def _names_today() -> _Memory:
-    from exlab_store.opening.configuration import fingerprint  # who gives URLs needs no configuration
+    import_whole("exlab_store.opening.configuration")  # who gives URLs needs no configuration
+    from exlab_store.opening.configuration import fingerprint
 
     configuration = fingerprint()
 

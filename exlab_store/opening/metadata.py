@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from exlab_store.first_imports import import_whole
 from exlab_store.signal_handlers import came_from_signal_handler
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ def own_field(field: str) -> list[str]:
     Args:
         field: The field's name, as ``Version``.
     """
-    from importlib.metadata import distributions  # 30 ms to import
+    import_whole("importlib.metadata")  # 30 ms to import
+    from importlib.metadata import distributions
 
     for distribution in distributions(name=OWN):
         if field_of(distribution, "Name"):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from exlab_store.first_imports import import_whole
 from exlab_store.opening.metadata import OWN, field_of, folder_name_of, normalised
 from exlab_store.signal_handlers import came_from_signal_handler
 
@@ -83,7 +84,8 @@ def offers_of(group: str) -> list[Offer]:
     Returns:
         The entry points; those of this package also where its metadata is missing, as in a frozen application.
     """
-    from importlib.metadata import distributions  # 30 ms to import, and stores given as objects do without
+    import_whole("importlib.metadata")  # 30 ms to import, and stores given as objects do without
+    from importlib.metadata import distributions
 
     found: dict[str, list[_Offering]] = {}
     for distribution in distributions():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from exlab_store.errors import ConfigError, PluginError, StoreError, UnknownScheme
+from exlab_store.first_imports import import_whole
 from exlab_store.hooks.plugin_faults import escaped, shown
 from exlab_store.installing import how_to_install
 from exlab_store.opening.metadata import OWN, own_field
@@ -176,6 +177,7 @@ _EXAMPLES = {"sqlite": "the example project docs/examples/exlab-store-sqlite of 
 
 def _advice(scheme: str, installed: Sequence[str]) -> str:
     """What to do about a scheme that nobody serves."""
+    import_whole("difflib")
     from difflib import get_close_matches
 
     if scheme in _MOUNTED:

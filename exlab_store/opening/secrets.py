@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from exlab_store.errors import ConfigError
+from exlab_store.first_imports import import_whole
 from exlab_store.installing import how_to_install
 from exlab_store.secret import Secret, without_variables
 from exlab_store.signal_handlers import came_from_signal_handler
@@ -139,6 +140,7 @@ def _from_keyring(service: str, user: str | None) -> Secret:
 
 
 def _asked(service: str, user: str) -> Secret | None:
+    import_whole("keyring", "keyring.backends.fail", "keyring.backends.null")
     try:
         import keyring
         from keyring.backends import fail, null

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 import msgspec
 
 from exlab_store.errors import GuaranteeNotMet, StoreError
+from exlab_store.first_imports import import_whole
 from exlab_store.hidden_location import hides_location, is_name
 from exlab_store.hooks.calls import BackendHooks
 from exlab_store.hooks.retrying import DEFAULT_RETRY, Retry
@@ -117,7 +118,8 @@ def _open_named(
     ignore: Sequence[str] | None,
     options: Mapping[str, object],
 ) -> Store:
-    from exlab_store.opening.configuration import named_store  # who gives URLs needs no configuration
+    import_whole("exlab_store.opening.configuration")  # who gives URLs needs no configuration
+    from exlab_store.opening.configuration import named_store
 
     try:
         entry, folder = named_store(name, config)

@@ -9,6 +9,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Literal
 
 from exlab_store.errors import BackendUnavailable, NotSupported, StoreError
+from exlab_store.first_imports import import_whole
 from exlab_store.model import ProcessBound
 from exlab_store.mutex import under_mutex
 from exlab_store.signal_handlers import came_from_signal_handler
@@ -269,7 +270,8 @@ class ChangeStream(ProcessBound):
             time.sleep(min(left, _SLICE))
 
     def _poll_from_now_on(self, error: NotSupported) -> None:
-        import logging  # 10 ms to import
+        import_whole("logging")  # 10 ms to import
+        import logging
 
         self._open_source = None
         self._names |= EVERYTHING
@@ -286,7 +288,8 @@ class ChangeStream(ProcessBound):
         except StoreError as error:  # as a lock's release: it changes nothing of what was told
             if came_from_signal_handler(error):
                 raise
-            import logging  # 10 ms to import
+            import_whole("logging")  # 10 ms to import
+            import logging
 
             where = self._explained(error).location or "the store"
             message = "%s: what told of changes could not be given back: %s"

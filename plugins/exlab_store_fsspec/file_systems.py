@@ -12,7 +12,7 @@ from fsspec.dircache import DirCache
 from fsspec.registry import available_protocols, get_filesystem_class
 
 from exlab_store import LocationError, UnknownScheme, without_variables
-from exlab_store.backend import how_to_install
+from exlab_store.backend import how_to_install, import_whole
 from exlab_store_fsspec.options import FsspecOptions, StorageOptions
 from exlab_store_fsspec.protocols import CACHING, protocol_of
 from exlab_store_fsspec.ways import HttpWays
@@ -121,6 +121,7 @@ def _class_of(protocol: FsspecProtocol) -> type[Any]:
             warnings.simplefilter("ignore")  # of other people's packages
             if name == "webdav":
                 # By its name: a frozen application has what is imported so, and not what fsspec looks up.
+                import_whole("webdav4.fsspec")
                 from webdav4.fsspec import WebdavFileSystem
 
                 return cast("type[Any]", WebdavFileSystem)
@@ -179,7 +180,8 @@ def _of_url(location: Location, name: str, kind: type[Any], given: FsspecOptions
     if name == "ftp":
         options["timeout"] = given.timeout
     if is_web:
-        from aiohttp import ClientTimeout  # which fsspec's class needs itself
+        import_whole("aiohttp")  # which fsspec's class needs itself
+        from aiohttp import ClientTimeout
 
         options["encoded"] = True
         options["client_kwargs"] = {"timeout": ClientTimeout(total=given.timeout)}

@@ -28,7 +28,7 @@ from exlab_store import (
     temporary_name,
     version_of,
 )
-from exlab_store.backend import ChangeSource, ensure_expected, ensure_folder_wanted, mode_at
+from exlab_store.backend import ChangeSource, ensure_expected, ensure_folder_wanted, import_whole, mode_at
 from exlab_store_posix.claims import claims_of
 from exlab_store_posix.copying import copy_file
 from exlab_store_posix.descriptors import discard
@@ -325,7 +325,8 @@ class PosixBackend:
     @hookimpl
     def watch_changes(self, prefix: str) -> ChangeSource:
         """Has the kernel tell."""
-        from exlab_store_posix.watching import DirectorySource  # most programs watch nothing
+        import_whole("exlab_store_posix.watching")  # most programs watch nothing
+        from exlab_store_posix.watching import DirectorySource
 
         return DirectorySource(self._base, prefix, self._ignores, self._kind_of)
 

@@ -25,6 +25,7 @@ from exlab_store import (
     came_from_signal_handler,
     hookimpl,
 )
+from exlab_store.backend import import_whole
 from exlab_store_posix.backend import PosixBackend
 from exlab_store_posix.descriptors import Descriptors, discard_all, open_into
 from exlab_store_posix.entries import entries_of
@@ -72,7 +73,8 @@ def _flags_of(directory: str) -> int:
     """The attributes of a directory, as lsattr(1) shows them; casefold is one of them [ioctl_iflags(2)]."""
     if sys.platform == "win32":
         raise OSError
-    import fcntl  # which is not there on Windows
+    import_whole("fcntl")  # which is not there on Windows
+    import fcntl
 
     opened = Descriptors()
     try:

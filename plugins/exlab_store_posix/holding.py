@@ -85,7 +85,7 @@ class KernelLocks:
 
     def _identity(self, descriptor: int) -> tuple[str, int]:
         """The device and the inode as /proc/locks gives them: those of stat(2) differ on btrfs and overlay."""
-        with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as file:
+        with open(f"/proc/self/fdinfo/{descriptor}", encoding="utf-8") as file:
             fields = dict(line.split(":", 1) for line in file.read().splitlines() if ":" in line)
         inode = int(fields["ino"]) if "ino" in fields else os.fstat(descriptor).st_ino
         return self._devices[int(fields["mnt_id"])], inode
@@ -105,7 +105,7 @@ class KernelLocks:
     def _flocks(self) -> frozenset[tuple[str, int]]:
         """The files that are locked as a whole or from byte 0 on, by device and inode: flock has no way to ask."""
         found: set[tuple[str, int]] = set()
-        with open("/proc/locks", encoding="ascii") as file:
+        with open("/proc/locks", encoding="utf-8") as file:
             for line in file:
                 # 1: FLOCK  ADVISORY  WRITE 2345 fe:00:4711 0 EOF; those who wait have an arrow   (proc(5))
                 words = line.split()

@@ -26,6 +26,7 @@ from exlab_store.backend import (
     VersionConflict,
     WriteOutcomeUnknown,
     came_from_signal_handler,
+    import_whole,
     start_thread,
     without_variables,
 )
@@ -67,6 +68,7 @@ def delete_if_match(requests: Requests, name: str, version: Version) -> S3Answer
 
 @without_variables
 def _sent(requests: Requests, name: str, etag: str, seconds: float) -> tuple[int, bytes]:
+    import_whole("obstore")
     import obstore
 
     # The link is as good as a password while it lasts.

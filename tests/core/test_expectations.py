@@ -41,6 +41,7 @@ def test_the_names_for_authors_are_the_same_objects_under_both_names() -> None:
         "ensure_folder_wanted",
         "ensure_no_mode",
         "how_to_install",
+        "import_whole",
         "in_forked_child",
         "not_ignored",
         "owner_in_record",

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import tempfile
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -19,6 +20,7 @@ import samba_server
 from conftest import lacking
 from exlab_store_smb.session.options import SmbOptions
 from samba_server import SambaServer
+from smb_logon import logged_on
 from smbprotocol.connection import Connection
 from smbprotocol.create_contexts import CreateContextName, SMB2CreateContextRequest, SMB2CreateRequestLease
 from smbprotocol.open import CreateDisposition, ImpersonationLevel, Open
@@ -112,7 +114,7 @@ def test_no_client_gets_an_oplock_or_a_lease(site: nas.Nas) -> None:
 def test_as_it_comes_samba_gives_oplocks_and_leases(samba: SambaServer) -> None:
     (samba.root / "a.json").write_bytes(b"1")
     batch, lease = 9, 0xFF
-    assert [_granted(samba, level) for level in (batch, lease)] == [batch, lease]
+    assert [logged_on(partial(_granted, samba, level)) for level in (batch, lease)] == [batch, lease]
 
 
 def _granted(server: SambaServer, level: int) -> int:

@@ -18,6 +18,7 @@ import pytest
 import smbclient
 from samba_server import SambaServer
 from shared_samba import BOTH
+from smb_logon import logged_on
 from smbprotocol.connection import Connection
 from smbprotocol.exceptions import LogonFailure, SMBException, SMBOSError
 from smbprotocol.header import NtStatus
@@ -44,10 +45,11 @@ class Client:
         connection.connect()
         cache = {f"127.0.0.1:{server.port}": connection}
         self._how: dict[str, Any] = {"port": server.port, "connection_cache": cache}
-        smbclient.register_session("127.0.0.1", **options, **self._how)
+        logged_on(lambda: smbclient.register_session("127.0.0.1", **options, **self._how))
 
     def open(self, name: str, mode: str, share: str = "lab", **how: Any) -> Any:
-        return smbclient.open_file(rf"\\127.0.0.1\{share}\{name}", mode=mode, **how, **self._how)
+        path = rf"\\127.0.0.1\{share}\{name}"
+        return logged_on(lambda: smbclient.open_file(path, mode=mode, **how, **self._how))
 
     def write(self, name: str, data: bytes, share: str = "lab") -> None:
         with self.open(name, "wb", share) as file:

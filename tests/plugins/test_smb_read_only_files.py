@@ -8,6 +8,7 @@ import pytest
 import smbclient
 from exlab_store_smb.wire.deadline import Deadline
 from exlab_store_smb.wire.messages import open_to_read
+from smb_logon import logged_on
 
 from exlab_store import AccessDenied, Store, open_store
 
@@ -34,9 +35,8 @@ def make_read_only(samba: SambaServer, name: str) -> Path:
     connections: dict[str, Any] = {}
     account: dict[str, Any] = {**samba.options, "port": samba.port, "connection_cache": connections}
     try:
-        with smbclient.open_file(
-            rf"\\127.0.0.1\{samba.share}\{name}", "xb", file_attributes=READ_ONLY, **account
-        ) as file:
+        path = rf"\\127.0.0.1\{samba.share}\{name}"
+        with logged_on(lambda: smbclient.open_file(path, "xb", file_attributes=READ_ONLY, **account)) as file:
             file.write(b"old")
     finally:
         smbclient.reset_connection_cache(connection_cache=connections)

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import pytest
 import smbclient
+from smb_logon import logged_on
 from smbprotocol.connection import Connection, SMB2Echo
 from smbprotocol.exceptions import SMBException
 from smbprotocol.open import (
@@ -111,7 +112,7 @@ def connect(samba: SambaServer) -> Iterator[Callable[..., Client]]:
     made: list[Client] = []
 
     def connect(port: int, **how: bool) -> Client:
-        made.append(Client(samba, port, **how))
+        made.append(logged_on(lambda: Client(samba, port, **how)))
         return made[-1]
 
     yield connect
@@ -142,8 +143,7 @@ def test_a_compound_is_one_round_trip(lab: Client, wire: WireProxy, samba: Samba
 def test_opening_reading_and_closing_with_smbclient_is_three(wire: WireProxy, samba: SambaServer) -> None:
     (samba.root / "a.json").write_bytes(b"{}" * 100)
     how: dict[str, Any] = {"port": wire.port, "connection_cache": {}}
-    smbclient.register_session("127.0.0.1", **samba.options, **how)
-    smbclient.listdir(r"\\127.0.0.1\lab", **how)
+    logged_on(lambda: smbclient.listdir(r"\\127.0.0.1\lab", **samba.options, **how))
     with wire.counting() as count, smbclient.open_file(r"\\127.0.0.1\lab\a.json", mode="rb", **how) as file:
         assert file.read() == b"{}" * 100
         file.close()

@@ -18,7 +18,7 @@ if sys.platform == "linux":
 
         A store reads a document as a whole. One that does not fit raises `StoreError` then, as on a full machine.
         """
-        with open("/proc/self/statm", encoding="ascii") as file:
+        with open("/proc/self/statm", encoding="utf-8") as file:
             has = int(file.read().split()[0]) * resource.getpagesize()
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
         if hard == resource.RLIM_INFINITY or has + _MORE < hard:

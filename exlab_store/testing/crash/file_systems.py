@@ -39,7 +39,7 @@ class FileSystemKind(NamedTuple):
         Raises:
             CannotTest: The program is missing, or the kernel does not know the file system.
         """
-        with open("/proc/filesystems", encoding="ascii") as file:
+        with open("/proc/filesystems", encoding="utf-8") as file:
             if self.name not in file.read().split():
                 try:
                     run("modprobe", self.name)
