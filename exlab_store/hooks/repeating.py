@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from exlab_store.errors import BackendUnavailable
-    from exlab_store.hooks.retrying import Retry
 
 __all__ = ["repeat"]
 
@@ -28,18 +27,23 @@ get_on_retry_hooks()  # imports what it finds
 def repeat(
     call: Callable[[], T],
     first: BackendUnavailable,
-    retry: Retry,
-    timeout: float,
     may_be_repeated: Callable[[Exception], bool],
+    *,
+    attempts: int,
+    timeout: float,
+    wait: float,
+    longest_wait: float,
 ) -> T:
     """Repeats what has failed, and waits before each attempt.
 
     Args:
         call: What to repeat.
         first: Why it has failed. It is the first of the attempts.
-        retry: How often.
-        timeout: Seconds after which no further attempt is made.
         may_be_repeated: Whether an error allows another attempt.
+        attempts: How often it is tried in all.
+        timeout: Seconds after which no further attempt is made.
+        wait: Seconds before the second attempt; the wait doubles with each and is jittered.
+        longest_wait: Seconds that no single wait exceeds.
 
     Returns:
         What the call returns.
@@ -52,11 +56,11 @@ def repeat(
     failed: list[BackendUnavailable] = [first]
     for attempt in stamina.retry_context(
         on=may_be_repeated,
-        attempts=retry.attempts,
+        attempts=attempts,
         timeout=timeout,
-        wait_initial=retry.wait,
-        wait_max=retry.longest_wait,
-        wait_jitter=retry.wait,
+        wait_initial=wait,
+        wait_max=longest_wait,
+        wait_jitter=wait,
     ):
         with attempt:
             if failed:

@@ -257,4 +257,12 @@ class RetryingHooks:
             if came_from_signal_handler(error):
                 raise
             raise first from error
-        return repeat(call, first, retry, timeout, _may_be_repeated)
+        return repeat(
+            call,
+            first,
+            _may_be_repeated,
+            attempts=retry.attempts,
+            timeout=timeout,
+            wait=retry.wait,
+            longest_wait=retry.longest_wait,
+        )
