@@ -98,6 +98,22 @@ def test_a_module_that_cannot_be_imported_is_left_to_the_statement() -> None:
     assert "no_module_has_this_name" not in sys.modules
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="this system does not list the threads of a process in /proc")
+def test_a_program_of_one_thread_is_one_again_when_a_module_is_imported() -> None:
+    program = """
+import os
+from exlab_store.first_imports import import_whole
+
+names = ("cmd code colorsys dbm fractions getopt gettext imaplib mailbox modulefinder netrc pdb pickletools plistlib "
+         "poplib pprint profile pstats pyclbr sched shelve smtplib statistics tabnanny timeit trace wave").split()
+for name in names:
+    import_whole(name)
+    print(*os.listdir("/proc/self/task")[1:], end="")
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (ran.stdout, ran.stderr) == ("", "")
+
+
 def _imports_in_functions() -> Iterator[tuple[str, str]]:
     """What the functions of each module import and do not have imported whole."""
     for folder in "exlab_store", "plugins":
