@@ -1,60 +1,64 @@
-"""First imports in the middle of an operation, out of the reach of signal handlers.
+"""First imports in the middle of an operation, which no signal handler's exception strikes.
 
 The exception of a handler that strikes an import may leave the interpreter's import lock taken for ever (measured on
-3.11, at the end of ``_imp.acquire_lock``): every other thread hangs at its next import. Handlers run in the main thread
-alone, so the first import of a module happens in another, which is gone when the operation goes on.
+3.11, at the end of ``_imp.acquire_lock``): every other thread hangs at its next import. So the handlers wait for the
+end of a first import. It happens in the main thread all the same: the end of another thread aborts a process that is
+out of descriptors (``pthread_exit`` of glibc loads a library), and a program of one thread would for a moment be none.
 """
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
-import time
-from _thread import start_new_thread
-from contextlib import suppress
 from importlib import import_module
-from typing import Final
+from typing import TYPE_CHECKING, TypeAlias
 
-from exlab_store.mutex import Latch
-from exlab_store.signal_handlers import mode_at
+from exlab_store.signal_handlers import came_from_signal_handler, suppress_unless_signalled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+    Handlers: TypeAlias = dict[int, Callable[[int, FrameType | None], object]]
 
 __all__ = ["import_whole"]
-
-_LONGEST: Final = 10.0  # seconds; then the statement waits itself, as for a module that is half imported
-_ENDING: Final = 1.0  # seconds; it takes some 50 us
-_LOOK_AGAIN: Final = 0.00005
 
 
 def import_whole(*names: str) -> None:
     """Imports modules, so that the ``import`` statement behind this finds them whole and takes no lock.
 
-    A function of this package that imports when it is called begins with it. Nothing is raised here: what cannot be
-    imported raises in the statement.
+    A function of this package that imports when it is called begins with it. What cannot be imported raises in the
+    statement, and not here. A signal that arrives meanwhile is handled at the end; a second one of its kind at once, as
+    a file system that holds the modules may be asleep, and whoever presses Ctrl-C twice means it.
 
     Args:
         names: The full names of the modules.
+
+    Raises:
+        BaseException: Of a signal handler.
     """
     missing = [name for name in names if not _is_whole(name)]
     if not missing or threading.current_thread() is not threading.main_thread():
-        return
-    done, threads = Latch(), list[int]()
+        return  # no handler runs in any other thread
+    handlers: Handlers = {}
+    for each in signal.valid_signals():
+        if callable(handler := signal.getsignal(each)):
+            handlers[each] = handler
+    arrived: list[int] = []
+
+    def defer(number: int, frame: FrameType | None) -> None:
+        if number in arrived:
+            handlers[number](number, frame)
+        arrived.append(number)
+
     try:
-        start_new_thread(_import, (missing, done, threads))
-    except RuntimeError:  # the system gives no more threads, or the interpreter ends
-        return
-    if done.wait(_LONGEST) and threads:
-        _wait_for_the_end_of(threads[0])
-
-
-def _wait_for_the_end_of(thread: int) -> None:
-    """Waits until the kernel has no such thread any more, where it tells.
-
-    A program of one thread stays one: with another that has just not ended, ``unshare(CLONE_NEWUSER)`` is EINVAL (one
-    test on a busy machine), and Python 3.12 warns of a fork.
-    """
-    over = time.monotonic() + _ENDING
-    while mode_at(f"/proc/self/task/{thread}") and time.monotonic() < over:
-        time.sleep(_LOOK_AGAIN)
+        _have_deferred(handlers, defer)
+        for name in missing:
+            with suppress_unless_signalled(Exception):
+                import_module(name)
+    finally:
+        _handle(arrived, handlers, defer)
 
 
 def _is_whole(name: str) -> bool:
@@ -62,11 +66,32 @@ def _is_whole(name: str) -> bool:
     return module is not None and not getattr(getattr(module, "__spec__", None), "_initializing", False)
 
 
-def _import(names: list[str], done: Latch, threads: list[int]) -> None:
+def _have_deferred(handlers: Handlers, defer: Callable[[int, FrameType | None], object]) -> None:
     try:
-        threads.append(threading.get_native_id())
-        for name in names:
-            with suppress(BaseException):  # it is raised where the module is named
-                import_module(name)
-    finally:
-        done.open()
+        for number in handlers:
+            signal.signal(number, defer)
+    except ValueError as error:  # a subinterpreter runs no handlers
+        if came_from_signal_handler(error):
+            raise
+
+
+def _handle(arrived: list[int], handlers: Handlers, defer: object) -> None:
+    """Puts the handlers back, all of them though one raises meanwhile, and has them handle what has arrived."""
+    failure: BaseException | None = None
+    waiting = True
+    while waiting:
+        try:
+            for number in [number for number in handlers if signal.getsignal(number) is defer]:
+                signal.signal(number, handlers[number])
+            while arrived:
+                number = arrived.pop(0)
+                # Not signal.raise_signal, which would wake an event loop a second time.
+                handlers[number](number, sys._getframe())  # noqa: SLF001  # inspect takes 10 ms to import
+            waiting = False
+        except BaseException as error:  # a handler that is back has raised; it is passed on when all are
+            failure = error
+    if failure is not None:
+        try:
+            raise failure
+        finally:
+            del failure  # it refers to this frame

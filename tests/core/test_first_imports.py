@@ -20,15 +20,22 @@ ROOT = Path(__file__).parents[2]
 PROGRAMS = {"benching", "cli", "clients", "doctor", "frozen", "testing", "exlab_store_smb/bypass.py"}
 
 # In an interpreter of its own, as this one has imported everything. "import" is raised for what is not there yet.
-OPERATIONS = """
-import sys, threading
-from exlab_store import DocumentNotFound, open_store
+NOTED = """
+import signal, sys, threading
+
+def handler(number, frame):
+    pass
 
 found = []
 
 def note(event, arguments):
-    if event == "import" and threading.current_thread() is threading.main_thread():
+    if event == "import" and signal.getsignal(signal.SIGALRM) is handler:
         found.append(arguments[0])
+
+signal.signal(signal.SIGALRM, handler)
+"""
+OPERATIONS = """
+from exlab_store import DocumentNotFound, open_store
 
 store = open_store(sys.argv[1])
 sys.addaudithook(note)
@@ -50,22 +57,11 @@ store.delete("folder/a.json")
 store.aio
 print(*found)
 """
-
-
-@pytest.mark.parametrize("location", ["memory://", "directory"])
-def test_no_operation_imports_in_the_main_thread(tmp_path: Path, location: str) -> None:
-    where = str(tmp_path) if location == "directory" else location
-    ran = subprocess.run([sys.executable, "-c", OPERATIONS, where], capture_output=True, text=True, check=False)
-    assert (ran.stdout.split(), ran.stderr) == ([], "")
-
-
-def test_a_retry_imports_in_another_thread() -> None:
-    program = """
-import sys, threading
+RETRY = """
 from exlab_store import BackendUnavailable, open_store
+from exlab_store.backend import hookimpl
 from exlab_store_memory import MemoryBackend
 from exlab_store_memory.backend import Memory
-from exlab_store.backend import hookimpl
 
 class Away(MemoryBackend):
     answers = 0
@@ -77,41 +73,100 @@ class Away(MemoryBackend):
             raise BackendUnavailable("not now")
         return super().read_snapshot(key)
 
-found = []
-
-def note(event, arguments):
-    if event == "import" and threading.current_thread() is threading.main_thread():
-        found.append(arguments[0])
-
 store = open_store(backend=Away(Memory()))
 store.atomic_write("a.json", b"1")
 sys.addaudithook(note)
 store.read_snapshot("a.json")
 print(*found)
 """
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert (ran.stdout.split(), ran.stderr) == ([], "")
+
+
+def said(program: str, *arguments: str) -> str:
+    """What a program prints in an interpreter of its own."""
+    ran = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    return ran.stdout.strip()
+
+
+@pytest.mark.parametrize("location", ["memory://", "directory"])
+def test_no_handler_strikes_an_import_of_an_operation(tmp_path: Path, location: str) -> None:
+    assert said(NOTED + OPERATIONS, str(tmp_path) if location == "directory" else location) == ""
+
+
+def test_no_handler_strikes_an_import_of_a_retry() -> None:
+    assert said(NOTED + RETRY) == ""
+
+
+STRUCK = """
+import random, signal, sys, threading, time
+from exlab_store.first_imports import import_whole
+
+class TimeUp(TimeoutError):
+    pass
+
+def handler(number, frame):
+    raise TimeUp
+
+signal.signal(signal.SIGALRM, handler)
+names = "cmd code colorsys getopt netrc plistlib sched shelve".split()
+known, struck, wrong = set(sys.modules), 0, set()
+for _ in range(200):
+    for name in set(sys.modules) - known:
+        del sys.modules[name]
+    try:
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(0.00001, 0.01))
+        import_whole(*names)
+        missing = [name for name in names if name not in sys.modules]
+        wrong |= set(missing)
+        time.sleep(60)
+    except TimeUp:
+        struck += 1
+    if signal.getsignal(signal.SIGALRM) is not handler:
+        wrong.add("the handler is gone")
+
+def other():
+    import wave, ftplib
+
+thread = threading.Thread(target=other, daemon=True)
+thread.start()
+thread.join(30)
+print(struck, thread.is_alive(), *wrong)
+"""
+
+
+def test_a_strike_at_a_first_import_comes_out_when_it_is_whole_and_other_threads_import() -> None:
+    assert said(STRUCK) == "200 False"
+
+
+def test_a_second_signal_strikes_at_once() -> None:
+    program = """
+import signal, sys
+from exlab_store.first_imports import import_whole
+
+def handler(number, frame):
+    raise TimeoutError("the second")
+
+class Slow:
+    def find_spec(self, name, path, target=None):
+        if name == "slow":
+            signal.raise_signal(signal.SIGTERM)
+            print("deferred", end=" ")
+            signal.raise_signal(signal.SIGTERM)
+            print("not reached")
+
+signal.signal(signal.SIGTERM, handler)
+sys.meta_path.insert(0, Slow())
+try:
+    import_whole("slow")
+except TimeoutError as error:
+    print(error, signal.getsignal(signal.SIGTERM) is handler)
+"""
+    assert said(program) == "deferred the second True"
 
 
 def test_a_module_that_cannot_be_imported_is_left_to_the_statement() -> None:
     import_whole("no_module_has_this_name")
     assert "no_module_has_this_name" not in sys.modules
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="this system does not list the threads of a process in /proc")
-def test_a_program_of_one_thread_is_one_again_when_a_module_is_imported() -> None:
-    program = """
-import os
-from exlab_store.first_imports import import_whole
-
-names = ("cmd code colorsys dbm fractions getopt gettext imaplib mailbox modulefinder netrc pdb pickletools plistlib "
-         "poplib pprint profile pstats pyclbr sched shelve smtplib statistics tabnanny timeit trace wave").split()
-for name in names:
-    import_whole(name)
-    print(*os.listdir("/proc/self/task")[1:], end="")
-"""
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert (ran.stdout, ran.stderr) == ("", "")
 
 
 def _imports_in_functions() -> Iterator[tuple[str, str]]:
