@@ -50,7 +50,8 @@ def import_whole(*names: str) -> None:
     def defer(number: int, frame: FrameType | None) -> None:
         if number in arrived:
             handlers[number](number, frame)
-        arrived.append(number)
+        else:
+            arrived.append(number)
 
     try:
         _have_deferred(handlers, defer)

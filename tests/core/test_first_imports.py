@@ -169,6 +169,30 @@ def test_a_module_that_cannot_be_imported_is_left_to_the_statement() -> None:
     assert "no_module_has_this_name" not in sys.modules
 
 
+def test_each_signal_is_handled_once() -> None:
+    program = """
+import signal, sys
+from exlab_store.first_imports import import_whole
+
+handled = []
+
+class Slow:
+    def find_spec(self, name, path, target=None):
+        if name == "slow":
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGINT)
+            handled.append("import")
+            signal.raise_signal(signal.SIGTERM)
+
+signal.signal(signal.SIGTERM, lambda number, frame: handled.append("TERM"))
+signal.signal(signal.SIGINT, lambda number, frame: handled.append("INT"))
+sys.meta_path.insert(0, Slow())
+import_whole("slow")
+print(*handled)
+"""
+    assert said(program) == "import TERM TERM INT"
+
+
 def _imports_in_functions() -> Iterator[tuple[str, str]]:
     """What the functions of each module import and do not have imported whole."""
     for folder in "exlab_store", "plugins":
