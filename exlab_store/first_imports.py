@@ -1,98 +1,61 @@
-"""First imports in the middle of an operation, which no signal handler's exception strikes.
+"""First imports in the middle of an operation, of which a signal handler's exception leaves nothing locked.
 
-The exception of a handler that strikes an import may leave the interpreter's import lock taken for ever (measured on
-3.11, at the end of ``_imp.acquire_lock``): every other thread hangs at its next import. So the handlers wait for the
-end of a first import. It happens in the main thread all the same: the end of another thread aborts a process that is
-out of descriptors (``pthread_exit`` of glibc loads a library), and a program of one thread would for a moment be none.
+An exception that strikes an import may leave the interpreter's import lock taken for ever (measured on 3.11, at the end
+of ``_imp.acquire_lock``), or the lock of a module: other threads then hang at their next import. Nothing keeps a
+handler from striking. To import in another thread does not: the end of that one aborts a process that is out of
+descriptors (``pthread_exit`` of glibc loads a library). Nor do other handlers meanwhile: Python cannot put back what C
+code has registered. So what was struck is mended: the import lock is released, and the import is made again.
 """
 
 from __future__ import annotations
 
-import signal
-import sys
-import threading
+import _imp
+from contextlib import suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, TypeAlias
+from typing import Final
 
-from exlab_store.signal_handlers import came_from_signal_handler, suppress_unless_signalled
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import FrameType
-
-    Handlers: TypeAlias = dict[int, Callable[[int, FrameType | None], object]]
+from exlab_store.signal_handlers import came_from_signal_handler
 
 __all__ = ["import_whole"]
+
+_ATTEMPTS: Final = 3
 
 
 def import_whole(*names: str) -> None:
     """Imports modules, so that the ``import`` statement behind this finds them whole and takes no lock.
 
     A function of this package that imports when it is called begins with it. What cannot be imported raises in the
-    statement, and not here. A signal that arrives meanwhile is handled at the end; a second one of its kind at once, as
-    a file system that holds the modules may be asleep, and whoever presses Ctrl-C twice means it.
+    statement, and not here.
 
     Args:
         names: The full names of the modules.
 
     Raises:
-        BaseException: Of a signal handler.
+        BaseException: Of a signal handler, when the modules are imported.
     """
-    missing = [name for name in names if not _is_whole(name)]
-    if not missing or threading.current_thread() is not threading.main_thread():
-        return  # no handler runs in any other thread
-    handlers: Handlers = {}
-    for each in signal.valid_signals():
-        if callable(handler := signal.getsignal(each)):
-            handlers[each] = handler
-    arrived: list[int] = []
-
-    def defer(number: int, frame: FrameType | None) -> None:
-        if number in arrived:
-            handlers[number](number, frame)
-        else:
-            arrived.append(number)
-
-    try:
-        _have_deferred(handlers, defer)
-        for name in missing:
-            with suppress_unless_signalled(Exception):
-                import_module(name)
-    finally:
-        _handle(arrived, handlers, defer)
-
-
-def _is_whole(name: str) -> bool:
-    module = sys.modules.get(name)
-    return module is not None and not getattr(getattr(module, "__spec__", None), "_initializing", False)
-
-
-def _have_deferred(handlers: Handlers, defer: Callable[[int, FrameType | None], object]) -> None:
-    try:
-        for number in handlers:
-            signal.signal(number, defer)
-    except ValueError as error:  # a subinterpreter runs no handlers
-        if came_from_signal_handler(error):
-            raise
-
-
-def _handle(arrived: list[int], handlers: Handlers, defer: object) -> None:
-    """Puts the handlers back, all of them though one raises meanwhile, and has them handle what has arrived."""
-    failure: BaseException | None = None
-    waiting = True
-    while waiting:
+    struck: BaseException | None = None
+    for name in names:
+        for _ in range(_ATTEMPTS):
+            error = _error_of_import(name)
+            if error is None or (isinstance(error, Exception) and not came_from_signal_handler(error)):
+                break
+            struck = error
+    if struck is not None:
         try:
-            for number in [number for number in handlers if signal.getsignal(number) is defer]:
-                signal.signal(number, handlers[number])
-            while arrived:
-                number = arrived.pop(0)
-                # Not signal.raise_signal, which would wake an event loop a second time.
-                handlers[number](number, sys._getframe())  # noqa: SLF001  # inspect takes 10 ms to import
-            waiting = False
-        except BaseException as error:  # a handler that is back has raised; it is passed on when all are
-            failure = error
-    if failure is not None:
-        try:
-            raise failure
+            raise struck
         finally:
-            del failure  # it refers to this frame
+            del struck, error  # they refer to this frame
+
+
+def _error_of_import(name: str) -> BaseException | None:
+    others = _imp.lock_held()  # by another thread, or by the code that a handler or a finaliser has interrupted
+    try:
+        import_module(name)
+    except BaseException as error:
+        return error
+    finally:
+        if not others:
+            with suppress(RuntimeError):  # it is not held by this thread
+                while True:
+                    _imp.release_lock()
+    return None

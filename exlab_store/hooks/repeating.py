@@ -19,8 +19,6 @@ __all__ = ["repeat"]
 
 T = TypeVar("T")
 
-# stamina logs each retry; where nobody has configured logging, it would land on standard error.
-logging.getLogger("stamina").addHandler(logging.NullHandler())
 get_on_retry_hooks()  # imports what it finds
 
 
@@ -52,6 +50,10 @@ def repeat(
         BackendUnavailable: Of the last attempt.
         Exception: Of an attempt, where that allows no other.
     """
+    # stamina logs each retry; where nobody has configured logging, it would land on standard error.
+    logger = logging.getLogger("stamina")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
     # stamina waits when an attempt has raised: the first of them raises again.
     failed: list[BackendUnavailable] = [first]
     for attempt in stamina.retry_context(

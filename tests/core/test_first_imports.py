@@ -21,18 +21,19 @@ PROGRAMS = {"benching", "cli", "clients", "doctor", "frozen", "testing", "exlab_
 
 # In an interpreter of its own, as this one has imported everything. "import" is raised for what is not there yet.
 NOTED = """
-import signal, sys, threading
-
-def handler(number, frame):
-    pass
+import sys, threading
 
 found = []
 
 def note(event, arguments):
-    if event == "import" and signal.getsignal(signal.SIGALRM) is handler:
-        found.append(arguments[0])
-
-signal.signal(signal.SIGALRM, handler)
+    if event != "import" or threading.current_thread() is not threading.main_thread():
+        return
+    frame = sys._getframe()
+    while frame is not None:
+        if frame.f_code.co_name == "import_whole":
+            return
+        frame = frame.f_back
+    found.append(arguments[0])
 """
 OPERATIONS = """
 from exlab_store import DocumentNotFound, open_store
@@ -83,17 +84,17 @@ print(*found)
 
 def said(program: str, *arguments: str) -> str:
     """What a program prints in an interpreter of its own."""
-    ran = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
+    ran = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=120)
     assert (ran.returncode, ran.stderr) == (0, "")
     return ran.stdout.strip()
 
 
 @pytest.mark.parametrize("location", ["memory://", "directory"])
-def test_no_handler_strikes_an_import_of_an_operation(tmp_path: Path, location: str) -> None:
+def test_what_an_operation_imports_is_imported_whole(tmp_path: Path, location: str) -> None:
     assert said(NOTED + OPERATIONS, str(tmp_path) if location == "directory" else location) == ""
 
 
-def test_no_handler_strikes_an_import_of_a_retry() -> None:
+def test_what_a_retry_imports_is_imported_whole() -> None:
     assert said(NOTED + RETRY) == ""
 
 
@@ -108,21 +109,26 @@ def handler(number, frame):
     raise TimeUp
 
 signal.signal(signal.SIGALRM, handler)
+sys.unraisablehook = lambda _: None
 names = "cmd code colorsys getopt netrc plistlib sched shelve".split()
-known, struck, wrong = set(sys.modules), 0, set()
+known, struck, lost, wrong = set(sys.modules), 0, 0, set()
 for _ in range(200):
     for name in set(sys.modules) - known:
         del sys.modules[name]
     try:
         signal.setitimer(signal.ITIMER_REAL, random.uniform(0.00001, 0.01))
         import_whole(*names)
-        missing = [name for name in names if name not in sys.modules]
-        wrong |= set(missing)
-        time.sleep(60)
-    except TimeUp:
+        time.sleep(0.02)
+        lost += 1  # in a weak reference's callback: what is raised there goes nowhere
+    except TimeUp as error:
         struck += 1
-    if signal.getsignal(signal.SIGALRM) is not handler:
-        wrong.add("the handler is gone")
+        frames = set()
+        trace = error.__traceback__
+        while trace is not None:
+            frames.add(trace.tb_frame.f_code.co_name)
+            trace = trace.tb_next
+        if "_error_of_import" in frames:
+            wrong |= {name for name in names if name not in sys.modules}
 
 def other():
     import wave, ftplib
@@ -130,38 +136,12 @@ def other():
 thread = threading.Thread(target=other, daemon=True)
 thread.start()
 thread.join(30)
-print(struck, thread.is_alive(), *wrong)
+print(struck > lost, thread.is_alive(), *wrong)
 """
 
 
-def test_a_strike_at_a_first_import_comes_out_when_it_is_whole_and_other_threads_import() -> None:
-    assert said(STRUCK) == "200 False"
-
-
-def test_a_second_signal_strikes_at_once() -> None:
-    program = """
-import signal, sys
-from exlab_store.first_imports import import_whole
-
-def handler(number, frame):
-    raise TimeoutError("the second")
-
-class Slow:
-    def find_spec(self, name, path, target=None):
-        if name == "slow":
-            signal.raise_signal(signal.SIGTERM)
-            print("deferred", end=" ")
-            signal.raise_signal(signal.SIGTERM)
-            print("not reached")
-
-signal.signal(signal.SIGTERM, handler)
-sys.meta_path.insert(0, Slow())
-try:
-    import_whole("slow")
-except TimeoutError as error:
-    print(error, signal.getsignal(signal.SIGTERM) is handler)
-"""
-    assert said(program) == "deferred the second True"
+def test_a_strike_at_a_first_import_comes_out_when_all_is_imported_and_other_threads_can_import() -> None:
+    assert said(STRUCK) == "True False"
 
 
 def test_a_module_that_cannot_be_imported_is_left_to_the_statement() -> None:
@@ -169,36 +149,12 @@ def test_a_module_that_cannot_be_imported_is_left_to_the_statement() -> None:
     assert "no_module_has_this_name" not in sys.modules
 
 
-def test_each_signal_is_handled_once() -> None:
-    program = """
-import signal, sys
-from exlab_store.first_imports import import_whole
-
-handled = []
-
-class Slow:
-    def find_spec(self, name, path, target=None):
-        if name == "slow":
-            signal.raise_signal(signal.SIGTERM)
-            signal.raise_signal(signal.SIGINT)
-            handled.append("import")
-            signal.raise_signal(signal.SIGTERM)
-
-signal.signal(signal.SIGTERM, lambda number, frame: handled.append("TERM"))
-signal.signal(signal.SIGINT, lambda number, frame: handled.append("INT"))
-sys.meta_path.insert(0, Slow())
-import_whole("slow")
-print(*handled)
-"""
-    assert said(program) == "import TERM TERM INT"
-
-
 def _imports_in_functions() -> Iterator[tuple[str, str]]:
     """What the functions of each module import and do not have imported whole."""
     for folder in "exlab_store", "plugins":
         for path in sorted((ROOT / folder).glob("**/*.py")):
             name = str(path.relative_to(ROOT))
-            if any(program in name for program in PROGRAMS):
+            if PROGRAMS & {*path.parts, f"{path.parent.name}/{path.name}"}:
                 continue
             nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
             functions = [node for node in nodes if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]

@@ -204,7 +204,6 @@ def test_an_update_that_is_refused_without_its_lock_counts_what_others_have_coun
             # It waits for the lock below, and gets it when the server has released that with the refusal.
             with other.lock("a.json", timeout=SOON, cancelled=looked) as held:
                 other.atomic_write("a.json", add_one(other.read_snapshot("a.json").data), lock=held)
-            let_go()
 
         def change(current: bytes | None) -> bytes:
             if current == b"2":
@@ -213,11 +212,15 @@ def test_an_update_that_is_refused_without_its_lock_counts_what_others_have_coun
             return add_one(current)
 
         others = threading.Thread(target=count, daemon=True)
-        at_last = threading.Timer(SOON / 8, let_go)  # should the store have its lock again before the one who waits
-        at_last.start()
+
+        def close_at_last() -> None:
+            others.join(SOON / 8)  # not for ever: the store may have its lock again before the one who waits
+            let_go()
+
+        closing = once_refused(backend, close_at_last)
         store.update("a.json", change)
         others.join(SOON)
-        at_last.cancel()
+        closing.join()
     assert (samba.root / "a.json").read_bytes() == b"4"
 
 
