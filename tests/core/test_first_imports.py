@@ -112,7 +112,7 @@ signal.signal(signal.SIGALRM, handler)
 sys.unraisablehook = lambda _: None
 names = "cmd code colorsys getopt netrc plistlib sched shelve".split()
 known, struck, lost, wrong = set(sys.modules), 0, 0, set()
-for _ in range(200):
+for _ in range(120):
     for name in set(sys.modules) - known:
         del sys.modules[name]
     try:
@@ -127,7 +127,7 @@ for _ in range(200):
         while trace is not None:
             frames.add(trace.tb_frame.f_code.co_name)
             trace = trace.tb_next
-        if "_error_of_import" in frames:
+        if "import_module" in frames:  # and not before it, or after it
             wrong |= {name for name in names if name not in sys.modules}
 
 def other():
