@@ -34,6 +34,7 @@ def import_whole(*names: str) -> None:
         BaseException: Of a signal handler, when the modules are imported.
     """
     struck: BaseException | None = None
+    error: BaseException | None = None
     for name in names:
         for _ in range(_ATTEMPTS):
             error = _error_of_import(name)
@@ -44,7 +45,7 @@ def import_whole(*names: str) -> None:
         try:
             raise struck
         finally:
-            del struck, error  # they refer to this frame
+            struck = error = None  # they refer to this frame
 
 
 def _error_of_import(name: str) -> BaseException | None:
