@@ -38,7 +38,8 @@ def import_whole(*names: str) -> None:
     for name in names:
         for _ in range(_ATTEMPTS):
             error = _error_of_import(name)
-            if error is None or (isinstance(error, Exception) and not came_from_signal_handler(error)):
+            # That of Ctrl-C comes from a handler in C; what a module raises itself, SystemExit too, is the statement's.
+            if error is None or not (isinstance(error, KeyboardInterrupt) or came_from_signal_handler(error)):
                 break
             struck = error
     if struck is not None:
