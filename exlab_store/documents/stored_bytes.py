@@ -31,6 +31,7 @@ is called from deeper down than a reader would refuse what the reader accepts.""
 UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_NOT_UTF8 = "Invalid UTF-8 encoded string"  # msgspec from 0.23 on, whose older releases raise UnicodeDecodeError
 _HINT = "Repair it, or remove it and write it again."
 
 _STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
@@ -146,17 +147,21 @@ def reason(error: Exception, data: bytes) -> str:
     """
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
-    if isinstance(error, UnicodeDecodeError):
-        # The decoder's positions count from the beginning of the text that it was about.
-        start = data.find(error.object)
-        position = error.start + start if start >= 0 else _first_not_utf8(data)
+    if isinstance(error, UnicodeDecodeError) or str(error) == _NOT_UTF8:
+        position = _not_utf8_at(error, data)
         byte = f"the byte 0x{data[position]:02X} at position {position}" if position >= 0 else "a byte"
         return f"{byte} is not UTF-8 - at `{_path_of(data, position)}`"
     found = _position.search(str(error))
     return str(error) if found is None else f"{error} - at `{_path_of(data, int(found[1]))}`"
 
 
-def _first_not_utf8(data: bytes) -> int:
+def _not_utf8_at(error: Exception, data: bytes) -> int:
+    """The position of a byte that is not UTF-8; the first one, where the decoder does not say which."""
+    if isinstance(error, UnicodeDecodeError):
+        # The decoder's positions count from the beginning of the text that it was about.
+        start = data.find(error.object)
+        if start >= 0:
+            return error.start + start
     try:
         data.decode()
     except UnicodeDecodeError as error:
