@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -17,6 +15,7 @@ import pytest
 from examined import BRIEF, finding, on_a_disk, outcomes, seen
 from other_machine import examined_together
 from shared_samba import BOTH, release_folder
+from standing_still import standing_still
 
 from exlab_store.doctor import examine
 
@@ -230,12 +229,9 @@ def test_a_server_that_freezes_in_the_middle_is_an_error_in_reasonable_time(samb
         while not list(samba.root.glob("exlab-store-doctor-*/1/exclusion.json.lock")):
             assert process.poll() is None
             time.sleep(0.002)
-        os.killpg(samba._process.pid, signal.SIGSTOP)
-        began = time.monotonic()
-        try:
+        with standing_still(samba._process.pid):
+            began = time.monotonic()
             said, complained = process.communicate(timeout=90)
-        finally:
-            os.killpg(samba._process.pid, signal.SIGCONT)
     assert time.monotonic() - began < 60
     assert (process.returncode, said) == (6, "")
     assert "the place went away while it was examined" in complained

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import signal
 import socket
 import ssl
 import subprocess
@@ -13,7 +12,6 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import httpx
@@ -24,6 +22,7 @@ from exlab_store_fsspec.call_threads import CallThreads
 from exlab_store_fsspec.faults import FolderNotMade, read_fault, write_fault
 from exlab_store_fsspec.webdav import RefusedRequest
 from fsspec.implementations.memory import MemoryFileSystem
+from standing_still import standing_still
 from waiting import eventually
 from web_servers import KINDS, running_web_server
 
@@ -298,29 +297,11 @@ def test_clients_that_make_one_folder_at_the_same_time_all_write(server: WebServ
 # Deadlines
 
 
-@contextmanager
-def _frozen(server: WebServer) -> Iterator[None]:
-    """The server's processes are stopped, as on a machine that hangs: connections are made, and nothing answers."""
-    pids = [server.pid, *_children(server.pid)]
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
-
-
-def _children(pid: int) -> list[int]:
-    from pathlib import Path
-
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
 def test_a_frozen_server_is_given_up_in_time_and_used_again_when_it_answers(server: WebServer) -> None:
+    """Connections to it are made, and nothing answers."""
     with open_store(server.location(), tls=False, timeout=1.0, retry=None) as store:
         store.atomic_write("frozen.json", b"old")
-        with _frozen(server):
+        with standing_still(server.pid):
             began = time.monotonic()
             with pytest.raises(BackendUnavailable):
                 store.read_snapshot("frozen.json")

@@ -6,11 +6,12 @@ import os
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from postgresql_holder import HoldingRequests
+from standing_still import standing_still
 from waiting import eventually
 
 from exlab_store import BackendUnavailable, LockLost, LockTimeout, Store, open_store
@@ -161,12 +162,12 @@ def test_closing_a_store_frees_its_locks(postgresql: PostgresqlServer, options: 
 def lose_and_write(postgresql: PostgresqlServer, options: dict[str, Any], successor: Store) -> str:
     """Freezes a holder, ends its session, lets a successor write, and has the holder write: the holder's error."""
     with holder(postgresql, options) as client:
-        os.kill(client._process.pid, signal.SIGSTOP)
-        end_holder(postgresql, options["table"])
-        with successor.lock(KEY, timeout=LONG) as held:
-            successor.atomic_write(KEY, b"successor", lock=held)
-            client.send("write_held", key=KEY, data=b"zombie")
-            os.kill(client._process.pid, signal.SIGCONT)
+        with ExitStack() as order:
+            with standing_still(client._process.pid):
+                end_holder(postgresql, options["table"])
+                held = order.enter_context(successor.lock(KEY, timeout=LONG))
+                successor.atomic_write(KEY, b"successor", lock=held)
+                client.send("write_held", key=KEY, data=b"zombie")
             try:
                 client.answer(LONG)
             except Exception as error:

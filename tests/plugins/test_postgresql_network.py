@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from postgresql_server import PostgresqlServer
 from postgresql_wire import PostgresqlFraming
+from standing_still import standing_still
 from waiting import eventually
 from wire_proxy import When, WireProxy
 
@@ -196,13 +195,10 @@ def test_a_role_that_cannot_see_what_became_of_its_session_says_so(postgresql: P
         store.atomic_write(KEY, OLD)
         store.read_snapshot(KEY)
         [(pid,)] = postgresql.execute("select pid from pg_stat_activity where usename = %s", role)
-        os.kill(pid, signal.SIGSTOP)
-        try:
+        with standing_still(pid):
             wire.cut_at(0, "after_request")
             with pytest.raises(WriteOutcomeUnknown):
                 store.atomic_write(KEY, NEW)
-        finally:
-            os.kill(pid, signal.SIGCONT)
 
 
 # Round trips

@@ -29,7 +29,7 @@ _TRACED = "write,fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat,mkdir
 
 
 class Call(NamedTuple):
-    """A system call that has succeeded. Names are whole paths."""
+    """A system call that has succeeded. Names are whole paths; of an answer it is the text."""
 
     name: str
     path: str
@@ -45,14 +45,18 @@ class Trace:
 
     def calls(self) -> list[Call]:
         """What was done until the answer: the last line that was written to the pipe of the connection."""
-        eventually(lambda: "done" in self._log.read_text(errors="replace"))
+        # The client has the answer, and may see the line of that write half: strace writes the result after the rest.
+        eventually(self._answers)
         self._process.terminate()
         self._process.wait(30)
-        calls = [
-            call for line in whole_calls(self._log.read_text(errors="replace").splitlines()) if (call := _call(line))
-        ]
-        answered = max(number for number, call in enumerate(calls) if call.name == "answer")
-        return calls[:answered]
+        return self._seen()[: self._answers()[-1]]
+
+    def _answers(self) -> list[int]:
+        return [number for number, call in enumerate(self._seen()) if call.name == "answer" and "done" in call.path]
+
+    def _seen(self) -> list[Call]:
+        lines = self._log.read_text(errors="replace").splitlines()
+        return [call for line in whole_calls(lines) if (call := _call(line))]
 
 
 def _call(line: str) -> Call | None:
@@ -63,7 +67,7 @@ def _call(line: str) -> Call | None:
     file, names = _FILE.match(arguments), _QUOTED.findall(arguments)
     if name == "write":
         assert file is not None
-        return Call("answer", "") if file["path"].startswith("pipe:") else Call("write", file["path"])
+        return Call("answer", arguments) if file["path"].startswith("pipe:") else Call("write", file["path"])
     if name in {"fsync", "fdatasync"}:
         assert file is not None
         return Call("fsync", file["path"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import signal
 import socket
 import subprocess
 from contextlib import suppress
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from conftest import lacking
 from ssh_server import PASSPHRASE, SshServer, new_folder, running_sshd
+from standing_still import standing_still
 
 from exlab_store import (
     AccessDenied,
@@ -352,12 +352,8 @@ def test_a_server_that_is_no_ssh_server_is_unavailable(server: SshServer) -> Non
 def test_a_frozen_server_is_given_up_in_time_and_the_store_works_when_it_goes_on(server: SshServer, port: int) -> None:
     with open_anew(server, new_folder(server), port, timeout=4.0) as store:
         store.atomic_write("a.json", b"1")
-        server.signal_connections(signal.SIGSTOP)
-        try:
-            with pytest.raises(BackendUnavailable):
-                store.read_snapshot("a.json")
-        finally:
-            server.signal_connections(signal.SIGCONT)
+        with standing_still(*server.connection_pids()), pytest.raises(BackendUnavailable):
+            store.read_snapshot("a.json")
         store.atomic_write("a.json", b"2")
         assert store.read_snapshot("a.json").data == b"2"
 
@@ -365,12 +361,11 @@ def test_a_frozen_server_is_given_up_in_time_and_the_store_works_when_it_goes_on
 def test_a_write_to_a_server_that_freezes_has_an_outcome(server: SshServer, port: int) -> None:
     with open_anew(server, new_folder(server), port, timeout=4.0) as store:
         store.atomic_write("a.json", b"1")
-        server.signal_connections(signal.SIGSTOP)
-        try:
-            with suppress(BackendUnavailable, WriteOutcomeUnknown):  # or over a new connection
-                store.atomic_write("a.json", b"2")
-        finally:
-            server.signal_connections(signal.SIGCONT)
+        with (
+            standing_still(*server.connection_pids()),
+            suppress(BackendUnavailable, WriteOutcomeUnknown),  # or over a new connection
+        ):
+            store.atomic_write("a.json", b"2")
         assert store.read_snapshot("a.json").data in {b"1", b"2"}
         store.atomic_write("a.json", b"3")
         assert store.read_snapshot("a.json").data == b"3"

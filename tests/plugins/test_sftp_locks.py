@@ -18,6 +18,7 @@ from exlab_store_sftp.server_script import SCRIPT, call
 from exlab_store_sftp.server_shell import Running, ServerShell
 from filelock import FileLock
 from ssh_server import SshServer, new_folder, running_sshd
+from standing_still import standing_still
 from waiting import comes_to, eventually, is_told_of_the_loss
 
 from exlab_store import (
@@ -280,11 +281,10 @@ def _frozen_holder(server: SshServer, folder: Path, local: Store) -> bytes:
         _hold_and_write(server.url(folder.name), server.options, tell, gone)
     try:
         assert os.read(told, 1) == b"h"
-        os.kill(child, signal.SIGSTOP)
-        os.write(go, b"g")
-        with local.lock("a.json", timeout=60) as held:
-            local.atomic_write("a.json", b"successor", lock=held)
-        os.kill(child, signal.SIGCONT)
+        with standing_still(child):
+            os.write(go, b"g")
+            with local.lock("a.json", timeout=60) as held:
+                local.atomic_write("a.json", b"successor", lock=held)
         said = os.read(told, 1)
         assert (folder / "a.json").read_bytes() == b"successor"
         return said

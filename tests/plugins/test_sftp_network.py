@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import asyncssh
 import pytest
 from ssh_server import SshFraming, SshServer, new_folder, running_sshd
+from standing_still import standing_still
 from waiting import comes_to, eventually
 from wire_proxy import WireProxy
 
@@ -239,20 +240,12 @@ def test_a_write_into_silence_comes_back_in_time_and_is_told_truly(
 
 def test_what_was_cut_off_does_not_happen_later(server: SshServer, shell_wire: WireProxy, folder: Path) -> None:
     """A process on the server that is slow is ended before anything else is said or done."""
-    import os
-    import signal
-
     with open_anew(server, shell_wire, folder, timeout=4.0) as store:
         store.atomic_write("a.json", b"1")
-        for pid in server.shell_pids():
-            os.kill(pid, signal.SIGSTOP)
-        try:
-            store.atomic_write("a.json", b"2")
-        except StoreError:
-            pass
-        store.atomic_write("a.json", b"3")
-        for pid in server.shell_pids():
-            os.kill(pid, signal.SIGCONT)
+        with standing_still(*server.shell_pids()):
+            with suppress(StoreError):
+                store.atomic_write("a.json", b"2")
+            store.atomic_write("a.json", b"3")
         eventually(lambda: len(server.shell_pids()) <= 1)
         assert (folder / "a.json").read_bytes() == b"3"
 

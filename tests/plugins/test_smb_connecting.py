@@ -19,6 +19,7 @@ import pytest
 from conftest import lacking
 from exlab_store_smb.wire.blocking import NotReturned, blocking
 from exlab_store_smb.wire.deadline import Deadline
+from standing_still import standing_still
 
 from exlab_store import BackendUnavailable, NotSupported, open_store
 
@@ -178,15 +179,14 @@ def asleep(server: SambaServer, seconds: float | None) -> Iterator[None]:
     """The kernel accepts connections for the server; it answers when it has woken."""
     process = server._process
     assert process is not None
-    os.killpg(process.pid, signal.SIGSTOP)
     wakes = threading.Timer(seconds or 0, os.killpg, (process.pid, signal.SIGCONT))
-    if seconds is not None:
-        wakes.start()
-    try:
-        yield
-    finally:
-        wakes.cancel()
-        os.killpg(process.pid, signal.SIGCONT)
+    with standing_still(process.pid):
+        if seconds is not None:
+            wakes.start()
+        try:
+            yield
+        finally:
+            wakes.cancel()
 
 
 def test_a_server_that_needs_longer_to_wake_than_an_operation_may_take_is_waited_for(samba: SambaServer) -> None:

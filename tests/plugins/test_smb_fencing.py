@@ -6,17 +6,17 @@ import ctypes
 import multiprocessing
 import os
 import random
-import signal
 import socket
 import statistics
 import struct
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from standing_still import standing_still
 from waiting import eventually, is_once_below
 
 from exlab_store import BackendUnavailable, HeldLock, LockLost, LockTimeout, Store, WriteOutcomeUnknown, open_store
@@ -120,6 +120,7 @@ class Worker:
         self.process: SpawnProcess = _SPAWN.Process(
             target=_obey, args=(theirs, samba.url(user=False, port=port), options), daemon=True
         )
+        self._held_up = ExitStack()
         self.process.start()
         assert self.answer() == "ready"
 
@@ -136,14 +137,14 @@ class Worker:
 
     def hold_up(self) -> None:
         assert self.process.pid is not None
-        os.kill(self.process.pid, signal.SIGSTOP)
+        self._held_up.enter_context(standing_still(self.process.pid))
 
     def go_on(self) -> None:
-        assert self.process.pid is not None
-        os.kill(self.process.pid, signal.SIGCONT)
+        self._held_up.close()
 
     def kill(self) -> None:
         self.process.kill()  # a process that is held up too
+        self._held_up.close()
         self.process.join()
         self._orders.close()
 
