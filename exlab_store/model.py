@@ -274,6 +274,9 @@ class ProcessBound:
     def __copy__(self) -> NoReturn:
         self.__reduce_ex__(0)  # what copies itself, such as a msgspec.Struct, asks no other way
 
+    def __replace__(self, /, **changes: object) -> NoReturn:
+        self.__reduce_ex__(0)  # copy.replace() of Python 3.13
+
 
 @runtime_checkable
 class HeldLock(Protocol):

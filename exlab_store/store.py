@@ -205,14 +205,14 @@ class Store(ReadableStore):
         if lock is not None:
             held = lock_of(lock, self, key, where)
             write = writer_under(held, self._calls, fenced=self._guarantees.fenced)
-            work = Update(key, change, timeout, self._read, write, swaps=swaps, own_lock=False, location=where)
+            work = Update(key, change, timeout, self._read, write, where, swaps=swaps, own_lock=False)
             return work.run(lock, self._read(key))
         try:
             calls = self._calls
             take, write = calls.lock_and_read, calls.write_and_release
         except StoreError as error:
             raise error.at(key, where) from error.__cause__
-        work = Update(key, change, timeout, self._read, write, swaps=swaps, own_lock=True, location=where)
+        work = Update(key, change, timeout, self._read, write, where, swaps=swaps, own_lock=True)
         asked = question_before_folder.set(work.ask_before_folder)
         try:
             return under_own_lock(self._request, key, timeout, purpose, work.taker(take), work.run, where)

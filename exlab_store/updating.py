@@ -11,6 +11,8 @@ import random
 import time
 from typing import TYPE_CHECKING, TypeVar
 
+import msgspec
+
 from exlab_store.errors import (
     DocumentNotFound,
     LockLost,
@@ -94,7 +96,7 @@ def under_own_lock(
             try:
                 if request is None:
                     request = wait(key, timeout, purpose)
-                held, snapshot = request.ask(take)
+                held, snapshot = request.ask(take, again=lost is not None)
             except StoreError as error:
                 raise error.at(key, location) from error.__cause__ or lost
             try:
@@ -104,7 +106,7 @@ def under_own_lock(
                 if lost is not None and not request.remaining:
                     if found.take_back is not None:
                         try:
-                            held, _ = request.ask(take)
+                            held, _ = request.ask(take, again=True)
                             found.take_back()
                         except StoreError as error:
                             if came_from_signal_handler(error):
@@ -130,59 +132,32 @@ def under_own_lock(
         raise
 
 
-class Update:
+class Update(msgspec.Struct, eq=False):
     """An update of a document: what is stored, and what is to be.
 
-    Args:
+    Attributes:
         key: The document's key.
         change: Gets the stored bytes or None, and returns the new ones.
         timeout: Seconds for which to call ``change`` again for a document that others change.
         read: Reads the document again.
         write: Writes it under the lock that it gets last.
+        location: Of the store.
         swaps: ``expect=`` is not excluded by the lock, so that a write under the lock has to compare as well.
         own_lock: The lock is the core's own: where it was lost, the update begins again under a new one.
-        location: Of the store.
     """
 
-    __slots__ = (
-        "_change",
-        "_changed",
-        "_deadline",
-        "_folder_is_missing",
-        "_key",
-        "_location",
-        "_own_lock",
-        "_owner",
-        "_read",
-        "_swaps",
-        "_timeout",
-        "_write",
-    )
-
-    def __init__(
-        self,
-        key: str,
-        change: Callable[[bytes | None], bytes],
-        timeout: float,
-        read: Callable[[str], Snapshot | None],
-        write: Callable[[str, bytes, Expectation, HeldLock], Version],
-        *,
-        swaps: bool,
-        own_lock: bool,
-        location: Location | None,
-    ) -> None:
-        self._key = key
-        self._change = change
-        self._timeout = timeout
-        self._read = read
-        self._write = write
-        self._swaps = swaps
-        self._own_lock = own_lock
-        self._location = location
-        self._deadline: float | None = None
-        self._changed: tuple[bytes | None, bytes] | None = None
-        self._folder_is_missing = False
-        self._owner: LockOwner | None = None
+    key: str
+    change: Callable[[bytes | None], bytes]
+    timeout: float
+    read: Callable[[str], Snapshot | None]
+    write: Callable[[str, bytes, Expectation, HeldLock], Version]
+    location: Location | None
+    swaps: bool
+    own_lock: bool
+    _deadline: float | None = None
+    _changed: tuple[bytes | None, bytes] | None = None
+    _folder_is_missing: bool = False
+    _owner: LockOwner | None = None
 
     def ask_before_folder(self, owner: LockOwner) -> None:
         """Keeps a backend from making the document's folder before the change was asked whether there is to be one.
@@ -220,7 +195,7 @@ class Update:
         return take
 
     def _new(self, current: bytes | None) -> bytes:
-        new = self._change(current)
+        new = self.change(current)
         if type(new) is not bytes:
             raise TypeError(f"the change must return bytes, not {type(new).__name__}")
         return new
@@ -236,7 +211,7 @@ class Update:
             StoreError: As ``read`` and ``write`` do.
         """
         if self._deadline is None:
-            self._deadline = time.monotonic() + self._timeout
+            self._deadline = time.monotonic() + self.timeout
         while True:
             current = None if snapshot is None else snapshot.data
             # A lock that was lost is no reason to call the change again, if the document has stayed the same.
@@ -247,29 +222,29 @@ class Update:
                 if snapshot is not None and new is current:
                     return snapshot.version
                 self._changed = (current, new)
-            expect: Expectation = ANY if not self._swaps else ABSENT if snapshot is None else snapshot.version
+            expect: Expectation = ANY if not self.swaps else ABSENT if snapshot is None else snapshot.version
             try:
-                return self._write(self._key, new, expect, held)
+                return self.write(self.key, new, expect, held)
             except VersionConflict as error:
                 if time.monotonic() >= self._deadline:
                     self._undo()
-                    raise error.at(self._key, self._location) from error.__cause__
+                    raise error.at(self.key, self.location) from error.__cause__
             except StoreError as error:
-                if self._own_lock and isinstance(error, LockLost):
+                if self.own_lock and isinstance(error, LockLost):
                     raise _LostBeforeAnythingWasWritten(error, self._after_lost_lock()) from error
                 if not isinstance(error, (WriteOutcomeUnknown, PluginError)):
                     self._undo()
-                raise error.at(self._key, self._location) from error.__cause__
-            snapshot = self._read(self._key)
+                raise error.at(self.key, self.location) from error.__cause__
+            snapshot = self.read(self.key)
 
     def _after_lost_lock(self) -> Callable[[], None] | None:
         """What takes back, under a new lock, what else the change has done; None where that is nothing."""
-        lock_lost = getattr(self._change, "lock_lost", None)
-        return None if lock_lost is not None and not lock_lost() else getattr(self._change, "undo", None)
+        lock_lost = getattr(self.change, "lock_lost", None)
+        return None if lock_lost is not None and not lock_lost() else getattr(self.change, "undo", None)
 
     def _undo(self) -> None:
         """Lets the change take back what else it has done, such as a copy of what is not replaced after all."""
-        undo = getattr(self._change, "undo", None)
+        undo = getattr(self.change, "undo", None)
         if undo is not None:
             undo()
 

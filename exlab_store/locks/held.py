@@ -10,10 +10,15 @@ import warnings
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, final
 
+import msgspec
+
 from exlab_store.encodable import encodable_text
 from exlab_store.errors import LockLost, StoreError
 from exlab_store.first_imports import import_whole
 from exlab_store.forked_child import in_forked_child
+from exlab_store.hooks.backend_lock import BackendLock  # noqa: TC001  # msgspec looks at it
+from exlab_store.location import Location  # noqa: TC001  # as above
+from exlab_store.locks.turns import Turn  # noqa: TC001  # as above
 from exlab_store.model import LockOwner, ProcessBound
 from exlab_store.signal_handlers import came_from_signal_handler
 
@@ -21,9 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Self
 
-    from exlab_store.hooks.backend_lock import BackendLock
-    from exlab_store.location import Location
-    from exlab_store.locks.turns import Turn
     from exlab_store.model import HeldLock
 
 __all__ = ["DEFAULT_LOCK_TIMEOUT", "StoreLock", "UnreleasedLock", "check_timeout", "new_owner"]
@@ -37,19 +39,14 @@ def check_timeout(timeout: float) -> None:
         raise ValueError(f"timeout must be finite and not negative, not {timeout!r}")
 
 
-class StoreLock(ProcessBound):
+class StoreLock(ProcessBound, msgspec.Struct, eq=False):
     """A lock of a store: a `HeldLock` that also holds the turn of this process. `Store.lock` makes one."""
 
-    __slots__ = ("_asker", "_held", "_issuer", "_location", "_turn")
-
-    def __init__(
-        self, issuer: object, location: Location | None, held: BackendLock, turn: Turn | None, asker: LockOwner
-    ) -> None:
-        self._asker = asker
-        self._issuer = issuer
-        self._location = location
-        self._held = held
-        self._turn = turn
+    _issuer: object
+    _location: Location | None
+    _held: BackendLock
+    _turn: Turn | None
+    _asker: LockOwner
 
     @property
     def key(self) -> str:
@@ -124,21 +121,15 @@ class StoreLock(ProcessBound):
 
 
 @final
-class UnreleasedLock(StoreLock):
+class UnreleasedLock(StoreLock, eq=False):
     """A `StoreLock` for as long as it is held. Where nothing refers to it any more, it warns and is released.
 
     A signal handler's exception may come between `lock` and the with statement, or before `__exit__` begins. What a
     handler raises within ``__del__`` is lost: so a lock that was released is of the class that has none.
     """
 
-    __slots__ = ()
-
     def __del__(self) -> None:
-        try:
-            held = self._turn is not None
-        except AttributeError:
-            return  # it was interrupted when it was made
-        if held:
+        if self._turn is not None:
             try:
                 self.release()
             finally:
@@ -200,8 +191,11 @@ def new_owner(purpose: str) -> LockOwner:
         first = int.from_bytes(os.urandom(8)) >> 1
         asking = _asking = _Asking(*this_process(os.getpid()), itertools.count(first))
     host, user, pid, numbers = asking
-    if len(purpose) > _LONGEST_PURPOSE:
-        purpose = f"{purpose[:_LONGEST_PURPOSE]}..."
-    if purpose and not purpose.isascii():
-        purpose = encodable_text(purpose)
-    return LockOwner(f"{next(numbers):016x}", host, user, pid, _timestamp(time.time_ns() // 1_000_000_000), purpose)
+    if purpose:
+        if len(purpose) > _LONGEST_PURPOSE:
+            purpose = f"{purpose[:_LONGEST_PURPOSE]}..."
+        if not purpose.isascii():
+            purpose = encodable_text(purpose)
+    return LockOwner(
+        next(numbers).to_bytes(8).hex(), host, user, pid, _timestamp(time.time_ns() // 1_000_000_000), purpose
+    )

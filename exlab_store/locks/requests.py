@@ -68,7 +68,6 @@ class LockRequest(msgspec.Struct, eq=False):
     deadline: float
     cancelled: Callable[[], bool] | None
     reserved: ReservedTurn | None = None
-    _asked: bool = False
 
     @classmethod
     def in_turn(
@@ -117,17 +116,17 @@ class LockRequest(msgspec.Struct, eq=False):
         """Seconds until the deadline, at least 0."""
         return max(0.0, self.deadline - time.monotonic())
 
-    def ask(self, hook: Callable[[str, LockOwner, float, Callable[[], bool]], T]) -> T:
+    def ask(self, hook: Callable[[str, LockOwner, float, Callable[[], bool]], T], *, again: bool = False) -> T:
         """Asks the backend for the lock. Where it cannot be had, the turn is given back.
 
         Args:
             hook: `RetryingHooks.lock`, or one with its parameters.
+            again: It was asked before: an owner's id is that of one acquisition.
 
         Raises:
             StoreError: As the hook does.
         """
-        owner = new_owner(self.asker.purpose) if self._asked else self.asker  # an owner's id is that of one acquisition
-        self._asked = True
+        owner = new_owner(self.asker.purpose) if again else self.asker
         try:
             if self.cancelled is None:
                 return hook(self.key, owner, self.deadline, _never)

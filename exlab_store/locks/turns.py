@@ -120,13 +120,23 @@ class Turn(msgspec.Struct, eq=False):
         Args:
             owner: Who ends the turn: then a second call does nothing, as the turn is another's by then.
         """
-        under_mutex(_mutex, lambda: self._end(owner))
+        try:  # in place of `under_mutex`, which takes 0.4 us more
+            _mutex.acquire()
+            if _turns.get(self._document) is not self:
+                return  # a forked child gives back what only its parent holds
+            if owner is not None and self._owner is not owner:
+                return
+            if self._waiters and self._has_woken():
+                return
+            del _turns[self._document]
+        finally:
+            try:
+                _mutex.release()
+            except RuntimeError:
+                pass  # this thread does not have it, as a signal handler has interrupted the wait for it
 
-    def _end(self, owner: LockOwner | None) -> None:
-        if _turns.get(self._document) is not self:
-            return  # a forked child gives back what only its parent holds
-        if owner is not None and self._owner is not owner:
-            return
+    def _has_woken(self) -> bool:
+        """Whether one of those who wait has the turn now."""
         while self._waiters:
             waiter = self._waiters[0]
             del self._waiters[0]  # no call, so that no signal handler runs before it is known whose turn it is
@@ -140,9 +150,9 @@ class Turn(msgspec.Struct, eq=False):
                 raise
             # Who is not woken may have been ended by the garbage collector just now, and with it this turn.
             if woken or not waiter.has_turn:
-                return
+                return True
             waiter.has_turn = False
-        del _turns[self._document]
+        return False
 
     def enqueue(self, waiter: Waiter) -> None:
         """Puts a waiter at the end of the queue; the mutex is held by the caller."""

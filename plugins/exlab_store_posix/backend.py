@@ -208,14 +208,17 @@ class PosixBackend:
     def lock(self, key: str, owner: LockOwner, timeout: float, cancelled: Callable[[], bool]) -> HeldLock:
         """Takes ``<key>.lock``; missing folders are made."""
         path = self._base + lock_key(key)
+        attempts = 20  # others may delete the folder, again and again
         try:
-            for _ in range(20):  # others may delete the folder, again and again
+            while True:
                 try:  # and no context manager: a strike within its exit would lose the lock
                     return take_lock(path, key, owner, timeout, cancelled, self._kind_of, self._kind)
                 except FileNotFoundError:
+                    if not attempts:
+                        raise
+                    attempts -= 1
                     ensure_folder_wanted(owner)
                     self._directories.make(path.rpartition(os.sep)[0])
-            return take_lock(path, key, owner, timeout, cancelled, self._kind_of, self._kind)
         except StoreError:
             raise
         except OSError as error:

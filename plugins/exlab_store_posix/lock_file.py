@@ -329,21 +329,16 @@ else:
         return os.getgrouplist(account.pw_name, account.pw_gid)
 
 
-def guards_still(
-    path: str, descriptor: int, kind: FileSystem, status: os.stat_result, *, was_free: bool, waited: bool
-) -> bool:
+def guards_still(path: str, descriptor: int, kind: FileSystem, status: os.stat_result, *, waited: bool) -> bool:
     """Whether a locked file has its name still: who deletes a folder unlinks the lock files in it, and frees them.
 
     Args:
         path: The lock file.
         descriptor: Of the file that is locked.
         kind: The file system that it is on.
-        status: Of the locked file.
-        was_free: The lock was free, and the status was asked for under it.
+        status: Of the file, before it was locked.
         waited: Others held the lock meanwhile: a server may have given the file's number to another one.
     """
-    if was_free:
-        return status.st_nlink > 0
     if not waited:
         return os.fstat(descriptor).st_nlink > 0
     return stands_at(path, status if kind.is_of_this_machine else os.fstat(descriptor))

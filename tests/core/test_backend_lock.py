@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import pickle
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -219,6 +220,8 @@ def test_a_release_that_a_store_error_ends_is_logged_too(log: pytest.LogCaptureF
 
 
 WAYS = {"pickled": pickle.dumps, "copied": copy.copy, "copied deeply": copy.deepcopy}
+if sys.version_info >= (3, 13):
+    WAYS["copied with changes"] = copy.replace
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
 from typing import TYPE_CHECKING
 
 import anyio
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WAYS = {"pickled": pickle.dumps, "copied": copy.copy, "copied deeply": copy.deepcopy}
+if sys.version_info >= (3, 13):
+    WAYS["copied with changes"] = copy.replace
 
 
 def used(store: Store) -> Store:
