@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Final
 
 from exlab_store.errors import InvalidKey
 from exlab_store.first_imports import import_whole
-from exlab_store.forked_child import in_forked_child
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 __all__ = [
     "MAX_KEY_BYTES",
@@ -206,25 +205,7 @@ def temporary_name(name: str) -> str:
     Args:
         name: The document's name, one segment; it is shortened where the suffix would overflow 255 bytes.
     """
-    global _suffixes
-    for suffix in _suffixes:
-        return shortened(name, suffix)
-    process, digits = os.getpid(), os.urandom(8 * _SUFFIXES_AT_ONCE).hex()
-    _suffixes = iter([f".tmp.{process}.{digits[at : at + 16]}" for at in range(0, len(digits), 16)])
-    return temporary_name(name)
-
-
-# To ask for random bytes at each write is a system call more (0.7 us). Nobody can foretell these names either.
-_SUFFIXES_AT_ONCE: Final = 64
-_suffixes: Iterator[str] = iter(())
-
-
-def _forget_in_child() -> None:
-    global _suffixes
-    _suffixes = iter(())
-
-
-in_forked_child(_forget_in_child)
+    return shortened(name, f".tmp.{os.getpid()}.{os.urandom(8).hex()}")
 
 
 def temporary_writer(name: str) -> int | None:

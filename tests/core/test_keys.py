@@ -122,26 +122,6 @@ def test_the_writer_of_a_temporary_file_is_in_its_name() -> None:
         assert temporary_writer(name) is None
 
 
-def test_no_temporary_name_comes_twice() -> None:
-    assert len({temporary_name("a.json") for _ in range(1000)}) == 1000
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_forked_child_has_temporary_names_of_its_own() -> None:
-    parents = temporary_name("a.json")
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.write(writing, temporary_name("a.json").encode())
-        os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading) as answer:
-        name = answer.read()
-    os.waitpid(child, 0)
-    assert temporary_writer(name) == child
-    assert name != parents
-
-
 # Many names at a time
 
 
