@@ -5,6 +5,7 @@ The folder beside this module is what an installer would leave; on PYTHONPATH, b
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+# Seconds in which another process comes in between, also where many processes take turns on one processor.
+_LONG_ENOUGH = 0.001
+
+
 class InPlace(PosixBackend):
     """Says that it replaces documents, and writes into them."""
 
@@ -38,6 +43,7 @@ class InPlace(PosixBackend):
         with path.open("wb") as file:
             file.write(data[: len(data) // 2])
             file.flush()
+            time.sleep(_LONG_ENOUGH)
             file.write(data[len(data) // 2 :])
         return version_of(data)
 
@@ -65,6 +71,11 @@ class Lockless(PosixBackend):
     @hookimpl
     def lock(self, key: str, owner: LockOwner, timeout: float, cancelled: Any) -> Any:
         return NoLock(key, owner)
+
+    @hookimpl
+    def atomic_write(self, key: str, data: bytes, expect: Any, lock: Any) -> Any:
+        time.sleep(_LONG_ENOUGH)
+        return super().atomic_write(key, data, expect, lock)
 
 
 class Failing:
