@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shutil
 import subprocess
@@ -25,11 +26,12 @@ pytestmark = pytest.mark.one_interpreter
 _CALL = re.compile(r"(?:\d+ +)?(?P<name>\w+)\((?P<arguments>.*)\) += (?P<result>-?\d+)")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _FILE = re.compile(r"\d+<(?P<path>[^>]*)>")
+_MARKER = "marker.json"
 _TRACED = "write,fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat"
 
 
 class Call(NamedTuple):
-    """A system call that has succeeded. Names are whole paths; of an answer it is the text."""
+    """A system call that has succeeded. Names are whole paths."""
 
     name: str
     path: str
@@ -39,24 +41,26 @@ class Call(NamedTuple):
 class Trace:
     """What the process on the server does from now on."""
 
-    def __init__(self, log: Path, process: subprocess.Popen[str]) -> None:
+    def __init__(self, log: Path, process: subprocess.Popen[str], store: Store) -> None:
         self._log = log
         self._process = process
+        self._store = store
 
     def calls(self) -> list[Call]:
         """What was done until the answer: the last line that was written to the pipe of the connection."""
-        # The client has the answer, and may see the line of that write half: strace writes the result after the rest.
-        eventually(self._answers)
+        # strace is behind: the client has the answer before that stands in the log, and then a half of its line first.
+        # What comes before a later call is whole, as the process does one thing at a time.
+        self._store.atomic_write(_MARKER, b"1")
+        eventually(lambda: any(_MARKER in line for line in self._lines()))
         self._process.terminate()
         self._process.wait(30)
-        return self._seen()[: self._answers()[-1]]
+        lines = itertools.takewhile(lambda line: _MARKER not in line, self._lines())
+        calls = [call for line in whole_calls(lines) if (call := _call(line))]
+        answered = max(number for number, call in enumerate(calls) if call.name == "answer")
+        return calls[:answered]
 
-    def _answers(self) -> list[int]:
-        return [number for number, call in enumerate(self._seen()) if call.name == "answer" and "done" in call.path]
-
-    def _seen(self) -> list[Call]:
-        lines = self._log.read_text(errors="replace").splitlines()
-        return [call for line in whole_calls(lines) if (call := _call(line))]
+    def _lines(self) -> list[str]:
+        return self._log.read_text(errors="replace").splitlines()
 
 
 def _call(line: str) -> Call | None:
@@ -67,7 +71,7 @@ def _call(line: str) -> Call | None:
     file, names = _FILE.match(arguments), _QUOTED.findall(arguments)
     if name == "write":
         assert file is not None
-        return Call("answer", arguments) if file["path"].startswith("pipe:") else Call("write", file["path"])
+        return Call("answer", "") if file["path"].startswith("pipe:") else Call("write", file["path"])
     if name in {"fsync", "fdatasync"}:
         assert file is not None
         return Call("fsync", file["path"])
@@ -104,7 +108,7 @@ def watched(server: SshServer, folder: Path, log: Path) -> Iterator[tuple[Store,
             said = process.stderr.readline()
             if "attached" not in said:
                 lacking(f"strace may not trace here: {said}")
-            yield store, Trace(log, process)
+            yield store, Trace(log, process, store)
         finally:
             process.terminate()
             process.wait(30)
