@@ -189,14 +189,10 @@ class SshServer:
         """Ends sshd and all of its connections."""
         process, self._process = self._process, None
         if process is not None:
-            self.signal_connections(signal.SIGKILL)
+            for pid in _descendants(process.pid):
+                _send(pid, signal.SIGKILL)
             process.kill()
             process.wait(PATIENCE)
-            for pid in self._orphans(process.pid):
-                _send(pid, signal.SIGKILL)
-
-    def _orphans(self, pid: int) -> list[int]:
-        return _descendants(pid)
 
     # Its processes
 
@@ -208,12 +204,6 @@ class SshServer:
         """The processes of the plugin on the server."""
         assert self._process is not None
         return [pid for pid in _descendants(self._process.pid) if b"\0exlab-store-" in _command_line(pid)]
-
-    def signal_connections(self, number: int) -> None:
-        """Sends a signal to all that serves connections, and to what it has started."""
-        if self._process is not None:
-            for pid in _descendants(self._process.pid):
-                _send(pid, number)
 
     def cut(self) -> None:
         """Ends all connections at once."""

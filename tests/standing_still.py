@@ -13,7 +13,7 @@ from waiting import eventually
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["standing_still"]
+__all__ = ["standing_still", "stands_still"]
 
 
 @contextmanager
@@ -41,13 +41,14 @@ def _stop(pid: int, stopped: list[int]) -> None:
     with suppress(FileNotFoundError, ProcessLookupError):
         os.kill(pid, signal.SIGSTOP)
         stopped.append(pid)
-        eventually(lambda: _stands_still(pid))
+        eventually(lambda: stands_still(pid))
         # A process that stands still starts no further one.
         for child in _children(pid):
             _stop(child, stopped)
 
 
-def _stands_still(pid: int) -> bool:
+def stands_still(pid: int) -> bool:
+    """Whether no thread of a process runs."""
     return all(_state(thread) in "TtZX" for thread in Path(f"/proc/{pid}/task").iterdir())
 
 

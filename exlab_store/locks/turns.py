@@ -120,8 +120,11 @@ class Turn(msgspec.Struct, eq=False):
         Args:
             owner: Who ends the turn: then a second call does nothing, as the turn is another's by then.
         """
-        try:  # in place of `under_mutex`, which takes 0.4 us more
-            _mutex.acquire()
+        # In place of `under_mutex`, which takes 0.4 us more. A strike loses no note of the acquire: Python runs no
+        # handler between `try` and the end of that call, and an RLock knows afterwards whether this thread has it.
+        mutex = _mutex
+        try:
+            mutex.acquire()
             if _turns.get(self._document) is not self:
                 return  # a forked child gives back what only its parent holds
             if owner is not None and self._owner is not owner:
@@ -131,7 +134,7 @@ class Turn(msgspec.Struct, eq=False):
             del _turns[self._document]
         finally:
             try:
-                _mutex.release()
+                mutex.release()
             except RuntimeError:
                 pass  # this thread does not have it, as a signal handler has interrupted the wait for it
 

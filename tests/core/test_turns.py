@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import signal
 import threading
 import time
 import warnings
@@ -35,6 +36,43 @@ def _waiters(store: Store, key: str) -> int:
 
     turn = turns._turns.get(turns.turn_id(store, store.address, key))
     return 0 if turn is None else len(turn._waiters)
+
+
+class _Struck(Exception):
+    pass
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timer that sends a signal")
+def test_a_strike_into_the_wait_for_the_end_of_a_turn_comes_out_as_it_is_and_the_turn_can_be_ended() -> None:
+    from exlab_store.locks import turns
+
+    def strike(*_: object) -> None:
+        raise _Struck
+
+    owner = new_owner("")
+    turn = take_turn("document", "holder", owner, 0)
+    taken, give_back = threading.Event(), threading.Event()
+
+    def keep_mutex() -> None:
+        with turns._mutex:
+            taken.set()
+            give_back.wait(30)
+
+    keeper = threading.Thread(target=keep_mutex)
+    before = signal.signal(signal.SIGALRM, strike)
+    keeper.start()
+    try:
+        assert taken.wait(30)
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(_Struck):
+            turn.end(owner)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        give_back.set()
+        keeper.join()
+    turn.end(owner)
+    take_turn("document", "another", owner, 0).end(owner)
 
 
 def test_threads_get_the_lock_in_the_order_in_which_they_asked(store: Store) -> None:

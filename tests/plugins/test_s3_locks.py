@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from cutting_proxy import running_proxy
+from standing_still import stands_still
 from waiting import eventually
 
 from exlab_store import Location, LockLost, LockOwner, LockTimeout, NotSupported, Store, open_store
@@ -157,7 +158,7 @@ def test_an_update_that_was_frozen_past_its_lease_overwrites_nothing_of_its_succ
                 refused = 0
                 for number in range(rounds):
                     assert holder.stdout.readline() == "frozen\n"
-                    eventually(lambda: _is_stopped(holder.pid))
+                    eventually(lambda: stands_still(holder.pid))
                     update = b"successor %d;" % number
                     # Every other successor still holds the lock, and has not written, when the frozen one goes on.
                     with store.lock("a", timeout=60) as held:
@@ -172,8 +173,3 @@ def test_an_update_that_was_frozen_past_its_lease_overwrites_nothing_of_its_succ
                 holder.kill()
         expected = b"".join(b"successor %d;holder %d;" % (number, number) for number in range(rounds))
         assert store.read_snapshot("a").data == expected
-
-
-def _is_stopped(pid: int) -> bool:
-    with open(f"/proc/{pid}/stat", encoding="ascii") as file:
-        return file.read().rpartition(")")[2].split()[0] == "T"
