@@ -191,11 +191,12 @@ class MemoryBackend:
     @hookimpl
     def read_snapshot(self, key: str) -> Snapshot:
         """See ``exlab_store.hookspecs``, as for the other hooks."""
-        data = self._memory.documents.get(self._folder + key)
+        memory, place = self._memory, self._folder + key
+        data = memory.documents.get(place)
         if data is None:
-            self._refuse_folder(self._folder + key)
+            self._refuse_folder(place)
             raise DocumentNotFound("there is no such document")
-        return Snapshot(data, modified=self._memory.written.get(self._folder + key))
+        return Snapshot(data, None, memory.written.get(place))
 
     @hookimpl
     def stat_document(self, key: str) -> Stat:
