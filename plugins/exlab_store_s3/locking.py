@@ -7,6 +7,7 @@ the condition that the document is as it was read under the lock, and no update 
 
 from __future__ import annotations
 
+import atexit  # noqa: F401  # weakref.finalize imports it for the first lock, where a signal's exception may strike
 import hashlib
 import random
 import threading

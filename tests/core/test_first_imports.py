@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ast
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from noted_imports import NOTED, late_imports, said
 
 from exlab_store.first_imports import import_whole
 
@@ -19,45 +19,6 @@ ROOT = Path(__file__).parents[2]
 # Programs of their own, which nobody calls with an alarm; and the children of others, which have no threads but one.
 PROGRAMS = {"benching", "cli", "clients", "doctor", "frozen", "testing", "exlab_store_smb/bypass.py"}
 
-# In an interpreter of its own, as this one has imported everything. "import" is raised for what is not there yet.
-NOTED = """
-import sys, threading
-
-found = []
-
-def note(event, arguments):
-    if event != "import" or threading.current_thread() is not threading.main_thread():
-        return
-    frame = sys._getframe()
-    while frame is not None:
-        if frame.f_code.co_name == "import_whole":
-            return
-        frame = frame.f_back
-    found.append(arguments[0])
-"""
-OPERATIONS = """
-from exlab_store import DocumentNotFound, open_store
-
-store = open_store(sys.argv[1])
-sys.addaudithook(note)
-store.atomic_write("folder/a.json", b"{}")
-store.update("folder/a.json", lambda _: b"1")
-store.atomic_write("folder/a.json", b"2", expect=store.read_snapshot("folder/a.json").version)
-with store.lock("folder/a.json") as lock:
-    store.atomic_write("folder/a.json", b"3", lock=lock)
-store.watch(timeout=0).close()
-list(store.list_keys())
-list(store.read_many(["folder/a.json"] * 20, concurrency=4))
-list(store.list_leftovers())
-(store.root / "folder").relative_to("")
-try:
-    store.read_snapshot("nothing/here.json")
-except DocumentNotFound:
-    pass
-store.delete("folder/a.json")
-store.aio
-print(*found)
-"""
 RETRY = """
 from exlab_store import BackendUnavailable, open_store
 from exlab_store.backend import hookimpl
@@ -82,16 +43,9 @@ print(*found)
 """
 
 
-def said(program: str, *arguments: str) -> str:
-    """What a program prints in an interpreter of its own."""
-    ran = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=120)
-    assert (ran.returncode, ran.stderr) == (0, "")
-    return ran.stdout.strip()
-
-
 @pytest.mark.parametrize("location", ["memory://", "directory"])
 def test_what_an_operation_imports_is_imported_whole(tmp_path: Path, location: str) -> None:
-    assert said(NOTED + OPERATIONS, str(tmp_path) if location == "directory" else location) == ""
+    assert late_imports(str(tmp_path) if location == "directory" else location) == []
 
 
 def test_what_a_retry_imports_is_imported_whole() -> None:
