@@ -234,7 +234,10 @@ def running_stand_in(*flaws: Flaw, tls: ssl.SSLContext | None = None) -> Iterato
         flaws: Of `FLAWS`.
         tls: Its certificate; None for HTTP.
     """
+    from exlab_store_s3 import conditions  # it needs obstore, without which the tests skip
+
     assert set(flaws) <= set(FLAWS)
+    conditions._shown.clear()  # pyright: ignore[reportPrivateUsage]  # a port may be that of a server before this one
     stand_in = StandIn(frozenset(flaws))
     handler = type("Handler", (_Handler,), {"stand_in": stand_in})
     with _Server(("127.0.0.1", 0), handler) as server:

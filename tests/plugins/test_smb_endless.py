@@ -151,7 +151,7 @@ def test_a_document_that_is_read_in_short_pieces_is_whole(samba: SambaServer) ->
         if answer.command == READ and not answer.status and len(answer.body) > 16 + 1000:
             answer.body = data_of(answer.body[16 : len(answer.body) // 2])
 
-    with rewritten(samba, short) as store:
+    with rewritten(samba, short, timeout=30) as store:
         assert store.read_snapshot("a.json").data == data
 
 
