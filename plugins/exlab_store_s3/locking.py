@@ -7,7 +7,8 @@ the condition that the document is as it was read under the lock, and no update 
 
 from __future__ import annotations
 
-import atexit  # noqa: F401  # weakref.finalize imports it for the first lock, where a signal's exception may strike
+# weakref.finalize would import it for the first lock, in an operation, where a signal handler's exception may strike.
+import atexit  # noqa: F401  # pyright: ignore[reportUnusedImport]
 import hashlib
 import random
 import threading
