@@ -12,7 +12,6 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from exlab_store import StoreError
-from exlab_store.cli.ending import end_at_next_interrupt
 from exlab_store.cli.exit_codes import ExitCode, exit_code_of
 from exlab_store.cli.plain_text import json_line, sentence
 
@@ -56,7 +55,6 @@ def answering(*, as_json: bool) -> Generator[None]:
         _describe(error, as_json=as_json)
         raise SystemExit(exit_code_of(error)) from None
     except KeyboardInterrupt:
-        end_at_next_interrupt()
         # Here and not only at the top: some versions of typer would say "Aborted!" and end with 1.
         raise SystemExit(ExitCode.INTERRUPTED) from None
 

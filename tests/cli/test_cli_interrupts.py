@@ -11,16 +11,31 @@ from command_line import environment
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals end no process in order there")
 
-# The last that Python code sees of a process, so Ctrl-C comes as late as it can.
-AT_THE_END = """
+# `bench` is interrupted at once. Then Ctrl-C comes as typer ends, or when Python code sees the last of the process.
+PROGRAM = """
 import atexit, signal, sys
 from exlab_store.cli import bench, main
 
 def interrupted(*_, **__):
     raise KeyboardInterrupt
 
-signal.signal(signal.SIGINT, signal.default_int_handler if sys.argv.pop() == "heard" else signal.SIG_IGN)
-atexit.register(signal.raise_signal, signal.SIGINT)
+returns = []
+
+def interrupt(frame, event, _):
+    if event == "return" and frame.f_code.co_name == "answering":
+        returns.append(event)
+        if len(returns) < 2:
+            return  # it yields
+        sys.setprofile(None)
+        signal.raise_signal(signal.SIGINT)
+
+handled, when = sys.argv[-2:]
+del sys.argv[-2:]
+signal.signal(signal.SIGINT, signal.default_int_handler if handled == "heard" else signal.SIG_IGN)
+if when == "soon":
+    sys.setprofile(interrupt)
+else:
+    atexit.register(signal.raise_signal, signal.SIGINT)
 bench.measure = interrupted
 main()
 """
@@ -28,18 +43,22 @@ main()
 
 def ended(*arguments: str) -> tuple[int, bytes]:
     """How a command ends to which Ctrl-C comes at its end, and what it says on standard error."""
-    command = [sys.executable, "-c", AT_THE_END, *arguments]
+    command = [sys.executable, "-c", PROGRAM, *arguments]
     ran = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment(), timeout=60)
     return ran.returncode, ran.stderr
 
 
+def test_a_second_interrupt_while_typer_ends_changes_nothing() -> None:
+    assert ended("bench", ".", "heard", "soon") == (130, b"")
+
+
 def test_a_second_interrupt_ends_an_interrupted_command_without_a_word() -> None:
-    assert ended("bench", ".", "heard") == (-signal.SIGINT, b"")
+    assert ended("bench", ".", "heard", "at exit") == (-signal.SIGINT, b"")
 
 
 def test_an_interrupt_ends_a_command_that_is_done_without_a_word() -> None:
-    assert ended("plugins", "heard") == (-signal.SIGINT, b"")
+    assert ended("plugins", "heard", "at exit") == (-signal.SIGINT, b"")
 
 
 def test_an_interrupt_that_is_ignored_stays_so_at_the_end() -> None:
-    assert ended("plugins", "ignored") == (0, b"")
+    assert ended("plugins", "ignored", "at exit") == (0, b"")

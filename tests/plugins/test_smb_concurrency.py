@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from exlab_store_smb import SmbBackend, open_backend
 from exlab_store_smb.wire.deadline import Deadline
-from waiting import comes_to
+from waiting import comes_to, is_once_below
 
 from exlab_store import DocumentNotFound, Location, LockTimeout, Store, StoreError, open_store
 
@@ -229,28 +229,33 @@ def _read_at_a_pace(url: str, password: str, a_second: int, seconds: float) -> t
 
 
 @pytest.mark.parametrize("seconds", [2, pytest.param(10, marks=pytest.mark.slow)])
-def test_reads_by_four_processes_at_a_pace_while_one_writes_are_never_torn(
+def test_two_hundred_reads_a_second_by_four_processes_while_one_writes_are_never_torn(
     samba: SambaServer, smb: Store, seconds: int, record: Callable[[str, object], None]
 ) -> None:
     smb.atomic_write("d.json", _sealed(0, 4000))
-    writes: list[float] = []
-    with ProcessPoolExecutor(4, mp_context=_SPAWN) as pool:
-        readers = [pool.submit(_read_at_a_pace, samba.url(), samba.password, 50, seconds) for _ in range(4)]
-        while not all(reader.done() for reader in readers):
-            began = time.monotonic()
-            smb.atomic_write("d.json", _sealed(len(writes), 100 + 977 * len(writes) % 30_000))
-            writes.append(1000 * (time.monotonic() - began))
-        torn, took = zip(*[reader.result() for reader in readers], strict=True)
-    figures = {
-        "writes": len(writes),
-        "write_median_ms": round(statistics.median(writes), 2),
-        "write_99th_percentile_ms": round(_percentile(writes, 99), 2),
-        "slowest_reader_s": round(max(took), 2),
-    }
-    print(figures)
-    for name, value in figures.items():
-        record(name, value)
-    assert sum(torn) == 0
+
+    def slowest_reader() -> float:
+        writes: list[float] = []
+        with ProcessPoolExecutor(4, mp_context=_SPAWN) as pool:
+            readers = [pool.submit(_read_at_a_pace, samba.url(), samba.password, 50, seconds) for _ in range(4)]
+            while not all(reader.done() for reader in readers):
+                began = time.monotonic()
+                smb.atomic_write("d.json", _sealed(len(writes), 100 + 977 * len(writes) % 30_000))
+                writes.append(1000 * (time.monotonic() - began))
+            torn, took = zip(*[reader.result() for reader in readers], strict=True)
+        figures = {
+            "writes": len(writes),
+            "write_median_ms": round(statistics.median(writes), 2),
+            "write_99th_percentile_ms": round(_percentile(writes, 99), 2),
+            "slowest_reader_s": round(max(took), 2),
+        }
+        print(figures)
+        for name, value in figures.items():
+            record(name, value)
+        assert sum(torn) == 0
+        return max(took)
+
+    assert is_once_below(seconds + 1, slowest_reader)  # the readers kept their pace
 
 
 # Large documents
