@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from exlab_store.signal_handlers import ENDING
@@ -38,8 +38,11 @@ def end_at_next_interrupt() -> None:
     Python would raise `KeyboardInterrupt` somewhere in the end of the interpreter, and print it there: so did 18 of 279
     commands to which a second Ctrl-C came within 30 ms of the first. One that is ignored stays so.
     """
-    if threading.current_thread() is not threading.main_thread():
+    while True:
+        try:  # around all of it, and no `suppress`: one that comes here is raised here
+            in_main_thread = threading.current_thread() is threading.main_thread()
+            if in_main_thread and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+                signal.signal(signal.SIGINT, signal.SIG_DFL)
+        except KeyboardInterrupt:
+            continue
         return
-    while signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        with suppress(KeyboardInterrupt):
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
