@@ -32,6 +32,7 @@ SUPPORTED = ("3.11", "3.12", "3.13", "3.14")
 ALL_BUT_SLOW = ("-m", "not slow")
 OF_ONE_INTERPRETER = ("-m", "one_interpreter and not slow")
 NO_TESTS = 5  # what pytest returns where a folder has none of that mark
+AT_A_TIME = 3  # on two processors: many tests wait for a server or a disk
 
 
 class Failed(Exception):
@@ -98,13 +99,16 @@ def tests(bin_: Path, *options: str) -> None:
 
 
 def tests_on_all(bin_: Path, interpreters: list[str]) -> None:
-    """All tests that are not slow, by two processes at a time, as many of them wait for a server or a disk.
+    """All tests that are not slow, by three processes at a time.
 
     Each interpreter runs the tests that do not need one alone; those run on this one, folder by folder. The process
-    that is free takes what is next, so both end at about the same time. The output of each part comes as it ends, and a
+    that is free takes what is next, so all end at about the same time. The output of each part comes as it ends, and a
     line as it begins.
     """
-    with tempfile.TemporaryDirectory(prefix="exlab-store-tests-") as directory, ThreadPoolExecutor(2) as processes:
+    with (
+        tempfile.TemporaryDirectory(prefix="exlab-store-tests-") as directory,
+        ThreadPoolExecutor(AT_A_TIME) as processes,
+    ):
         parts = {processes.submit(_tests_of, bin_): sys.executable}
         for number, interpreter in enumerate(interpreters):
             parts[processes.submit(_tests_on, interpreter, Path(directory, str(number)))] = interpreter
@@ -213,6 +217,8 @@ def main() -> int:
             outcome = f"FAILED: {failure}"
         results.append((name, time.monotonic() - began, outcome))
 
+    # Tests start thousands of Python processes, and each that may not keep what it compiles compiles the package again.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     bin_ = scripts(ENVIRONMENT)
     step("environment", environment, ENVIRONMENT)
     if results[-1][2] == "passed":
