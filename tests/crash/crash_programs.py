@@ -52,6 +52,15 @@ def delete(place: Path) -> Iterator[None]:
         yield
 
 
+def update_with_much_memory(place: Path) -> Iterator[None]:
+    with open_store(place, retry=None) as store:
+        yield
+        much = bytes(1 << 24)
+        store.update("a.json", lambda current: NEW)
+        del much
+        yield
+
+
 def lock(place: Path) -> Iterator[None]:
     with open_store(place, retry=None) as store:
         yield

@@ -41,7 +41,7 @@ class Matrix:
 
     def place(self) -> Path:
         place = next(self._places)
-        place.mkdir()
+        place.mkdir(parents=True)
         if self.old is not None:
             (place / self.key).write_bytes(self.old)
         return place
@@ -106,6 +106,19 @@ def test_a_fault_at_any_system_call_breaks_no_promise(tmp_path: Path, operation:
     assert matrix.problems(fault) == []
     if fault is Fault.KILL:
         assert all(outcome.killed for outcome in matrix.outcomes)
+
+
+def test_it_does_not_matter_how_much_memory_a_process_asks_for(tmp_path: Path) -> None:
+    """Another process of the program may make fewer such calls, and then a kill at the last of them never comes."""
+    calls: list[list[str]] = []
+    for operation in "update", "update_with_much_memory":
+        matrix = Matrix(tmp_path / operation, operation, *OPERATIONS["update"])
+        try:
+            with Stage(Program(FILE, operation)) as stage:
+                calls.append([call.name for call in stage.calls(matrix.place())])
+        except CannotTest as reason:
+            lacking(str(reason))
+    assert calls[0] == calls[1]
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,9 @@
 """A fault at every system call of an operation: the process is killed there, or the call fails.
 
 `Stage.calls` asks strace for a reference: the calls of the operation itself, without those of the interpreter's
-start. `Stage.run` repeats the operation with one fault at one of them. A kill comes before the call is carried
-out, and a call that fails is not carried out either (a failed close leaves its descriptor open, which the kernel
-itself never does).
+start and those for memory. `Stage.run` repeats the operation with one fault at one of them. A kill comes before the
+call is carried out, and a call that fails is not carried out either (a failed close leaves its descriptor open, which
+the kernel itself never does).
 """
 
 from __future__ import annotations
@@ -37,10 +37,13 @@ _STAGE = "from exlab_store.testing.crash.stage import main; main()"
 # What the interpreter asks the kernel for on its own account. A process may be killed there as anywhere else, but
 # such a call does not fail with an error of a file system.
 _NOT_STORAGE = frozenset(
-    "brk clock_gettime clock_nanosleep exit exit_group futex getegid geteuid getgid getpid getppid getrandom gettid "
-    "getuid gettimeofday madvise mmap mprotect mremap munmap restart_syscall rt_sigaction rt_sigprocmask rt_sigreturn "
-    "sched_yield sigaltstack uname".split()
+    "clock_gettime clock_nanosleep exit exit_group futex getegid geteuid getgid getpid getppid getrandom gettid "
+    "getuid gettimeofday restart_syscall rt_sigaction rt_sigprocmask rt_sigreturn sched_yield sigaltstack uname".split()
 )
+
+# How often a process asks for memory depends on its past: an update did so once, and never where a module was read
+# from Python's cache. A kill there leaves the same as one at the next call.
+_MEMORY = frozenset(("brk", "madvise", "mmap", "mprotect", "mremap", "munmap"))
 
 
 class Fault(enum.Enum):
@@ -119,7 +122,7 @@ class Stage:
         )
 
     def calls(self, place: Path) -> list[Call]:
-        """The system calls of the operation, in order, without a fault.
+        """The system calls of the operation, in order, without a fault; those for memory are left out.
 
         Args:
             place: The directory the program works in, made ready for it.
@@ -219,7 +222,7 @@ def _parsed(trace: str) -> list[Call]:
         name, rest = match.groups()
         if name == "write" and re.match(f'1<[^>]*>, "{ACKNOWLEDGED}', rest):
             break
-        if name == "rt_sigtimedwait":  # the stage's own
+        if name in _MEMORY or name == "rt_sigtimedwait":  # the latter is the stage's own
             continue
         counts[name] = counts.get(name, 0) + 1
         calls.append(Call(name, counts[name], f"{name}({rest}"))
