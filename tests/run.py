@@ -217,7 +217,7 @@ def main() -> int:
             outcome = f"FAILED: {failure}"
         results.append((name, time.monotonic() - began, outcome))
 
-    # Tests start thousands of Python processes, and each that may not keep what it compiles compiles the package again.
+    # Tests start Python many times. A process that may not keep what it compiles compiles the package again: 0.15 s.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     bin_ = scripts(ENVIRONMENT)
     step("environment", environment, ENVIRONMENT)
