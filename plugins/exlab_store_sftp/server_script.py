@@ -276,9 +276,9 @@ lives() ( # 1 process: it, or one of its group; what nobody has taken note of (Z
 )
 
 end() { # 1 process 2 its mark: a shell of a connection that has ended, and what it has started
-  if [ ! -d /proc/self ]; then case $(ps -o args= -p "$1") in *"$2"*|"") ;; *) return 0;; esac
-  elif [ -e "/proc/$1" ]; then grep -q -- "$2" "/proc/$1/cmdline" || return 0; fi
-  i=0
+  if [ ! -d /proc/self ]; then case $(ps -o args= -p "$1") in *"$2"*|""|"("*")"|"<defunct>") ;; *) return 0;; esac
+  elif ! grep -qs -e "$2" "/proc/$1/cmdline" && grep -qs . "/proc/$1/cmdline"; then return 0; fi
+  i=0 # with no command line: it has ended and nobody has taken note of it, and what it has started may live
   while kill -s KILL -- "-$1" || kill -s KILL "$1"; do # dash takes -KILL with no `--` behind it
     i=$((i + 1)); [ $i -lt 200 ] || return 1
     [ ! -d /proc/self ] || [ $i -le 20 ] || lives "$1" || return 0

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -36,7 +37,6 @@ from exlab_store import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.one_interpreter
 
@@ -364,18 +364,36 @@ def backend(server: SshServer, folder: Path) -> Iterator[SftpBackend]:
     found.close()
 
 
-def test_what_a_doubtful_process_has_started_is_ended_with_it(backend: SftpBackend) -> None:
+@pytest.mark.parametrize("ended", [False, True], ids=["alive", "ended-itself"])
+def test_what_a_doubtful_process_has_started_is_ended_with_it(backend: SftpBackend, *, ended: bool) -> None:
     mark = "exlab-store-of-an-earlier-connection"
     shell = subprocess.Popen(["sh", "-c", "sleep 300; :", mark], process_group=0)
     step = subprocess.Popen(["sleep", "300"], process_group=shell.pid)
     try:
+        eventually(lambda: mark.encode() in Path(f"/proc/{shell.pid}/cmdline").read_bytes())  # the kernel shows it late
+        if ended:  # and nobody has taken note of it: it has no command line any more
+            shell.kill()
+            eventually(lambda: not Path(f"/proc/{shell.pid}/cmdline").read_bytes())
         backend._session._doubtful.append(Running(str(shell.pid), mark))
         backend.atomic_write("a.json", b"1", ANY, None)
-        assert step.wait(10) == -signal.SIGKILL
+        assert step.wait(60) == -signal.SIGKILL
     finally:
         for process in (step, shell):
             process.kill()
             process.wait()
+
+
+def test_a_process_of_another_that_has_the_number_of_a_doubtful_one_is_left_alone(backend: SftpBackend) -> None:
+    other = subprocess.Popen(["sleep", "300"], process_group=0)
+    try:
+        eventually(lambda: Path(f"/proc/{other.pid}/cmdline").read_bytes())
+        backend._session._doubtful.append(Running(str(other.pid), "exlab-store-of-an-earlier-connection"))
+        backend.atomic_write("a.json", b"1", ANY, None)
+        assert not backend._session._doubtful
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
 
 
 def test_a_process_that_cannot_be_ended_costs_no_further_process_with_each_request(
