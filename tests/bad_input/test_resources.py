@@ -88,7 +88,7 @@ def test_a_full_disk_keeps_nobody_from_reading_and_locking(small: Path) -> None:
         with store.lock("doc.json"):
             pass
         fill(small)
-        with store.lock("doc.json", timeout=1):
+        with store.lock("doc.json", timeout=20):
             assert store.read_snapshot("doc.json").data == OLD
 
 

@@ -694,7 +694,7 @@ def test_on_a_full_share_a_lock_can_be_taken_where_there_was_one_before(samba: S
     with mounted(volume, "size=2m"), opened(samba, share="volume") as store:
         store.lock("a.json").release()
         fill(volume)
-        with store.lock("a.json", timeout=1) as held:
+        with store.lock("a.json", timeout=20) as held:
             held.ensure_held()
 
 
@@ -702,7 +702,7 @@ def test_on_a_full_share_a_first_lock_can_be_taken(samba: SambaServer, volume: P
     # A lock file is made with no block of its own.
     with mounted(volume, "size=2m"), opened(samba, share="volume") as store:
         fill(volume)
-        with store.lock("a.json", timeout=1) as held:
+        with store.lock("a.json", timeout=20) as held:
             held.ensure_held()
 
 

@@ -318,7 +318,7 @@ def test_a_lock_of_another_program_names_nobody(samba: SambaServer, lab: Store) 
 @pytest.mark.parametrize("content", [b"", b"12345", b"\n{}\n", b"\xff" * 5000, b"\n" + b"[" * 5000])
 def test_whatever_is_in_a_lock_file_it_can_be_locked(lab: Store, samba: SambaServer, content: bytes) -> None:
     (samba.root / "a.json.lock").write_bytes(content)
-    with lab.lock("a.json", timeout=1) as held:
+    with lab.lock("a.json", timeout=20) as held:
         held.ensure_held()
 
 
@@ -347,7 +347,7 @@ def test_when_a_store_is_closed_its_locks_are_free(samba: SambaServer, other: St
     store = open_store(samba.url(), password=samba.password)
     held = store.lock("a.json")
     store.close()
-    other.lock("a.json", timeout=1).release()
+    other.lock("a.json", timeout=20).release()
     held.release()
 
 

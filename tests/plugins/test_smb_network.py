@@ -311,6 +311,10 @@ def works_again(store: Store, key: str) -> bool:
         if not late.exhausted:
             raise
         return False
+    except WriteOutcomeUnknown as late:
+        if "did not answer in time" not in late.message:
+            raise
+        return False
 
 
 def outcome_of(
@@ -370,6 +374,11 @@ def what_is_wrong(samba: SambaServer, outcomes: dict[str, Outcome]) -> list[str]
     return [f"{name}: {each}" for name, outcome in outcomes.items() for each in outcome.wrong]
 
 
+def assert_nothing(words: list[str]) -> None:
+    """Fails with all of the words: of a list that should be empty pytest shows the first alone."""
+    assert not words, "\n".join(words)
+
+
 def what_is_left(outcomes: dict[str, Outcome]) -> list[str]:
     """The temporary files that are left of outcomes that are known."""
     return [f"{name}: {each}" for name, outcome in outcomes.items() for each in outcome.left]
@@ -408,7 +417,7 @@ def test_the_connection_is_cut_at_any_message(
                     break
             assert number > 0
     wire.cut()
-    assert what_is_wrong(samba, outcomes) + what_is_left(outcomes) == []
+    assert_nothing(what_is_wrong(samba, outcomes) + what_is_left(outcomes))
 
 
 # Silence
@@ -416,7 +425,7 @@ def test_the_connection_is_cut_at_any_message(
 
 def requests_of(samba: SambaServer, operation: type[Case]) -> int:
     """How many messages an operation takes while the network is well."""
-    with client(samba) as lab:
+    with client(samba, PATIENT) as lab:
         case = operation(samba, lab.store, "counted.json")
         with lab.wire.counting() as counted:
             case.run()
@@ -436,9 +445,11 @@ def silence(samba: SambaServer, other: Store, operation: type[Case], cases: list
     def outcome(number: int, direction: Direction, seconds: float) -> Outcome:
         found = outcome_within(TIMEOUT, number, direction, seconds)
         # Half of the time-out finds the silence. The other half is too short for a new connection where six of them are
-        # made on a busy machine; where nothing else is wrong, it is tried once more.
+        # made on a busy machine, and a server that stands still is given up before the message that was meant. Where
+        # nothing else is wrong, it is tried once more.
         late = isinstance(found.error, BackendUnavailable) and found.error.exhausted
-        only_late = late and found.wrong == [f"said {found.error!r}"] and not found.left
+        excused = [f"said {found.error!r}"] if late else []
+        only_late = (late or not found.fired) and found.wrong in ([], excused) and not found.left
         return outcome_within(PATIENT, number, direction, seconds) if only_late else found
 
     with ThreadPoolExecutor(6) as pool:
@@ -447,7 +458,7 @@ def silence(samba: SambaServer, other: Store, operation: type[Case], cases: list
             for number, which in cases
         }
         outcomes = {name: future.result() for name, future in futures.items()}
-    assert all(each.fired for each in outcomes.values())
+    assert_nothing([f"{name} did not happen: said {each.error!r}" for name, each in outcomes.items() if not each.fired])
     return what_is_wrong(samba, outcomes) + what_is_left(outcomes)
 
 
@@ -455,7 +466,7 @@ def silence(samba: SambaServer, other: Store, operation: type[Case], cases: list
 def test_the_connection_falls_silent_at_any_message(samba: SambaServer, other: Store, operation: type[Case]) -> None:
     numbers = range(requests_of(samba, operation))
     cases = [(number, direction) for number in numbers for direction in DIRECTIONS]
-    assert silence(samba, other, operation, cases) == []
+    assert_nothing(silence(samba, other, operation, cases))
 
 
 @contextmanager
@@ -507,14 +518,14 @@ def away(samba: SambaServer, other: Store, operation: type[Case]) -> dict[str, O
 def test_the_network_goes_at_any_message_for_longer_than_the_deadline(
     samba: SambaServer, other: Store, operation: type[Case]
 ) -> None:
-    assert what_is_wrong(samba, away(samba, other, operation)) == []
+    assert_nothing(what_is_wrong(samba, away(samba, other, operation)))
 
 
 @pytest.mark.parametrize("operation", [WriteLarge, WriteLargeUnderLock], ids=lambda kind: kind.__name__)
 def test_the_temporary_files_of_writes_that_were_given_up_go_when_the_network_is_back(
     samba: SambaServer, other: Store, operation: type[Case]
 ) -> None:
-    assert what_is_left(away(samba, other, operation)) == []
+    assert_nothing(what_is_left(away(samba, other, operation)))
 
 
 def refused(lab: Client, call: Callable[[], object]) -> float:

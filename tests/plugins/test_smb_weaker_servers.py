@@ -155,7 +155,7 @@ def test_without_compounds_a_lock_excludes_others_until_its_release(one_by_one: 
     with open_store(samba.root) as local:
         with one_by_one.lock("new/d.json"), pytest.raises(LockTimeout):
             local.lock("new/d.json", timeout=0)
-        local.lock("new/d.json", timeout=1).release()
+        local.lock("new/d.json", timeout=20).release()
 
 
 def test_without_compounds_concurrent_updates_are_all_counted(one_by_one: Store, samba: SambaServer) -> None:
