@@ -367,7 +367,7 @@ def test_a_store_goes_on_when_its_server_was_stopped_and_started_again(samba: Sa
 
 @pytest.mark.parametrize("verb", [*VERBS, "list"])
 def test_while_the_server_is_stopped_everything_is_unavailable_within_the_time(samba: SambaServer, verb: str) -> None:
-    with opened(samba, timeout=1.0, connect_timeout=1.0) as store:
+    with opened(samba, timeout=2.0, connect_timeout=5.0) as store:
         store.atomic_write("a.json", OLD)
         samba.stop()
         began = time.monotonic()

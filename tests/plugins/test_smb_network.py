@@ -695,7 +695,7 @@ def test_a_request_that_arrives_when_its_client_has_given_it_up_changes_nothing(
         except (LockLost, WriteOutcomeUnknown):
             pass
     case.afterwards()
-    with other.lock("a.json", timeout=TIMEOUT) as held:
+    with other.lock("a.json", timeout=20.0) as held:
         other.atomic_write("a.json", b"since", lock=held)
         eventually(lambda: len(samba.client_pids()) == 2)
         assert found_at(case.path) == b"since"
